@@ -1,0 +1,45 @@
+# make demo: from a fresh clone to reports/index.html. Everything is installed into .venv only.
+PYTHON ?= python3
+CORES ?= all
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup demo test test-fast lint format
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo       install, run study "quick", show where its page is (CORES=2 to use two cores)'
+	@echo 'make setup      install the exact versions of requirements.txt and sintro itself into $(VENV)'
+	@echo 'make test       run every test;  make test-fast leaves out the slow ones'
+	@echo 'make lint       check the code;  make format mends what can be mended'
+	@echo 'PYTHON=...      the Python to install with, 3.11 to 3.13 (now: $(PYTHON))'
+
+setup: $(STAMP)
+
+# --no-compile: Python compiles what is imported when it is first imported, which halves the time to install.
+# --no-deps, --no-build-isolation: the pins already hold everything, the build included.
+$(STAMP): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	    || { echo 'error: $(PYTHON) is not Python 3.11, 3.12 or 3.13; use make PYTHON=/path/to/python3.12'; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --disable-pip-version-check --no-compile -r requirements.txt
+	$(RUN) -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup
+	@$(RUN) -m sintro.demo quick $(CORES)
+
+test: setup
+	OMP_NUM_THREADS=1 $(RUN) -m pytest
+
+test-fast: setup
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -m 'not slow'
+
+lint: setup
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+format: setup
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
