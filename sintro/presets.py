@@ -1,0 +1,324 @@
+"""The published hyper-parameters: one table, a source per row, and what they make of a cell.
+
+A row says for which data sets and objectives it holds; later rows win. Lengths are in the papers' own unit
+(2D: iterations, images: epochs) and become iterations here. Nothing here imports torch.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from sintro import SintroError
+from sintro.cells import DATA_SIZES, DATASETS, DENSITIES, IMAGES, OBJECTIVES, Cell, PriorSpec
+
+
+class Settings(BaseModel):
+    """Every resolved hyper-parameter of a cell. Counts of steps are iterations, also for images."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    objective: Literal["vae", "soft-introvae"]
+    beta_rec: PositiveFloat
+    beta_kl: PositiveFloat
+    beta_neg: PositiveFloat | None  # None: a vae has no fakes
+    alpha: PositiveFloat
+    gamma: NonNegativeFloat
+    gamma_r: NonNegativeFloat
+    scale: PositiveFloat  # 1 / D
+    prior: Literal["normal", "vamp", "mixture"]
+    components: PositiveInt | None
+    learned: bool  # the prior goes on learning after the warm-up
+    contributions: bool  # its weights are parameters
+    cooperation: Literal["decoder", "encoder"] | None  # with whom a learned prior steps
+    logits_at_conversion: Literal["weights", "log-weights"] | None
+    clip: bool
+    responsibility_weight: NonNegativeFloat
+    network: Literal["mlp", "residual"]
+    channels: tuple[PositiveInt, ...]
+    event: tuple[PositiveInt, ...]  # the shape of one datum: (2,) or (C, H, W)
+    latent_size: PositiveInt
+    batch_size: PositiveInt
+    samples: PositiveInt  # of the posterior, for the KL to a mixture
+    epochs: PositiveFloat | None  # None in 2D, where every batch is new
+    iterations: PositiveInt
+    warmup: PositiveInt  # a vae is a warm-up from end to end
+    conversion: PositiveInt | None  # the iteration before which the VampPrior becomes a mixture
+    milestones: tuple[PositiveInt, ...]
+    snapshots: tuple[NonNegativeInt, ...]  # iterations done when the published code measures FID
+    learning_rate: PositiveFloat
+    learning_rate_factor: PositiveFloat  # the learning rate's, at every milestone
+    adam_beta1: NonNegativeFloat
+    adam_beta2: NonNegativeFloat
+    seed: NonNegativeInt
+    evaluation_points: NonNegativeInt  # 0 for images
+    evaluation_bins: NonNegativeInt  # per axis, 0 for images
+    evaluation_grid: NonNegativeInt  # per axis, 0 for images
+    evaluation_images: NonNegativeInt  # 0 for 2D
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that change when a hyper-parameter does. Fields that are None say nothing, and do not count."""
+        canonical = json.dumps(self.model_dump(mode="json", exclude_none=True), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+class Row(NamedTuple):
+    """Published values, for whom they hold, and where they were read."""
+
+    datasets: tuple[str, ...]
+    objectives: tuple[str, ...]
+    values: Mapping[str, Any]
+    source: str
+
+
+SOFT, VAE = ("soft-introvae",), ("vae",)
+SECTION_1 = "docs/science.md, section 1"
+SECTION_4 = "docs/science.md, section 4"
+DT = "Daniel & Tamar 2021"
+ADF = "Athanasiadis et al. 2025"
+OURS = "ours (no paper has this data set)"
+
+# length, warmup, conversion_lead (before the warm-up ends), milestones, snapshots: in `unit`.
+TABLE: tuple[Row, ...] = (
+    Row(DATASETS, OBJECTIVES, {"alpha": 2.0, "gamma": 1.0, "gamma_r": 1e-8}, f"{DT}, released code; {SECTION_1}"),
+    Row(DATASETS, OBJECTIVES, {"samples": 100}, f"{ADF}, S = 100 posterior samples; {SECTION_1}"),
+    Row(
+        DATASETS,
+        OBJECTIVES,
+        {"learning_rate": 2e-4, "learning_rate_factor": 0.1, "adam_beta1": 0.9, "adam_beta2": 0.999},
+        f"{ADF}, released code, Adam for each player; {SECTION_4}",
+    ),
+    # the plane
+    Row(
+        DENSITIES,
+        OBJECTIVES,
+        {"unit": "iterations", "length": 30_000, "milestones": (10_000, 15_000), "snapshots": ()},
+        f"{ADF}, 2D; {SECTION_4}",
+    ),
+    Row(DENSITIES, SOFT, {"warmup": 2_000, "conversion_lead": 100}, f"{ADF}, 2D; {SECTION_4}"),
+    Row(DENSITIES, OBJECTIVES, {"batch_size": 512, "latent_size": 2}, f"{ADF}, 2D; {SECTION_4}"),
+    Row(
+        DENSITIES,
+        OBJECTIVES,
+        {"event": (2,), "network": "mlp", "channels": ()},
+        f"{DT} and {ADF}, 2D; docs/science.md, section 5",
+    ),
+    Row(
+        DENSITIES,
+        OBJECTIVES,
+        {"evaluation_points": 5_000, "evaluation_bins": 100, "evaluation_grid": 1_024, "evaluation_images": 0},
+        f"{ADF}, 2D metrics; docs/science.md, section 7",
+    ),
+    Row(("8gaussians",), SOFT, {"beta_rec": 0.2, "beta_kl": 0.3, "beta_neg": 0.9}, f"{DT}, README; {SECTION_4}"),
+    Row(("spirals",), SOFT, {"beta_rec": 0.2, "beta_kl": 0.5, "beta_neg": 1.0}, f"{DT}, README; {SECTION_4}"),
+    Row(("checkerboard",), SOFT, {"beta_rec": 0.2, "beta_kl": 0.1, "beta_neg": 0.2}, f"{DT}, README; {SECTION_4}"),
+    Row(("rings",), SOFT, {"beta_rec": 0.2, "beta_kl": 0.2, "beta_neg": 1.0}, f"{DT}, README; {SECTION_4}"),
+    Row(("8gaussians",), VAE, {"beta_rec": 0.8, "beta_kl": 0.05}, f"{ADF}, released configuration; {SECTION_4}"),
+    Row(("spirals",), VAE, {"beta_rec": 1.0, "beta_kl": 0.05}, f"{ADF}, released configuration; {SECTION_4}"),
+    Row(("checkerboard",), VAE, {"beta_rec": 0.8, "beta_kl": 0.1}, f"{ADF}, released configuration; {SECTION_4}"),
+    Row(("rings",), VAE, {"beta_rec": 0.8, "beta_kl": 0.05}, f"{ADF}, released configuration; {SECTION_4}"),
+    # images
+    Row(
+        IMAGES,
+        OBJECTIVES,
+        {"unit": "epochs", "length": 220, "milestones": (350,), "snapshots": (0, 80, 120, 160, 200, 219)},
+        f"{ADF}, images (the milestone lies beyond the end; snapshots at the start of these epochs); {SECTION_4} and 7",
+    ),
+    Row(IMAGES, SOFT, {"warmup": 20, "conversion_lead": 5}, f"{ADF}, images; {SECTION_4}"),
+    Row(
+        IMAGES,
+        OBJECTIVES,
+        {"evaluation_points": 0, "evaluation_bins": 0, "evaluation_grid": 0, "evaluation_images": 50_000},
+        f"{ADF}, image metrics; docs/science.md, section 7",
+    ),
+    Row(IMAGES, OBJECTIVES, {"beta_rec": 1.0, "beta_kl": 1.0}, f"{ADF}, images; {SECTION_4}"),
+    Row(IMAGES, SOFT, {"beta_neg": 256.0}, f"{ADF}, images; {SECTION_4}"),
+    Row(
+        ("mnist",),
+        SOFT,
+        {"beta_neg": 128.0},
+        f"{ADF}, released MNIST configuration (its text says 256: audit A11); {SECTION_4}",
+    ),
+    Row(
+        ("mnist", "fmnist"),
+        OBJECTIVES,
+        {"batch_size": 128, "latent_size": 32, "event": (1, 28, 28), "network": "residual", "channels": (64, 128)},
+        f"{ADF}, images, IntroVAE's residual network; {SECTION_4} and 5",
+    ),
+    Row(
+        ("cifar10", "svhn"),
+        OBJECTIVES,
+        {"batch_size": 32, "latent_size": 128, "event": (3, 32, 32), "network": "residual", "channels": (64, 128, 256)},
+        f"{ADF}, images, IntroVAE's residual network; {SECTION_4} and 5",
+    ),
+    Row(
+        ("digits",),
+        OBJECTIVES,
+        {"batch_size": 128, "latent_size": 16, "event": (1, 16, 16), "network": "residual", "channels": (32, 64)},
+        f"{OURS}, the published network made smaller",
+    ),
+    Row(("digits",), OBJECTIVES, {"evaluation_images": 1_500}, f"{OURS}, as many as it has training images"),
+    Row(
+        ("digits",),
+        OBJECTIVES,
+        {"beta_rec": 10.0, "beta_kl": 1.0},
+        f"{OURS}: their pixels vary by 5 in squared error, MNIST's by 52; with beta_rec = 1 the posterior collapses",
+    ),
+    Row(("digits",), SOFT, {"beta_neg": 256.0}, f"{OURS}, the published value of images"),
+)
+
+# Which of the table's lengths each count of iterations follows.
+SCHEDULE_ROWS = {
+    "iterations": "length",
+    "warmup": "warmup",
+    "conversion": "conversion_lead",
+    "milestones": "milestones",
+    "snapshots": "snapshots",
+    "epochs": "length",
+}
+
+
+def published(cell: Cell) -> Settings:
+    """The cell's settings as published, at full length; betas in the path win over the table's."""
+    return resolve(cell)
+
+
+def resolve(
+    cell: Cell,
+    *,
+    length: float = 1.0,
+    iterations: int | None = None,
+    values: Mapping[str, Any] | None = None,
+) -> Settings:
+    """The cell's settings with the schedule shortened in proportion and single values replaced.
+
+    ``length`` is the fraction of the published schedule; ``iterations``, where given, sets the whole length instead,
+    and warm-up, conversion, milestones and snapshots follow in proportion. ``values`` are fields of Settings that win
+    over the table (not those of the schedule); one that means nothing for the cell (None, 0 or empty there) is left
+    out. Raises SintroError when a value does not fit the cell.
+    """
+    table, _ = _rows(cell.dataset, cell.objective_name)
+    fields = {name: value for name, value in table.items() if name in Settings.model_fields}
+    fields |= _from_cell(cell, cell.prior_spec)
+    fields |= {name: value for name, value in (values or {}).items() if fields[name]}
+    if cell.betas is not None:
+        fields |= {"beta_rec": cell.betas.rec, "beta_kl": cell.betas.kl, "beta_neg": cell.betas.neg}
+    fields |= _schedule(cell, table, fields["batch_size"], length, iterations)
+    settings = Settings.model_validate(fields)
+    if cell.dataset in DENSITIES and (settings.components or 0) > settings.batch_size:
+        raise SintroError(
+            f"{cell.path}: prior {cell.prior!r} starts from the first batch, and batch_size is {settings.batch_size}"
+        )
+    return settings
+
+
+def sources(settings: Settings) -> dict[str, str]:
+    """Where the table, the path or the papers give each field; a value that differs is told apart by what they give.
+
+    `studies.sources` adds what a study or a search changed.
+    """
+    table, origin = _rows(settings.dataset, settings.objective)
+    told = {}
+    for name, value in settings.model_dump().items():
+        row = SCHEDULE_ROWS.get(name, name)
+        if value is None or value == () or (value == 0 and name.startswith("evaluation_")):
+            told[name] = "does not apply"
+        elif row not in origin:
+            told[name] = _derived_source(name, value)
+        elif name in SCHEDULE_ROWS:
+            before = " before the warm-up ends" if name == "conversion" else ""
+            told[name] = f"published: {_plain(table[row])} {table['unit']}{before}; {origin[row]}"
+        elif table[name] != value:
+            told[name] = f"not the published {_plain(table[name])} ({origin[name]})"
+        else:
+            told[name] = origin[name]
+    return told
+
+
+def _derived_source(name: str, value: Any) -> str:
+    """The source of a field that no row of the table gives."""
+    if name == "scale":
+        return f"1 / D; {SECTION_1}"
+    if name == "warmup":
+        return "a vae is a warm-up from end to end"
+    if name == "logits_at_conversion":
+        audit = f"{ADF}, released code (audit A6); docs/science.md, section 3"
+        return audit if value == "weights" else f"not the published weights ({audit})"
+    return "the cell's path"
+
+
+def _plain(value: Any) -> str:
+    """A table's value as a reader would write it."""
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@lru_cache(maxsize=64)
+def _rows(dataset: str, objective: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """The table's values that hold for a data set and an objective, and the source of each."""
+    values: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for row in TABLE:
+        if dataset in row.datasets and objective in row.objectives:
+            values |= row.values
+            origin |= dict.fromkeys(row.values, row.source)
+    return values, origin
+
+
+def _from_cell(cell: Cell, prior: PriorSpec) -> dict[str, Any]:
+    """What the path itself says, and what follows from it."""
+    table, _ = _rows(cell.dataset, cell.objective_name)
+    regularizers = cell.regularizer_spec
+    converted_contributions = prior.kind == "mixture" and prior.contributions
+    return {
+        "dataset": cell.dataset,
+        "objective": cell.objective_name,
+        "beta_neg": table.get("beta_neg"),
+        "scale": 1 / math.prod(table["event"]),
+        "prior": prior.kind,
+        "components": prior.components,
+        "learned": prior.learned,
+        "contributions": prior.contributions,
+        "cooperation": prior.cooperation,
+        "logits_at_conversion": "weights" if converted_contributions else None,
+        "clip": regularizers.clip,
+        "responsibility_weight": regularizers.responsibility,
+        "seed": cell.seed,
+    }
+
+
+def _schedule(
+    cell: Cell, table: Mapping[str, Any], batch_size: int, length: float, iterations: int | None
+) -> dict[str, Any]:
+    """Every length in iterations, in proportion to the whole, and never so short that a phase vanishes."""
+    per_unit = 1 if table["unit"] == "iterations" else math.ceil(DATA_SIZES[cell.dataset] / batch_size)
+    introspective = "warmup" in table
+    converted = cell.prior_spec.kind == "mixture"
+    # One VampPrior iteration, one as a mixture, one introspective: the shortest run in which every phase happens.
+    shortest = 1 + introspective + converted
+    if iterations is not None and iterations < shortest:
+        raise SintroError(f"{cell.path}: iterations {iterations}: its phases need at least {shortest}")
+    total = iterations if iterations is not None else max(round(table["length"] * per_unit * length), shortest)
+    share = total / table["length"]  # iterations of this run per published unit
+
+    warmup = total
+    conversion = None
+    if introspective:
+        warmup = min(max(round(table["warmup"] * share), 1 + converted), total - 1)
+    if converted:
+        conversion = warmup - min(max(round(table["conversion_lead"] * share), 1), warmup - 1)
+    return {
+        "epochs": total / per_unit if table["unit"] == "epochs" else None,
+        "iterations": total,
+        "warmup": warmup,
+        "conversion": conversion,
+        "milestones": tuple(max(round(milestone * share), 1) for milestone in table["milestones"]),
+        "snapshots": tuple(round(snapshot * share) for snapshot in table["snapshots"]),
+    }

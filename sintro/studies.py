@@ -1,0 +1,282 @@
+"""Studies: named grids of cells, one short YAML file each, and the settings that a study gives a cell.
+
+Adding a study is adding a file under `workflow/studies`. Nothing here imports torch.
+"""
+
+import itertools
+import os
+from collections import Counter
+from fractions import Fraction
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    PrivateAttr,
+)
+
+import sintro
+from sintro import SintroError, choices, presets, yamlfiles
+from sintro.cells import Betas, Cell, check_study_name, objective_token, suggestion
+
+PRESETS = "presets"
+
+
+def _fraction(value: Any) -> Any:
+    """Read `1/15`, which YAML takes for text."""
+    try:
+        return float(Fraction(value)) if isinstance(value, str) else value
+    except (ValueError, ZeroDivisionError):
+        return value
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BetaGrid(_Part):
+    """Every combination of betas; those of the fakes' KL are multiples of beta_kl, rounded to 3 decimals."""
+
+    rec: tuple[PositiveFloat, ...] = Field(min_length=1)
+    kl: tuple[PositiveFloat, ...] = Field(min_length=1)
+    neg_times_kl: tuple[PositiveFloat, ...] | None = Field(None, min_length=1)
+
+    def combinations(self) -> list[Betas]:
+        """All betas of the grid."""
+        multiples = self.neg_times_kl or (None,)
+        return [
+            Betas(rec, kl, None if multiple is None else round(kl * multiple, 3))
+            for rec, kl, multiple in itertools.product(self.rec, self.kl, multiples)
+        ]
+
+
+class Block(_Part):
+    """A product of axes."""
+
+    datasets: tuple[str, ...] = Field(min_length=1)
+    objectives: tuple[str, ...] = Field(min_length=1)
+    priors: tuple[str, ...] = Field(min_length=1)
+    regularizers: tuple[str, ...] = Field(("none",), min_length=1)
+    seeds: tuple[NonNegativeInt, ...] | None = Field(None, min_length=1)
+    betas: BetaGrid | None = None
+
+
+class Overrides(_Part):
+    """Settings that a study may set for all of its cells."""
+
+    batch_size: PositiveInt | None = None
+    samples: PositiveInt | None = None
+    learning_rate: PositiveFloat | None = None
+    iterations: PositiveInt | None = None
+    evaluation_points: PositiveInt | None = None
+    evaluation_grid: PositiveInt | None = None
+    evaluation_images: PositiveInt | None = None
+    logits_at_conversion: Literal["weights", "log-weights"] | None = None
+
+    def given(self) -> dict[str, Any]:
+        """The values that the file gives."""
+        return self.model_dump(exclude_none=True)
+
+
+class Study(_Part):
+    """A study file, checked, and the cells it stands for."""
+
+    title: str
+    description: str = ""
+    comparable: bool = True  # with the papers' numbers; false is said on every page
+    length: Annotated[float, BeforeValidator(_fraction), Field(gt=0, le=1)] = 1.0  # of the published schedule
+    seeds: tuple[NonNegativeInt, ...] | None = Field(None, min_length=1)
+    overrides: Overrides = Overrides()
+    hyperparameters: str = PRESETS  # or the study that searched for them
+    cells_of: tuple[Block, ...] | None = Field(None, alias="cells", min_length=1)
+    include: tuple[str, ...] | None = Field(None, min_length=1)
+    _name: str = PrivateAttr("")
+    _file: str = PrivateAttr("")
+
+    @property
+    def name(self) -> str:
+        """The study's name: its file's, without the ending."""
+        return self._name
+
+    @property
+    def file(self) -> str:
+        """The study's file, as it was found."""
+        return self._file
+
+    def cells(self) -> tuple[Cell, ...]:
+        """The study's cells, in the file's order; a union's cells keep the paths of the studies they come from."""
+        if self.include is None:
+            return self._grid
+        return _refuse_duplicates(self, [cell for name in self.include for cell in load(name).cells()])
+
+    @cached_property
+    def _grid(self) -> tuple[Cell, ...]:
+        cells = []
+        for index, block in enumerate(self.cells_of or ()):
+            try:
+                cells += _product(self, block)
+            except SintroError as error:
+                raise SintroError(f"{self.file}: cells[{index}]: {error}") from None
+        return _refuse_duplicates(self, cells)
+
+
+def names() -> list[str]:
+    """The names of all studies."""
+    return sorted(path.stem for path in folder().glob("*.yaml"))
+
+
+def folder() -> Path:
+    """Where the study files are: SINTRO_STUDIES, else here, else the checkout that sintro was installed from."""
+    if given := os.environ.get("SINTRO_STUDIES"):
+        return Path(given)
+    here = Path("workflow", "studies")
+    return here if here.is_dir() else Path(sintro.__file__).parents[1] / here
+
+
+def load(name: str) -> Study:
+    """Read and check a study. Raises SintroError: file, key, value and the legal values in one line."""
+    check_study_name(name)
+    path = folder() / f"{name}.yaml"
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        known = names()
+        listed = ", ".join(known) or "none"
+        raise SintroError(f"study {name!r} is not one of {listed} (in {folder()}){suggestion(name, known)}") from None
+    return _load(path, status.st_mtime_ns, status.st_size)
+
+
+def settings(cell: Cell, iterations: int | None = None) -> presets.Settings:
+    """The cell's settings: the table's, at the study's length, with its overrides and chosen hyper-parameters.
+
+    ``iterations`` sets another length, to try something out; everything else follows in proportion.
+    """
+    return _resolve(cell, iterations).settings
+
+
+def sources(cell: Cell, iterations: int | None = None) -> dict[str, str]:
+    """Where each of the cell's settings comes from: the table's row, the path, the study, or a search."""
+    resolved = _resolve(cell, iterations)
+    told = presets.sources(resolved.settings)
+    for name, change in resolved.changed.items():
+        if told[name] != "does not apply":
+            told[name] = f"{change}; {told[name]}"
+    if cell.betas is not None:
+        told |= {
+            name: "the cell's path" for name in ("beta_rec", "beta_kl", "beta_neg") if told[name] != "does not apply"
+        }
+    return told
+
+
+class _Resolved(NamedTuple):
+    settings: presets.Settings
+    changed: dict[str, str]  # field -> what set it
+
+
+def _resolve(cell: Cell, iterations: int | None) -> _Resolved:
+    study = load(cell.study)
+    if study.include:
+        raise SintroError(
+            f"{cell.path}: study {study.name!r} is the union of {', '.join(study.include)}: "
+            f"its cells lie in their folders, as {study.cells()[0].path}"
+        )
+    values = study.overrides.given()
+    changed = dict.fromkeys(values, f"study {study.name}: overrides")
+    total = values.pop("iterations", None)
+    asked = f"study {study.name}: " + (
+        f"iterations {total}" if total else f"length {Fraction(study.length).limit_denominator(10_000)}"
+    )
+    if iterations is not None:
+        total, asked = iterations, f"asked for: {iterations} iterations"
+    if total is not None or study.length != 1:
+        changed |= dict.fromkeys(presets.SCHEDULE_ROWS, asked)
+    if study.hyperparameters != PRESETS and cell.betas is None:
+        betas, why = choices.chosen(study.hyperparameters, cell)
+        values |= {"beta_rec": betas.rec, "beta_kl": betas.kl, "beta_neg": betas.neg}
+        changed |= dict.fromkeys(("beta_rec", "beta_kl", "beta_neg"), why)
+    return _Resolved(presets.resolve(cell, length=study.length, iterations=total, values=values), changed)
+
+
+@lru_cache(maxsize=64)
+def _load(path: Path, _mtime: int, _size: int) -> Study:
+    """Read a study file; the cache forgets a file that was changed."""
+    study = yamlfiles.read(path, Study)
+    study._name, study._file = path.stem, str(path)
+    _check(study)
+    return study
+
+
+def _check(study: Study) -> None:
+    """What one key of a study file says about another."""
+    if (study.cells_of is None) == (study.include is None):
+        raise SintroError(f"{study.file}: a study has either the key cells or the key include")
+    if study.include is not None:
+        surplus = study.model_fields_set - {"title", "description", "include", "comparable"}
+        if surplus:
+            raise SintroError(
+                f"{study.file}: {', '.join(sorted(surplus))}: a union takes these from the studies it includes; "
+                "legal keys beside include are title, description, comparable"
+            )
+        _check_includes(study, (study.name,))
+        return
+    if study.hyperparameters != PRESETS and study.hyperparameters not in names():
+        legal = [PRESETS, *names()]
+        raise SintroError(
+            f"{study.file}: hyperparameters: {study.hyperparameters!r} is not one of {', '.join(legal)}"
+            f"{suggestion(study.hyperparameters, legal)}"
+        )
+    changed = [name for name in study.overrides.given() if name != "logits_at_conversion"]
+    changed += ["length"] if study.length != 1 else []
+    if study.comparable and changed:
+        raise SintroError(
+            f"{study.file}: comparable: true, but {', '.join(changed)} differs from the published runs; legal is false"
+        )
+    _ = study._grid  # a bad cell is found now, not when the cells are asked for
+
+
+def _check_includes(study: Study, seen: tuple[str, ...]) -> None:
+    """Refuse a union of unknown studies, of itself, and one that hides that a part of it is not comparable."""
+    known = names()
+    for name in study.include or ():
+        if name in seen:
+            raise SintroError(f"{study.file}: include: {' -> '.join((*seen, name))} goes round in a circle")
+        if name not in known:
+            raise SintroError(
+                f"{study.file}: include: study {name!r} is not one of {', '.join(known)}{suggestion(name, known)}"
+            )
+        part = yamlfiles.read(folder() / f"{name}.yaml", Study)
+        if study.comparable and not part.comparable:
+            raise SintroError(f"{study.file}: comparable: true, but study {name} is not; legal is false")
+        part._file = study.file
+        _check_includes(part, (*seen, name))
+
+
+def _product(study: Study, block: Block) -> list[Cell]:
+    """The cells of one block."""
+    seeds = block.seeds or study.seeds
+    if seeds is None:
+        raise SintroError("seeds: missing, here and for the study; legal is a list such as [0, 1, 2]")
+    objectives = block.objectives
+    if block.betas is not None:
+        objectives = tuple(
+            objective_token(objective, betas) for objective in objectives for betas in block.betas.combinations()
+        )
+    axes = itertools.product(block.datasets, objectives, block.priors, block.regularizers, seeds)
+    return [
+        Cell(study=study.name, dataset=dataset, objective=objective, prior=prior, regularizers=regularizers, seed=seed)
+        for dataset, objective, prior, regularizers, seed in axes
+    ]
+
+
+def _refuse_duplicates(study: Study, cells: list[Cell]) -> tuple[Cell, ...]:
+    path, times = Counter(cell.path for cell in cells).most_common(1)[0]
+    if times > 1:
+        raise SintroError(f"{study.file}: {path} is there {times} times; every cell of a study is there once")
+    return tuple(cells)

@@ -1,0 +1,323 @@
+"""Studies: the shipped grids, how a study changes settings, searched hyper-parameters, what is said of bad files."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sintro import SintroError, choices, presets, studies
+from sintro.cells import DENSITIES, Cell
+
+Write = Callable[[str, str], Path]
+
+GOOD = """
+title: Good
+seeds: [0, 1]
+cells:
+  - {datasets: [rings], objectives: [vae], priors: [normal, vamp8]}
+"""
+
+
+def test_table1_is_eight_rows_times_four_densities_times_five_seeds() -> None:
+    cells = studies.load("table1").cells()
+    assert len(cells) == 160
+    rows = Counter((cell.objective, cell.prior, cell.regularizers) for cell in cells)
+    assert rows == dict.fromkeys(
+        [
+            ("vae", "normal", "none"),
+            ("vae", "vamp64", "none"),
+            ("vae", "vamp64-lc", "none"),
+            ("soft-introvae", "normal", "none"),
+            ("soft-introvae", "mog64-fixed", "none"),
+            ("soft-introvae", "mog64-fixed-lc", "none"),
+            ("soft-introvae", "mog64-learned", "clip"),
+            ("soft-introvae", "mog64-learned-lc", "clip"),
+        ],
+        20,
+    )
+    assert Counter(cell.dataset for cell in cells) == dict.fromkeys(DENSITIES, 40)
+    assert {cell.seed for cell in cells} == {0, 1, 2, 3, 4}
+    assert all(studies.settings(cell) == presets.published(cell) for cell in cells)
+
+
+def test_search2d_is_the_published_search() -> None:
+    cells = studies.load("search2d").cells()
+    assert len(cells) == 4 * (3 * 81 + 5 * 210) == 5_172
+    assert {cell.seed for cell in cells} == {0}
+    for objective, each in (("vae", 81), ("soft-introvae", 210)):
+        rows = Counter((cell.dataset, cell.prior) for cell in cells if cell.objective_name == objective)
+        assert set(rows.values()) == {each}
+    weights = [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.8, 1]
+    vae = {cell.betas for cell in cells if cell.objective_name == "vae"}
+    assert vae == {(rec, kl, None) for rec in weights for kl in weights}
+    soft = {cell.betas for cell in cells if cell.objective_name == "soft-introvae"}
+    assert soft == {
+        (rec, kl, round(kl * multiple, 3))
+        for rec in (0.05, 0.2, 0.3, 0.4, 0.8, 1)
+        for kl in (0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1)
+        for multiple in (1, 2, 3, 4, 5)
+    }
+    assert len({studies.settings(cell).digest for cell in cells}) == 5_172
+
+
+def test_quick_compares_the_priors_on_densities_in_a_shortened_schedule() -> None:
+    study = studies.load("quick")
+    assert not study.comparable
+    assert study.length < 1
+    cells = study.cells()
+    assert len({cell.dataset for cell in cells}) >= 2
+    expected = {
+        ("vae", "normal", "none"),
+        ("soft-introvae", "normal", "none"),
+        ("soft-introvae", "mog64-fixed", "none"),
+        ("soft-introvae", "mog64-learned", "clip"),
+    }
+    for dataset in {cell.dataset for cell in cells}:
+        assert {cell.axes[1:] for cell in cells if cell.dataset == dataset} == expected
+
+
+def test_table1_searched_is_table1_with_other_hyper_parameters() -> None:
+    plain, searched = studies.load("table1"), studies.load("table1-searched")
+    assert [cell.axes for cell in searched.cells()] == [cell.axes for cell in plain.cells()]
+    assert searched.hyperparameters == "search2d"
+    searches = {choices.choice_key(cell) for cell in studies.load("search2d").cells()}
+    assert {choices.choice_key(cell) for cell in searched.cells()} == searches, "each has something to choose from"
+
+
+def test_a_new_file_is_a_new_study(write_study: Write) -> None:
+    write_study("good", GOOD)
+    assert studies.names() == ["good"]
+    paths = [cell.path for cell in studies.load("good").cells()]
+    assert paths == [f"results/good/rings/vae/{prior}/none/seed{k}" for prior in ("normal", "vamp8") for k in (0, 1)]
+
+
+def test_studies_are_found_where_the_environment_says(
+    write_study: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_study("good", GOOD)
+    monkeypatch.chdir("/")
+    assert "quick" in studies.names(), "without study files here: those of the checkout"
+    monkeypatch.setenv("SINTRO_STUDIES", str(tmp_path / "workflow" / "studies"))
+    assert studies.names() == ["good"]
+
+
+def test_an_edited_file_is_read_again(write_study: Write) -> None:
+    write_study("good", GOOD)
+    assert len(studies.load("good").cells()) == 4
+    write_study("good", GOOD.replace("[0, 1]", "[0, 1, 2]"))
+    assert len(studies.load("good").cells()) == 6
+
+
+def test_length_and_overrides_change_the_settings_and_say_so(write_study: Write) -> None:
+    write_study(
+        "short",
+        GOOD
+        + "comparable: false\nlength: 1/10\n"
+        + "overrides: {batch_size: 64, samples: 7, evaluation_grid: 32, logits_at_conversion: log-weights}\n",
+    )
+    cell = Cell.from_path("results/short/rings/soft-introvae/mog8-fixed-lc/none/seed9")  # not in the grid, and fine
+    settings, sources = studies.settings(cell), studies.sources(cell)
+    assert (settings.iterations, settings.warmup, settings.conversion) == (3_000, 200, 190)
+    assert (settings.batch_size, settings.samples, settings.evaluation_grid) == (64, 7, 32)
+    assert settings.logits_at_conversion == "log-weights"
+    assert sources["iterations"].startswith("study short: length 1/10; published: 30000 iterations")
+    assert sources["samples"].startswith("study short: overrides; not the published 100")
+    assert "study short" not in sources["beta_rec"]
+    assert set(sources) == set(presets.Settings.model_fields)
+
+    write_study("short", GOOD + "comparable: false\noverrides: {iterations: 600}\n")
+    settings = studies.settings(cell)
+    assert (settings.iterations, settings.warmup, settings.conversion) == (600, 40, 38)
+    assert studies.settings(cell, iterations=300).warmup == 20
+    assert studies.sources(cell, iterations=300)["warmup"].startswith("asked for: 300 iterations")
+
+
+def test_betas_of_the_path_are_said_to_be_the_paths() -> None:
+    cell = Cell.from_path("results/table1/rings/soft-introvae-rec0.2-kl0.2-neg1/normal/none/seed0")
+    assert studies.sources(cell)["beta_neg"] == "the cell's path"
+
+
+def test_a_union_has_the_cells_of_its_parts_in_their_folders(write_study: Write) -> None:
+    write_study("one", GOOD)
+    write_study("two", GOOD)
+    write_study("both", "title: Both\ninclude: [one, two]\n")
+    both = studies.load("both")
+    assert both.cells() == studies.load("one").cells() + studies.load("two").cells()
+    with pytest.raises(SintroError, match="union of one, two: its cells lie in their folders, as results/one/"):
+        studies.settings(Cell.from_path("results/both/rings/vae/normal/none/seed0"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GOOD + "seedz: [1]", ["seedz: unknown key", "legal are title, description", "did you mean 'seeds'?"]),
+        (GOOD.replace("priors", "prior"), ["cells[0].prior", "regularizers", "did you mean 'priors'?"]),
+        (GOOD.replace("rings", "ringz"), ["cells[0]: dataset 'ringz'", "8gaussians", "did you mean 'rings'?"]),
+        (GOOD.replace("vamp8", "vamp513"), ["cells[0]: prior 'vamp513'", "512"]),
+        (GOOD.replace("[vae]", "[vea]"), ["cells[0]: objective 'vea'", "did you mean 'vae'?"]),
+        (GOOD.replace("[0, 1]", "[0, 1, 0]"), ["results/good/rings/vae/normal/none/seed0 is there 2 times"]),
+        (GOOD.replace("[0, 1]", "[-1]"), ["seeds[0]: input should be greater than or equal to 0, not -1"]),
+        (GOOD.replace("[0, 1]", "3"), ["seeds:", "not 3"]),
+        (GOOD.replace("seeds: [0, 1]", ""), ["cells[0]: seeds: missing", "[0, 1, 2]"]),
+        (GOOD.replace("title: Good", ""), ["title: this key is missing"]),
+        (GOOD.split("cells:")[0], ["either the key cells or the key include"]),
+        (GOOD + "include: [good]", ["either the key cells or the key include"]),
+        (GOOD + "length: 0", ["length: input should be greater than 0, not 0"]),
+        (GOOD + "length: 1/0", ["length:", "not '1/0'"]),
+        (GOOD + "length: 1.5", ["length: input should be less than or equal to 1, not 1.5"]),
+        (GOOD + "length: 1/2", ["comparable: true, but length", "legal is false"]),
+        (GOOD + "overrides: {samples: 1}", ["comparable: true, but samples", "legal is false"]),
+        (GOOD + "overrides: {sample: 1}", ["overrides.sample: unknown key", "did you mean 'samples'?"]),
+        (GOOD + "overrides: {samples: 0}", ["overrides.samples: input should be greater than 0, not 0"]),
+        (
+            GOOD + "overrides: {logits_at_conversion: weight}",
+            ["overrides.logits_at_conversion", "'weights' or 'log-weights'", "did you mean 'weights'?"],
+        ),
+        (GOOD + "hyperparameters: search", ["hyperparameters: 'search' is not one of presets, good"]),
+        (
+            GOOD.replace("vamp8]", "vamp8], betas: {rec: [1], kl: [-0.3]}"),
+            ["cells[0].betas.kl[0]: input should be greater than 0, not -0.3"],
+        ),
+        (
+            GOOD.replace("vamp8]", "vamp8], betas: {rec: [1], kl: [1], neg: [1]}"),
+            ["cells[0].betas.neg: unknown key; legal are rec, kl, neg_times_kl"],
+        ),
+        (
+            GOOD.replace("vamp8]", "vamp8], betas: {rec: [1], kl: [1], neg_times_kl: [1]}"),
+            ["cells[0]: objective 'vae-rec1-kl1-neg1'", "takes beta_rec and beta_kl only"],
+        ),
+        (GOOD + "title: Again", ["key 'title' is given twice", "line 6"]),
+        (GOOD + "cells: [", ["not readable as YAML"]),
+        ("- a\n- list", ["a mapping with the keys title"]),
+        ("", ["a mapping with the keys title"]),
+        ("title: U\ninclude: [nope]", ["include: study 'nope' is not one of good"]),
+        ("title: U\ninclude: [good]", ["include: good -> good goes round in a circle"]),
+        ("title: U\ninclude: [good]\nlength: 1/2", ["length: a union takes these from the studies it includes"]),
+    ],
+)
+def test_a_bad_file_is_refused_in_a_line_with_file_key_value_and_legal_values(
+    write_study: Write, text: str, said: list[str]
+) -> None:
+    write_study("good", text)
+    with pytest.raises(SintroError) as error:
+        studies.load("good")
+    message = str(error.value)
+    assert message.startswith("workflow/studies/good.yaml: ")
+    assert "\n" not in message
+    for words in said:
+        assert words in message
+
+
+def test_a_union_does_not_hide_that_a_part_is_not_comparable(write_study: Write) -> None:
+    write_study("short", GOOD + "comparable: false\nlength: 1/2\n")
+    write_study("both", "title: Both\ninclude: [short]\n")
+    with pytest.raises(SintroError, match="comparable: true, but study short is not"):
+        studies.load("both")
+    write_study("both", "title: Both\ncomparable: false\ninclude: [short]\n")
+    assert not studies.load("both").comparable
+
+
+@pytest.mark.parametrize(("name", "said"), [("quik", "did you mean 'quick'?"), ("../quick", "lower-case letters")])
+def test_an_unknown_study_is_refused_with_the_known_ones(name: str, said: str) -> None:
+    with pytest.raises(SintroError) as error:
+        studies.load(name)
+    assert said in str(error.value)
+
+
+SEARCH = """
+title: Search
+seeds: [0, 1]
+cells:
+  - {datasets: [rings], objectives: [vae], priors: [normal, vamp8], betas: {rec: [0.5, 1], kl: [0.5, 1]}}
+"""
+SEARCHED = GOOD + "hyperparameters: search\n"
+
+
+def write_metrics(cell: Cell, **metrics: object) -> None:
+    folder = Path(cell.path)
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+
+
+def test_the_lowest_published_kl_is_chosen_and_the_choice_says_how(write_study: Write) -> None:
+    write_study("search", SEARCH)
+    write_study("searched", SEARCHED)
+    normal = [cell for cell in studies.load("search").cells() if cell.prior == "normal"]
+    at_seed_0, at_seed_1 = ([cell for cell in normal if cell.seed == seed] for seed in (0, 1))
+    write_metrics(at_seed_0[0], kl_published=3.0, status="done")
+    write_metrics(at_seed_0[1], kl_published=2.0, status="done")
+    write_metrics(at_seed_0[2], kl_published="nan", status="diverged")
+    for cell in at_seed_1:
+        write_metrics(cell, kl_published=0.0, status="done")  # another seed has no say
+
+    path = choices.choose("search", studies.load("search").cells())
+    assert path == Path("results/search/chosen.json")
+    content = json.loads(path.read_text())
+    choice = content["choices"]["rings/vae/normal/none"]
+    assert choice == {
+        "cell": at_seed_0[1].path,
+        "betas": {"rec": 0.5, "kl": 1.0, "neg": None},
+        "kl_published": 2.0,
+        "runner_up": {"cell": at_seed_0[0].path, "kl_published": 3.0},
+        "candidates": 4,
+        "finished": 2,
+        "diverged": 1,
+        "missing": 1,
+    }
+    assert "lowest kl_published at seed 0" in content["rule"]
+
+    one = Cell.from_path("results/searched/rings/vae/normal/none/seed1")
+    settings = studies.settings(one)
+    assert (settings.beta_rec, settings.beta_kl, settings.beta_neg) == (0.5, 1.0, None)
+    assert studies.sources(one)["beta_kl"].startswith("results/search/chosen.json: lowest kl_published of 4 candidates")
+    explicit = Cell.from_path("results/searched/rings/vae-rec3-kl2/normal/none/seed1")
+    assert studies.settings(explicit).beta_rec == 3, "explicit betas need no choice"
+
+    unfinished = Cell.from_path("results/searched/rings/vae/vamp8/none/seed0")
+    with pytest.raises(SintroError, match=r"no choice for rings/vae/vamp8/none.*sintro choose search"):
+        studies.settings(unfinished)
+
+
+def test_without_a_choice_the_command_that_makes_it_is_named(write_study: Write) -> None:
+    write_study("search", SEARCH)
+    write_study("searched", SEARCHED)
+    cell = studies.load("searched").cells()[0]
+    with pytest.raises(SintroError, match=r"results/search/chosen.json, which is missing.*`sintro choose search`"):
+        studies.settings(cell)
+    with pytest.raises(SintroError, match="none of its 8 candidates has finished"):
+        choices.choose("search", studies.load("search").cells())
+    with pytest.raises(SintroError, match="no cell with explicit betas"):
+        choices.choose("searched", studies.load("searched").cells())
+
+    path = choices.choice_file("search")
+    path.parent.mkdir(parents=True)
+    for broken in ("{", "[]", '{"choices": {"rings/vae/normal/none": {"betas": {"rek": 1}}}}'):
+        path.write_text(broken)
+        with pytest.raises(SintroError, match="not a file of choices"):
+            studies.settings(cell)
+
+
+def test_an_equal_value_is_chosen_by_path_so_that_the_choice_is_a_function_of_the_results(write_study: Write) -> None:
+    write_study("search", SEARCH)
+    cells = [cell for cell in studies.load("search").cells() if cell.prior == "normal" and cell.seed == 0]
+    for cell in cells:
+        write_metrics(cell, kl_published=1.0, status="done")
+    for order in (cells, cells[::-1]):
+        content = json.loads(choices.choose("search", order).read_text())
+        assert content["choices"]["rings/vae/normal/none"]["cell"] == min(cell.path for cell in cells)
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan, "inf", "nan"])
+def test_a_value_that_is_not_finite_is_never_chosen(write_study: Write, value: object) -> None:
+    write_study("search", SEARCH)
+    cells = [cell for cell in studies.load("search").cells() if cell.prior == "normal" and cell.seed == 0]
+    write_metrics(cells[0], kl_published=value, status="done")
+    write_metrics(cells[1], kl_published=9.0, status="done")
+    content = json.loads(choices.choose("search", cells).read_text())
+    choice = content["choices"]["rings/vae/normal/none"]
+    assert choice["cell"] == cells[1].path
+    assert (choice["finished"], choice["diverged"], choice["missing"]) == (1, 1, 2)
+    assert choice["runner_up"] is None
