@@ -1,0 +1,89 @@
+"""Encoder, decoder and prior together: what the objectives act on."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from sintro.priors import MixturePrior, StandardNormal, VampPrior
+from sintro.randomness import Generators, normal
+
+
+class Posterior(NamedTuple):
+    """q(z|x) = N(mean, diag exp(log_var)); both ``[..., B, L]``."""
+
+    mean: torch.Tensor
+    log_var: torch.Tensor
+
+    def sample(self, generator: Generators) -> torch.Tensor:
+        """One reparameterised latent per datum, ``[..., B, L]``."""
+        noise = normal(self.mean.shape[-2:], generator, self.mean.dtype)
+        return self.mean + torch.exp(0.5 * self.log_var) * noise
+
+    def detach(self) -> "Posterior":
+        return Posterior(self.mean.detach(), self.log_var.detach())
+
+
+@dataclass
+class Model:
+    """An encoder, a decoder and a prior.
+
+    Args:
+        encoder: maps data ``[..., B, *event]`` to ``[..., B, 2 L]``, means first, then log-variances.
+        decoder: maps latents ``[..., B, L]`` to data; linear output.
+        prior: ``StandardNormal``, ``MixturePrior`` or, in VAE training, ``VampPrior``.
+        event_dims: how many trailing axes make one datum (2D points: 1; images: 3).
+        stackable: whether batches may share one forward pass. True for the MLP; False with batch norm, whose
+            statistics belong to one batch (docs/science.md, section 5).
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
+    prior: StandardNormal | MixturePrior | VampPrior
+    event_dims: int = 1
+    stackable: bool = True
+
+    def encode(self, data: torch.Tensor) -> Posterior:
+        """q(z|x) for each datum."""
+        mean, log_var = self.encoder(data).chunk(2, -1)
+        return Posterior(mean, log_var)
+
+    def encode_each(self, batches: Sequence[torch.Tensor]) -> list[Posterior]:
+        """q(z|x) for several batches: one forward pass where the network allows it, else one each."""
+        if not self.stackable:
+            return [self.encode(batch) for batch in batches]
+        mean, log_var = self.encode(torch.cat(list(batches), -self.event_dims - 1))
+        sizes = [batch.shape[-self.event_dims - 1] for batch in batches]
+        pairs = zip(mean.split(sizes, -2), log_var.split(sizes, -2), strict=True)
+        return [Posterior(*pair) for pair in pairs]
+
+    def decode_each(self, latents: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """g(z) for several batches of latents: one forward pass where the network allows it, else one each."""
+        if not self.stackable:
+            return [self.decoder(z) for z in latents]
+        decoded = self.decoder(torch.cat(list(latents), -2))
+        return list(decoded.split([z.shape[-2] for z in latents], -self.event_dims - 1))
+
+    def mixture(self) -> StandardNormal | MixturePrior:
+        """The prior as a density; a VampPrior is evaluated at the encoder's present state."""
+        return self.prior.mixture(self.encode) if isinstance(self.prior, VampPrior) else self.prior
+
+    def squared_error(self, data: torch.Tensor, reconstruction: torch.Tensor) -> torch.Tensor:
+        """rec(x, y): sum over the coordinates of one datum of (x - y)^2, ``[..., B]``."""
+        return (data - reconstruction).square().flatten(-self.event_dims).sum(-1)
+
+
+@contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """Within it, graphs are built as if these modules' parameters were constants: no gradient is computed for them."""
+    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)

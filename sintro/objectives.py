@@ -1,0 +1,240 @@
+"""The losses of the two papers, exactly as their tables were made (docs/science.md, section 2).
+
+Shapes: ``...`` is empty for one cell and [F] for a fleet. Every loss is ``[...]``, one number per cell; summing them
+before ``backward`` keeps the cells' gradients apart. Betas are floats, or tensors ``[...]`` where cells differ.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from sintro.model import Model, Posterior, frozen
+from sintro.priors import LOG_2PI, MixturePrior, StandardNormal
+from sintro.randomness import Generators, normal
+
+Weight = float | torch.Tensor
+
+
+class Betas(NamedTuple):
+    """Weights of the reconstruction, of the KL of real data, and of the KL of fakes inside the exponential."""
+
+    rec: Weight
+    kl: Weight
+    neg: Weight | None = None
+
+
+@dataclass
+class Step:
+    """What one player's step computed: ``loss`` [...] to minimise, ``terms`` for the history (detached, [...]),
+    and the real batch's posterior, latents and reconstruction for the other player."""
+
+    loss: torch.Tensor
+    terms: dict[str, torch.Tensor]
+    posterior: Posterior
+    z: torch.Tensor
+
+
+def kl(
+    mean: torch.Tensor,
+    log_var: torch.Tensor,
+    prior: StandardNormal | MixturePrior,
+    samples: int,
+    generator: Generators | None,
+) -> torch.Tensor:
+    """KL(q || p) in nats per datum, ``[..., B]``, for q = N(mean, diag exp(log_var)), both ``[..., B, L]``.
+
+    In closed form for N(0, I) and for a single component, as Soft-IntroVAE's authors compute it; for mixtures the mean
+    of log q(z) - log p(z) over ``samples`` reparameterised draws per datum, the estimator of Athanasiadis et al. 2025.
+    Its noise matters: inside the soft exponential, less noise is another expectation.
+    """
+    return _kl(mean, log_var, prior, samples, generator)[0]
+
+
+def _kl(mean, log_var, prior, samples, generator, usage=False):
+    """KL [..., B], the latents it was estimated with [..., S * B, L] or None, mean responsibilities or None."""
+    negative_entropy = -0.5 * (log_var + 1 + LOG_2PI).sum(-1)
+    if isinstance(prior, StandardNormal):
+        cross_entropy = 0.5 * (mean.square() + log_var.exp() + LOG_2PI).sum(-1)
+        return negative_entropy + cross_entropy, None, None
+    if prior.components == 1:
+        cross_entropy = _gaussian_cross_entropy(mean, log_var, prior.means, prior.log_vars)
+        return negative_entropy + cross_entropy, None, torch.ones_like(prior.logits) if usage else None
+    noise = normal((samples, *mean.shape[-2:]), generator, mean.dtype)  # [..., S, B, L]
+    scale = torch.exp(0.5 * log_var).unsqueeze(-3)
+    z = torch.addcmul(mean.unsqueeze(-3), scale, noise).flatten(-3, -2)  # sample s of datum b in row s B + b
+    log_prob, shares = prior.log_prob_and_usage(z, usage)
+    log_posterior = -0.5 * (log_var + LOG_2PI + noise.square().mean(-3)).sum(-1)  # mean over the draws
+    return log_posterior - log_prob.unflatten(-1, (samples, mean.shape[-2])).mean(-2), z, shares
+
+
+def _gaussian_cross_entropy(mean, log_var, target_mean, target_log_var):
+    """-E_q log N(z; m, diag exp(s)) [..., B], with m and s [..., 1, L]."""
+    offset = (mean - target_mean).square() + log_var.exp()
+    return 0.5 * (LOG_2PI + target_log_var + offset * torch.exp(-target_log_var)).sum(-1)
+
+
+def responsibility_regularizer(responsibilities: torch.Tensor) -> torch.Tensor:
+    """R of docs/science.md, section 2: ``[..., N, K]`` to ``[...]``; between -1 (all modes equally used) and 0.
+
+    sum_k a_k log(a_k + 1e-8) with a_k the mean responsibility of mode k, divided by log K only where log K > 1: so not
+    for K = 2 (a published choice, audit A7).
+    """
+    return _regularizer_of_usage(responsibilities.mean(-2))
+
+
+def _regularizer_of_usage(usage: torch.Tensor) -> torch.Tensor:
+    """R from the mean responsibilities a, ``[..., K]`` to ``[...]``."""
+    negative_entropy = (usage * torch.log(usage + 1e-8)).sum(-1)
+    return negative_entropy / max(1.0, math.log(usage.shape[-1]))
+
+
+def per_datum(weight: Weight) -> Weight:
+    """A weight ready to multiply values per datum: ``[F]`` becomes ``[F, 1]``."""
+    return weight.unsqueeze(-1) if isinstance(weight, torch.Tensor) else weight
+
+
+def vae_loss(model: Model, real: torch.Tensor, betas: Betas, generator: Generators, *, samples: int = 100) -> Step:
+    """beta_rec rec(x, g(z)) + beta_kl KL(x), averaged over the batch: the VAE, and the warm-up of every other run.
+
+    Encoder, decoder and a learnable prior all receive gradients. No factor s.
+    """
+    posterior = model.encode(real)
+    z = posterior.sample(generator)
+    reconstruction = model.squared_error(real, model.decoder(z)).mean(-1)
+    kl_real, _, usage = _kl(*posterior, model.mixture(), samples, generator, usage=True)
+    loss = betas.rec * reconstruction + betas.kl * kl_real.mean(-1)
+    terms = {"loss_encoder": loss, "loss_decoder": loss, "reconstruction": reconstruction, "kl_real": kl_real.mean(-1)}
+    return Step(loss, _detached(terms, usage), posterior, z)
+
+
+def encoder_loss(
+    model: Model,
+    real: torch.Tensor,
+    betas: Betas,
+    generator: Generators,
+    *,
+    samples: int = 100,
+    scale: float | None = None,
+    alpha: float = 2.0,
+    responsibility_weight: Weight = 0.0,
+    cooperation: str | None = "decoder",
+    usage: bool = False,
+) -> Step:
+    """The encoder's loss L_E of Soft-IntroVAE (Daniel & Tamar 2021; docs/science.md, section 2).
+
+    Args:
+        model: decoder and prior are frozen here; with ``cooperation="encoder"`` the prior learns from KL(x) too.
+        real: a batch ``[..., B, *event]``.
+        scale: s; 1 / D when None.
+        alpha: of the soft exponential.
+        responsibility_weight: r, the weight of the responsibility regulariser R.
+        usage: put the mean responsibilities into the terms even where r is 0 (for the history).
+    """
+    scale = scale or 1 / math.prod(real.shape[-model.event_dims :])
+    prior, target = model.prior, model.prior.detach()
+    regularised = isinstance(prior, MixturePrior) and _nonzero(responsibility_weight)
+    with frozen(model.decoder):
+        with torch.no_grad():
+            fake = model.decoder(target.sample(real.shape[-model.event_dims - 1], generator)[0])
+        posterior = model.encode(real)
+        z = posterior.sample(generator)
+        reconstructed = model.decoder(z)
+        reconstruction = model.squared_error(real, reconstructed).mean(-1)
+        learns = cooperation == "encoder"
+        kl_real, latents, shares = _kl(
+            *posterior, prior if learns else target, samples, generator, usage=(usage or regularised) and not learns
+        )
+        if learns and (usage or regularised) and latents is not None:
+            shares = target.log_prob_and_usage(latents)[1]  # the regulariser's gradient goes to the encoder alone
+        negatives = (reconstructed, fake)
+        terms, penalty = _negatives(model, negatives, target, betas, generator, samples, alpha * scale)
+    loss = scale * (betas.rec * reconstruction + betas.kl * kl_real.mean(-1)) + penalty / alpha
+    if regularised:
+        loss = loss + scale * responsibility_weight * _regularizer_of_usage(shares)
+    terms |= {"loss_encoder": loss, "reconstruction": reconstruction, "kl_real": kl_real.mean(-1)}
+    return Step(loss, _detached(terms, shares), posterior.detach(), z.detach())
+
+
+def _negatives(model, batches, target, betas, generator, samples, rate):
+    """Half the summed batch means of exp(-rate (beta_rec rec + beta_neg KL)) over reconstructions and fakes.
+
+    A reconstruction is a constant as the encoder's input, but not as the target of its own reconstruction: there its
+    gradient flows back to the encoder.
+    """
+    posteriors = model.encode_each([batch.detach() for batch in batches])
+    decoded = model.decode_each([posterior.sample(generator) for posterior in posteriors])
+    terms, means = {}, []
+    for name, batch, posterior, again in zip(("reconstructed", "fake"), batches, posteriors, decoded, strict=True):
+        error = model.squared_error(batch, again)
+        divergence = kl(*posterior, target, samples, generator)
+        exponent = per_datum(betas.rec) * error + per_datum(betas.neg) * divergence
+        means.append(torch.exp(-rate * exponent).mean(-1))
+        terms |= {f"reconstruction_{name}": error.mean(-1), f"kl_{name}": divergence.mean(-1)}
+        terms[f"exp_elbo_{name}"] = means[-1]
+    return terms, 0.5 * (means[0] + means[1])
+
+
+def decoder_loss(
+    model: Model,
+    real: torch.Tensor,
+    betas: Betas,
+    generator: Generators,
+    *,
+    posterior: Posterior | None = None,
+    z: torch.Tensor | None = None,
+    samples: int = 100,
+    scale: float | None = None,
+    gamma: float = 1.0,
+    gamma_r: float = 1e-8,
+    cooperation: str | None = "decoder",
+) -> Step:
+    """The decoder's and prior's loss L_D of Soft-IntroVAE (docs/science.md, section 2); the encoder is frozen.
+
+    Args:
+        posterior, z: q(z|x) and its latents from the encoder's step, taken as constants; computed when None.
+        gamma_r: the weight of re-reconstructing. Terms so light that float32 cannot hold them beside the
+            reconstruction (gamma_r under 6e-8, the published 1e-8 included) are left out: they cost a quarter
+            of the step and would not change a bit of the loss (tests/test_objectives.py measures the gradient).
+        cooperation: "decoder": a learnable prior learns here, from KL(q(z|x) || p) and through the fakes.
+    """
+    scale = scale or 1 / math.prod(real.shape[-model.event_dims :])
+    target = model.prior.detach()
+    prior = model.prior if cooperation == "decoder" else target
+    with frozen(model.encoder):
+        if posterior is None or z is None:
+            posterior = model.encode(real).detach()
+            z = posterior.sample(generator)
+        posterior, z = posterior.detach(), z.detach()
+        z_fake = prior.sample(real.shape[-model.event_dims - 1], generator)[0]
+        reconstructed, fake = model.decode_each((z, z_fake))
+        reconstruction = model.squared_error(real, reconstructed).mean(-1)
+        of_reconstructed, of_fake = model.encode_each((reconstructed, fake))
+        kl_reconstructed = kl(*of_reconstructed, target, samples, generator).mean(-1)
+        kl_fake = kl(*of_fake, target, samples, generator).mean(-1)
+        loss = betas.rec * reconstruction + gamma * betas.kl * 0.5 * (kl_reconstructed + kl_fake)
+        if any(parameter.requires_grad for parameter in prior.parameters()):
+            loss = loss + betas.kl * kl(*posterior, prior, samples, generator).mean(-1)
+        if gamma * gamma_r > torch.finfo(torch.float32).eps / 2:
+            posteriors = (of_reconstructed.detach(), of_fake.detach())
+            again = model.decode_each([each.sample(generator) for each in posteriors])
+            errors = [
+                model.squared_error(batch.detach(), each).mean(-1)
+                for batch, each in zip((reconstructed, fake), again, strict=True)
+            ]
+            loss = loss + gamma * gamma_r * betas.rec * 0.5 * (errors[0] + errors[1])
+    loss = scale * loss
+    terms = {"loss_decoder": loss}
+    return Step(loss, _detached(terms, None), posterior, z)
+
+
+def _nonzero(weight: Weight) -> bool:
+    return bool(weight.ne(0).any()) if isinstance(weight, torch.Tensor) else weight != 0
+
+
+def _detached(terms: dict[str, torch.Tensor], usage: torch.Tensor | None) -> dict[str, torch.Tensor]:
+    detached = {name: value.detach() for name, value in terms.items()}
+    if usage is not None:
+        detached["usage"] = usage.detach()
+    return detached

@@ -1,0 +1,164 @@
+"""Priors over the latent space: N(0, I), mixtures of Gaussians, VampPrior (docs/science.md, sections 1 to 3).
+
+Everything broadcasts over leading axes, written ``...``: none for one cell, one of size F for a fleet.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+
+from sintro.mixture import mixture_log_prob
+from sintro.randomness import Generators, normal, uniform
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+class StandardNormal:
+    """N(0, I) in ``latent_size`` dimensions, imposed and never learned."""
+
+    components = 1
+
+    def __init__(self, latent_size: int):
+        self.latent_size = latent_size
+
+    def log_prob(self, z: torch.Tensor) -> torch.Tensor:
+        """log p(z) in nats: ``[..., N, L]`` to ``[..., N]``."""
+        return -0.5 * (z.square().sum(-1) + self.latent_size * LOG_2PI)
+
+    def sample(self, n: int, generator: Generators) -> tuple[torch.Tensor, torch.Tensor]:
+        """``n`` draws per cell: latents ``[..., n, L]`` and the component index, always 0, ``[..., n]``."""
+        z = normal((n, self.latent_size), generator)
+        return z, torch.zeros(z.shape[:-1], dtype=torch.long, device=z.device)
+
+    def parameters(self) -> list[torch.Tensor]:
+        return []
+
+    def detach(self) -> "StandardNormal":
+        return self
+
+
+class MixturePrior:
+    """p(z) = sum_k w_k N(z; m_k, diag exp(s_k)), with w = softmax(logits).
+
+    Args:
+        means: m, ``[..., K, L]``.
+        log_vars: s, ``[..., K, L]``, log-variances (not standard deviations).
+        logits: ``[..., K]``, unnormalised log weights.
+
+    The tensors are kept as they are given, so gradients reach the caller's parameters.
+    """
+
+    def __init__(self, means: torch.Tensor, log_vars: torch.Tensor, logits: torch.Tensor):
+        if means.shape != log_vars.shape or means.shape[:-1] != logits.shape:
+            raise ValueError(
+                f"means {tuple(means.shape)} and log_vars {tuple(log_vars.shape)} must both be [..., K, L], "
+                f"logits {tuple(logits.shape)} [..., K]"
+            )
+        self.means, self.raw_log_vars, self.logits = means, log_vars, logits
+        self.bounds: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    @property
+    def components(self) -> int:
+        return self.means.shape[-2]
+
+    @property
+    def latent_size(self) -> int:
+        return self.means.shape[-1]
+
+    @property
+    def log_vars(self) -> torch.Tensor:
+        """s as the density sees it: clipped once :meth:`clip` was called, ``[..., K, L]``."""
+        if self.bounds is None:
+            return self.raw_log_vars
+        low, high = self.bounds
+        return clip_log_vars(self.raw_log_vars, low.unsqueeze(-2), high.unsqueeze(-2))
+
+    @property
+    def weights(self) -> torch.Tensor:
+        """w, ``[..., K]``, positive, sums to one."""
+        return torch.softmax(self.logits, -1)
+
+    def clip(self, low: torch.Tensor, high: torch.Tensor) -> "MixturePrior":
+        """Sets adaptive variance clipping: ``low`` and ``high`` are log-variances per dimension, ``[..., L]``."""
+        self.bounds = (low, high)
+        return self
+
+    def parameters(self) -> list[torch.Tensor]:
+        return [self.means, self.raw_log_vars, self.logits]
+
+    def detach(self) -> "MixturePrior":
+        """The same density, cut off from the parameters' gradients."""
+        return MixturePrior(self.means.detach(), self.log_vars.detach(), self.logits.detach())
+
+    def log_prob(self, z: torch.Tensor) -> torch.Tensor:
+        """log p(z) in nats: ``[..., N, L]`` to ``[..., N]``; see :mod:`sintro.mixture` for the numerics."""
+        return self.log_prob_and_usage(z, usage=False)[0]
+
+    def log_prob_and_usage(self, z: torch.Tensor, usage: bool = True) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """log p(z) ``[..., N]``, and the mean responsibility a_k of each mode over the N points ``[..., K]``."""
+        log_weights = torch.log_softmax(self.logits, -1)
+        return mixture_log_prob(z, self.means, self.log_vars, log_weights, usage)
+
+    def responsibilities(self, z: torch.Tensor) -> torch.Tensor:
+        """p(k | z): ``[..., N, L]`` to ``[..., N, K]``; sums to one over k.
+
+        Written for clarity and for a second opinion on :mod:`sintro.mixture`: whole arrays, no chunks, autograd.
+        """
+        z64, means, log_vars = z.double(), self.means.double(), self.log_vars.double()
+        offsets = z64.unsqueeze(-2) - means.unsqueeze(-3)  # [..., N, K, L]
+        squared = offsets.square() * torch.exp(-log_vars).unsqueeze(-3)
+        log_components = torch.log_softmax(self.logits.double(), -1) - 0.5 * log_vars.sum(-1)  # [..., K]
+        return torch.softmax(log_components.unsqueeze(-2) - 0.5 * squared.sum(-1), -1).to(z.dtype)
+
+    def sample(self, n: int, generator: Generators) -> tuple[torch.Tensor, torch.Tensor]:
+        """``n`` draws per cell, ``[..., n, L]``, and the component each came from, ``[..., n]``.
+
+        Reparameterised: z = m_k + exp(s_k / 2) eps carries gradients to m and s; the drawn index k carries none.
+        """
+        cumulative = self.weights.detach().double().cumsum(-1)
+        position = uniform((n,), generator, torch.float64) * cumulative[..., -1:]
+        index = torch.searchsorted(cumulative, position, right=True).clamp_(max=self.components - 1)
+        noise = normal((n, self.latent_size), generator, self.means.dtype)
+        chosen = index.unsqueeze(-1).expand(*index.shape, self.latent_size)
+        means = self.means.gather(-2, chosen)
+        return means + torch.exp(0.5 * self.log_vars.gather(-2, chosen)) * noise, index
+
+
+class VampPrior:
+    """A mixture whose modes are the encoder's posteriors at K learned pseudo-inputs (Tomczak & Welling 2018).
+
+    Args:
+        pseudo_inputs: ``[..., K, *event]``, in data space.
+        logits: ``[..., K]``; all equal and frozen, or learned (``-lc``).
+        limits: pseudo-inputs pass a hard clamp to these limits (images: 0 and 1); None where data are unbounded.
+    """
+
+    def __init__(self, pseudo_inputs: torch.Tensor, logits: torch.Tensor, limits: tuple[float, float] | None = None):
+        self.pseudo_inputs, self.logits, self.limits = pseudo_inputs, logits, limits
+
+    def mixture(self, encode: Callable) -> MixturePrior:
+        """The mixture it is at this moment; gradients reach the pseudo-inputs and the encoder."""
+        inputs = self.pseudo_inputs if self.limits is None else self.pseudo_inputs.clamp(*self.limits)
+        posterior = encode(inputs)
+        return MixturePrior(posterior.mean, posterior.log_var, self.logits)
+
+    def parameters(self) -> list[torch.Tensor]:
+        return [self.pseudo_inputs, self.logits]
+
+
+def clip_log_vars(log_vars: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    """Adaptive variance clipping: log-variances squeezed smoothly into [low, high] (docs/science.md, section 2).
+
+    s - sp(s - high; b) + sp(low - s; b), with sp(u; b) = log(1 + exp(b u)) / b and b = 10 / (|high - low| + 1e-8);
+    where high equals low the result is high. Written with log-add-exp in float64, so neither the value nor the
+    gradient overflows however close the limits are (Athanasiadis et al. 2025).
+
+    Args: log_vars ``[..., K, L]`` (any shape), low and high broadcastable to it. Returns: the shape of log_vars.
+    """
+    s, lo, hi = log_vars.double(), low.double(), high.double()
+    sharpness = 10 / ((hi - lo).abs() + 1e-8)
+    zero = torch.zeros((), dtype=s.dtype, device=s.device)
+    over = torch.logaddexp(zero, sharpness * (s - hi)) / sharpness
+    under = torch.logaddexp(zero, sharpness * (lo - s)) / sharpness
+    return torch.where(hi == lo, hi.expand_as(s), s - over + under).to(log_vars.dtype)

@@ -1,0 +1,148 @@
+"""The fast mixture density against independent ones: torch.distributions in float64, and whole-array autograd."""
+
+import math
+
+import pytest
+import torch
+from torch import distributions
+
+from sintro import mixture
+from sintro.mixture import mixture_log_prob
+
+
+def reference(z, means, log_vars, log_weights):
+    """torch.distributions' mixture, which subtracts before it squares."""
+    parts = distributions.Independent(distributions.Normal(means, torch.exp(0.5 * log_vars)), 1)
+    return distributions.MixtureSameFamily(distributions.Categorical(logits=log_weights), parts).log_prob(z)
+
+
+def made(n, k, size, seed=0, spread=1.0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(n, size, generator=generator, dtype=dtype) * 2 * spread
+    means = torch.randn(k, size, generator=generator, dtype=dtype) * spread
+    log_vars = torch.randn(k, size, generator=generator, dtype=dtype)
+    log_weights = torch.log_softmax(torch.randn(k, generator=generator, dtype=dtype), -1)
+    return z, means, log_vars, log_weights
+
+
+def copies(tensors):
+    return [t.clone().requires_grad_() for t in tensors]
+
+
+@pytest.mark.parametrize(("n", "k", "size"), [(300, 7, 2), (50, 1, 3), (40, 100, 32), (1, 2, 1)])
+def test_value_and_every_gradient_agree_with_torch_distributions(n, k, size):
+    ours, theirs = copies(made(n, k, size)), copies(made(n, k, size))
+    weights = torch.randn(n, dtype=torch.float64)
+    log_prob, _ = mixture_log_prob(*ours)
+    expected = reference(*theirs)
+    torch.testing.assert_close(log_prob, expected, rtol=1e-10, atol=1e-10)
+    (log_prob @ weights).backward()
+    (expected @ weights).backward()
+    # the reference normalises its logits: compare the gradient along the simplex
+    ours[3].grad -= torch.exp(ours[3].detach()) * ours[3].grad.sum()
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-8, atol=1e-8)
+
+
+def test_usage_is_the_mean_responsibility_and_has_the_gradient_of_autograd():
+    z, means, log_vars, log_weights = made(200, 6, 2)
+    ours, theirs = copies((z, means, log_vars, log_weights)), copies((z, means, log_vars, log_weights))
+    weights, cotangent = torch.randn(200, dtype=torch.float64), torch.randn(6, dtype=torch.float64)
+    log_prob, usage = mixture_log_prob(*ours, usage=True)
+    parts = distributions.Independent(distributions.Normal(theirs[1], torch.exp(0.5 * theirs[2])), 1)
+    log_joint = parts.log_prob(theirs[0].unsqueeze(-2)) + theirs[3]
+    expected = torch.softmax(log_joint, -1).mean(0)
+    torch.testing.assert_close(usage, expected)
+    assert usage.sum().item() == pytest.approx(1)
+    (log_prob @ weights + usage @ cotangent).backward()
+    (torch.logsumexp(log_joint, -1) @ weights + expected @ cotangent).backward()
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-8, atol=1e-10)
+
+
+def test_usage_alone_can_be_differentiated():
+    tensors = copies(made(50, 4, 2))
+    mixture_log_prob(*tensors, usage=True)[1][0].backward()
+    assert all(t.grad.abs().sum() > 0 for t in tensors)
+
+
+def test_gradients_pass_gradcheck():
+    tensors = copies(made(12, 3, 2))
+
+    def both(*inputs):
+        return mixture_log_prob(*inputs, usage=True)
+
+    assert torch.autograd.gradcheck(both, tensors)
+
+
+@pytest.mark.parametrize("log_var", [-14.0, -8.0, 0.0])
+@pytest.mark.parametrize("far", [1.0, 100.0])
+def test_float32_is_exact_with_large_means_and_small_variances(far, log_var):
+    """The bound that the module promises: relative error of log p under 1e-4, of gradients under 1e-3."""
+    generator = torch.Generator().manual_seed(1)
+    means = (2 * torch.rand(64, 2, generator=generator) - 1) * far
+    log_vars = torch.full((64, 2), log_var) + torch.rand(64, 2, generator=generator)
+    log_weights = torch.full((64,), -math.log(64))
+    chosen = torch.randint(64, (2000,), generator=generator)
+    deviation = torch.exp(0.5 * log_vars[chosen])
+    z = means[chosen] + 2 * deviation * torch.randn(2000, 2, generator=generator)
+    single = copies((z, means, log_vars, log_weights))
+    double = copies([t.double() for t in (z, means, log_vars, log_weights)])
+    value = mixture_log_prob(*single)[0]
+    expected = reference(*double)
+    assert ((value.double() - expected).abs() / expected.abs().clamp(min=0.1)).max() < 1e-4
+    value.sum().backward()
+    expected.sum().backward()
+    for mine, other in zip(single[:3], double[:3], strict=True):
+        assert (mine.grad.double() - other.grad).norm() / other.grad.norm() < 1e-3
+
+
+def test_remote_points_keep_their_value_and_gradient():
+    """Where every term underflows relative to the highest peak, and where one mode is needle-sharp."""
+    z = torch.tensor([[0.0, 0.0], [1e3, -1e3], [1e6, 0.0], [3.0, 3.0]], dtype=torch.float64)
+    means = torch.tensor([[0.0, 0.0], [5.0, 5.0]], dtype=torch.float64)
+    log_vars = torch.tensor([[-20.0, -20.0], [0.0, 0.0]], dtype=torch.float64)
+    log_weights = torch.log(torch.tensor([0.5, 0.5], dtype=torch.float64))
+    ours, theirs = copies((z, means, log_vars, log_weights)), copies((z, means, log_vars, log_weights))
+    value, expected = mixture_log_prob(*ours)[0], reference(*theirs)
+    torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-9)
+    value.sum().backward()
+    expected.sum().backward()
+    for mine, other in zip(ours[:3], theirs[:3], strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-6, atol=1e-6)
+
+
+def test_chunks_do_not_show(monkeypatch):
+    tensors = made(501, 5, 2)
+    whole = copies(tensors)
+    (mixture_log_prob(*whole, usage=True)[1] ** 2).sum().backward()
+    value = mixture_log_prob(*tensors)[0]
+    monkeypatch.setitem(mixture.CHUNK_ELEMENTS, "cpu", 64)
+    parts = copies(tensors)
+    (mixture_log_prob(*parts, usage=True)[1] ** 2).sum().backward()
+    torch.testing.assert_close(mixture_log_prob(*tensors)[0], value)
+    for one, other in zip(whole, parts, strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+
+
+def test_a_fleet_is_its_cells_side_by_side():
+    cells = [made(90, 4, 2, seed) for seed in (1, 2, 3)]
+    together = copies([torch.stack(t) for t in zip(*cells, strict=True)])
+    log_prob, usage = mixture_log_prob(*together, usage=True)
+    (log_prob.sum() + (usage**2).sum()).backward()
+    for index, cell in enumerate(cells):
+        alone = copies(cell)
+        own_log_prob, own_usage = mixture_log_prob(*alone, usage=True)
+        (own_log_prob.sum() + (own_usage**2).sum()).backward()
+        torch.testing.assert_close(log_prob[index], own_log_prob)
+        torch.testing.assert_close(usage[index], own_usage)
+        for fleet, single in zip(together, alone, strict=True):
+            torch.testing.assert_close(fleet.grad[index], single.grad)
+
+
+def test_nan_and_infinite_points_are_passed_on_not_hidden():
+    z, *rest = made(4, 3, 2)
+    z[1, 0], z[2, 1] = math.nan, math.inf
+    value = mixture_log_prob(z, *rest)[0]
+    assert torch.isfinite(value[[0, 3]]).all()
+    assert not torch.isfinite(value[[1, 2]]).any()

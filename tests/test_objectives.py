@@ -1,0 +1,225 @@
+"""KL divergences, the regulariser and the losses: closed forms, golden numbers, who receives gradients."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import distributions
+
+from sintro.model import Model, frozen
+from sintro.networks import MLP, mlp_pair
+from sintro.objectives import Betas, decoder_loss, encoder_loss, kl, responsibility_regularizer, vae_loss
+from sintro.priors import MixturePrior, StandardNormal
+from sintro.randomness import generator
+
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "golden.json").read_text())
+BETAS = Betas(0.2, 0.3, 0.9)
+
+
+def learned_prior(k=4):
+    source = torch.Generator().manual_seed(5)
+    tensors = [torch.randn(*shape, generator=source) for shape in ((k, 2), (k, 2), (k,))]
+    return MixturePrior(*(t.requires_grad_() for t in tensors))
+
+
+def made_model(prior=None, width=32):
+    source = generator(0, "test")
+    encoder, decoder = MLP([2, width, width, 4], source), MLP([2, width, width, 2], source)
+    return Model(encoder, decoder, prior or learned_prior())
+
+
+def real_batch(n=64):
+    return torch.randn(n, 2, generator=torch.Generator().manual_seed(9))
+
+
+def test_parameter_counts_are_the_papers():
+    encoder, decoder = mlp_pair(2, 2, generator(0, "test"))
+    assert sum(p.numel() for p in encoder.parameters()) == 199_172
+    assert sum(p.numel() for p in decoder.parameters()) == 198_658
+
+
+def test_initialisation_is_pytorchs_default_for_linear_layers():
+    network = MLP([100, 256], generator(0, "test"))
+    reference = torch.nn.Linear(100, 256)
+    for ours, theirs in ((network.weights[0], reference.weight), (network.biases[0], reference.bias)):
+        assert ours.shape == theirs.shape
+        assert float(ours.detach().abs().max()) == pytest.approx(0.1, rel=0.05)
+        assert float(ours.detach().std()) == pytest.approx(float(theirs.detach().std()), rel=0.15)
+
+
+def test_closed_form_kl_agrees_with_golden_and_torch_distributions():
+    golden = GOLDEN["standard_normal_kl"]
+    mean, log_var = torch.tensor(golden["posterior_mean"]), torch.tensor(golden["posterior_logvar"])
+    found = kl(mean, log_var, StandardNormal(3), 0, None)
+    torch.testing.assert_close(found, torch.tensor(golden["kl"]), rtol=1e-5, atol=1e-5)
+    posterior = distributions.Normal(mean, torch.exp(0.5 * log_var))
+    expected = distributions.kl_divergence(posterior, distributions.Normal(0.0, 1.0)).sum(-1)
+    torch.testing.assert_close(found, expected)
+
+
+def test_kl_to_a_single_component_is_closed_form():
+    mean, log_var = torch.randn(6, 2), torch.randn(6, 2)
+    prior = MixturePrior(torch.tensor([[0.5, -1.0]]), torch.tensor([[0.3, -0.7]]), torch.zeros(1))
+    posterior = distributions.Normal(mean, torch.exp(0.5 * log_var))
+    target = distributions.Normal(prior.means, torch.exp(0.5 * prior.log_vars))
+    expected = distributions.kl_divergence(posterior, target).sum(-1)
+    torch.testing.assert_close(kl(mean, log_var, prior, 0, None), expected)
+
+
+def test_mixture_kl_on_the_golden_samples():
+    """log q - log p at the released code's own latents: the mixture KL without our noise in between."""
+    golden = GOLDEN["mixture_kl"]
+    mean, log_var = torch.tensor(golden["posterior_mean"]), torch.tensor(golden["posterior_logvar"])
+    prior = MixturePrior(
+        torch.tensor(golden["prior_mean"]),
+        torch.tensor(golden["prior_logvar"]),
+        torch.tensor(golden["prior_weights"]).log(),
+    )
+    z = torch.tensor(golden["z"]).unflatten(0, (golden["mc"], len(mean)))  # [S, B, L]
+    log_posterior = distributions.Normal(mean, torch.exp(0.5 * log_var)).log_prob(z).sum(-1)
+    found = (log_posterior - prior.log_prob(z.flatten(0, 1)).unflatten(0, z.shape[:2])).mean(0)
+    torch.testing.assert_close(found, torch.tensor(golden["kl"]), rtol=1e-5, atol=1e-5)
+
+
+def test_mixture_kl_estimates_what_it_should():
+    """Against the golden estimator with many samples, and against the closed form where the mixture is N(0, I)."""
+    mean, log_var = torch.randn(5, 2), torch.randn(5, 2) * 0.5
+    twice = MixturePrior(torch.zeros(2, 2), torch.zeros(2, 2), torch.zeros(2))
+    sampled = kl(mean, log_var, twice, 40_000, generator(0, "test"))
+    torch.testing.assert_close(sampled, kl(mean, log_var, StandardNormal(2), 0, None), rtol=0.03, atol=0.03)
+
+
+def test_regularizer_agrees_with_golden_and_with_its_extremes():
+    golden, mixture = GOLDEN["responsibilities"], GOLDEN["mixture_kl"]
+    prior = MixturePrior(
+        torch.tensor(mixture["prior_mean"]),
+        torch.tensor(mixture["prior_logvar"]),
+        torch.tensor(mixture["prior_weights"]).log(),
+    )
+    found = responsibility_regularizer(prior.responsibilities(torch.tensor(mixture["z"])))
+    assert float(found) == pytest.approx(golden["regulariser"], rel=1e-5)
+    assert float(responsibility_regularizer(torch.full((9, 8), 1 / 8))) == pytest.approx(-1, abs=1e-5)
+    one_mode = torch.eye(8)[:1].expand(9, 8)
+    assert float(responsibility_regularizer(one_mode)) == pytest.approx(0, abs=1e-5)
+    # not divided by log K where log K <= 1: K = 2 scores -log 2, not -1
+    assert float(responsibility_regularizer(torch.full((3, 2), 0.5))) == pytest.approx(-math.log(2), abs=1e-5)
+
+
+def test_encoder_step_by_hand():
+    """The loss of one encoder step, written out again from its definition with the same draws."""
+    model, real, noise = made_model(StandardNormal(2)), real_batch(), generator(4, "noise")
+    loss = encoder_loss(model, real, BETAS, generator(4, "noise"), scale=0.5).loss
+    fake = model.decoder(torch.randn(64, 2, generator=noise))
+
+    def encode(x):
+        mean, log_var = model.encoder(x).chunk(2, -1)
+        return mean, log_var, mean + torch.exp(0.5 * log_var) * torch.randn(64, 2, generator=noise)
+
+    def divergence(mean, log_var):
+        return 0.5 * (mean**2 + log_var.exp() - 1 - log_var).sum(-1)
+
+    mean, log_var, z = encode(real)
+    reconstructed = model.decoder(z)
+    expected = 0.5 * (0.2 * ((real - reconstructed) ** 2).sum(-1).mean() + 0.3 * divergence(mean, log_var).mean())
+    for batch in (reconstructed, fake):
+        mean, log_var, z = encode(batch)
+        exponent = 0.2 * ((batch - model.decoder(z)) ** 2).sum(-1) + 0.9 * divergence(mean, log_var)
+        expected = expected + 0.25 * torch.exp(-2 * 0.5 * exponent).mean()
+    torch.testing.assert_close(loss, expected)
+
+
+def gradients(model):
+    prior = [p.grad for p in model.prior.parameters()]
+    return [p.grad for p in model.encoder.parameters()], [p.grad for p in model.decoder.parameters()], prior
+
+
+def test_each_step_reaches_its_own_players_only():
+    model, real = made_model(), real_batch()
+    step = encoder_loss(model, real, BETAS, generator(0, "a"), samples=8, responsibility_weight=1.0)
+    step.loss.backward()
+    encoder, decoder, prior = gradients(model)
+    assert all(g is not None and g.abs().sum() > 0 for g in encoder)
+    assert all(g is None for g in decoder + prior)
+    for parameter in model.encoder.parameters():
+        parameter.grad = None
+    decoder_loss(model, real, BETAS, generator(0, "b"), samples=8, posterior=step.posterior, z=step.z).loss.backward()
+    encoder, decoder, prior = gradients(model)
+    assert all(g is None for g in encoder)
+    assert all(g is not None and g.abs().sum() > 0 for g in decoder + prior)
+
+
+def test_prior_encoder_cooperation_moves_the_prior_with_the_encoder():
+    model, real = made_model(), real_batch()
+    common = {"samples": 8, "cooperation": "encoder"}
+    step = encoder_loss(model, real, BETAS, generator(0, "a"), responsibility_weight=1.0, **common)
+    step.loss.backward()
+    _, decoder, prior = gradients(model)
+    assert all(g is None for g in decoder)
+    assert all(g is not None and g.abs().sum() > 0 for g in prior)
+    # the regulariser's gradient goes to the encoder alone: the prior's is that of s beta_kl KL(x)
+    model_again = made_model()
+    encoder_loss(model_again, real, BETAS, generator(0, "a"), **common).loss.backward()
+    for mine, other in zip(prior, gradients(model_again)[2], strict=True):
+        torch.testing.assert_close(mine, other)
+    for parameter in model.prior.parameters():
+        parameter.grad = None
+    decoder_loss(model, real, BETAS, generator(0, "b"), **common).loss.backward()
+    assert all(g is None for g in gradients(model)[2])
+
+
+def test_the_weights_of_the_prior_learn_from_the_real_kl_alone():
+    model, real = made_model(), real_batch()
+    step = encoder_loss(model, real, BETAS, generator(0, "a"), samples=8)
+    decoder_loss(
+        model, real, BETAS, generator(0, "b"), samples=8, posterior=step.posterior, z=step.z, scale=0.5
+    ).loss.backward()
+    logits = model.prior.logits.grad.clone()
+    again = made_model()
+    noise = generator(0, "b")
+    again.prior.sample(64, noise)  # what decoder_loss draws before its KLs
+    for _ in range(2):
+        torch.randn(8, 64, 2, generator=noise)
+    divergence = kl(*step.posterior, again.prior, 8, noise).mean()
+    (0.5 * 0.3 * divergence).backward()
+    torch.testing.assert_close(logits, again.prior.logits.grad)
+
+
+def test_leaving_out_gamma_r_changes_no_gradient_that_float32_could_hold():
+    """The published gamma_r of 1e-8, in float64: the left-out terms are far below float32's resolution."""
+    found = []
+    for gamma_r in (1e-8, 1e-3):
+        model, real = made_model(StandardNormal(2)), real_batch()
+        model.encoder.double(), model.decoder.double()
+        step = decoder_loss(model, real.double(), BETAS, generator(0, "b"), samples=8, gamma_r=gamma_r)
+        step.loss.backward()
+        found.append(torch.cat([p.grad.flatten() for p in model.decoder.parameters()]))
+    terms = (found[1] - found[0]) / 1e-3  # the gradient of the terms at weight one
+    assert terms.norm() > 0
+    assert 1e-8 * terms.norm() / found[0].norm() < torch.finfo(torch.float32).eps
+
+
+def test_warm_up_trains_everybody():
+    model = made_model()
+    vae_loss(model, real_batch(), BETAS, generator(0, "a"), samples=8).loss.backward()
+    assert all(g is not None and g.abs().sum() > 0 for group in gradients(model) for g in group)
+
+
+def test_vae_loss_is_the_weighted_negative_elbo():
+    model, real, noise = made_model(StandardNormal(2)), real_batch(), generator(0, "a")
+    loss = vae_loss(model, real, Betas(0.7, 0.1), generator(0, "a")).loss
+    mean, log_var = model.encoder(real).chunk(2, -1)
+    z = mean + torch.exp(0.5 * log_var) * torch.randn(64, 2, generator=noise)
+    divergence = 0.5 * (mean**2 + log_var.exp() - 1 - log_var).sum(-1)
+    expected = 0.7 * ((real - model.decoder(z)) ** 2).sum(-1).mean() + 0.1 * divergence.mean()
+    torch.testing.assert_close(loss, expected)
+
+
+def test_frozen_gives_back_what_it_took():
+    model = made_model()
+    model.encoder.weights[0].requires_grad_(False)
+    with frozen(model.encoder):
+        assert not any(p.requires_grad for p in model.encoder.parameters())
+    assert not model.encoder.weights[0].requires_grad
+    assert all(p.requires_grad for p in list(model.encoder.parameters())[1:])
