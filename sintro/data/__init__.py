@@ -1,0 +1,1 @@
+"""The data sets: four densities in the plane, sampled afresh, and images, read from disk."""

@@ -1,0 +1,76 @@
+"""The rows of ``sintro doctor``: what is there of data sets, Inception weights and cached reference statistics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sintro import SintroError
+from sintro.data import sources
+
+
+@dataclass(frozen=True)
+class Row:
+    """One file: what it is for, where it was looked for, what was found, and how to get or copy it ("" if not needed).
+
+    `state` is verified, unverified, missing, corrupted, unreadable, embedded or cached; `reason` says more.
+    """
+
+    what: str
+    path: str
+    state: str
+    sha256: str = ""
+    bytes: int | None = None
+    reason: str = ""
+    command: str = ""
+
+    @property
+    def present(self) -> bool:
+        return self.state not in ("missing", "unreadable")
+
+
+def rows(root: str | Path | None = None, results: str | Path = "results") -> list[Row]:
+    """Every file the image benchmark can use. Reads and hashes them all (seconds); no broken one raises."""
+    folder = sources.data_root(root)
+    table = [_embedded()]
+    for name in sources.FETCHED:
+        table += _dataset(name, folder)
+    return [*table, _inception(folder), *_statistics(Path(results))]
+
+
+def _embedded() -> Row:
+    import sklearn
+
+    return Row(
+        "digits", str(Path(sklearn.__file__).parent), "embedded", reason=f"in scikit-learn {sklearn.__version__}"
+    )
+
+
+def _dataset(name: str, root: Path) -> list[Row]:
+    command = f"sintro fetch {name} --data {root}"
+    try:
+        found = sources.states(name, root)
+    except SintroError as error:  # the lock file itself is damaged
+        return [Row(name, str(sources.lock_path(name, root)), "corrupted", reason=str(error), command=command)]
+    return [_row(name, state, command) for state in found]
+
+
+def _row(what: str, state: sources.FileState, command: str) -> Row:
+    path = str(state.path.resolve())
+    needed = "" if state.usable else command
+    return Row(what, path, state.state, state.sha256 or "", state.bytes, state.reason, needed)
+
+
+def _inception(root: Path) -> Row:
+    state = sources.inception_state(root)
+    command = f"sintro fetch {sources.INCEPTION} --data {root}, or copy the file there or name it in SINTRO_INCEPTION"
+    return _row("Inception weights", state, command)
+
+
+def _statistics(results: Path) -> list[Row]:
+    folder = results / "features"
+    files = sorted(folder.glob("*.npz")) + sorted(folder.glob("*.pt"))
+    if not files:
+        reason = "none yet: they are computed when they are first needed"
+        return [Row("reference statistics", str(folder.resolve()), "missing", reason=reason)]
+    return [Row("reference statistics", str(file.resolve()), "cached", "", file.stat().st_size) for file in files]

@@ -1,0 +1,324 @@
+"""Fetching, against a web server on this machine: right, whole, once, and never half."""
+
+import http.server
+import json
+import os
+import threading
+import time
+
+import pytest
+from made_images import make
+
+from sintro import SintroError
+from sintro.data import doctor, fetch, files, images, sources
+from sintro.data.files import hash_file, locked, whole
+
+FETCHED = ["mnist", "fmnist", "cifar10", "svhn"]
+
+
+class Server:
+    """Serves `contents`, {path: bytes}; `truncate` cuts every body to half of what its header promises."""
+
+    def __init__(self):
+        self.contents, self.requests, self.truncate = {}, [], False
+        server = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                server.requests.append(self.path)
+                content = server.contents.get(self.path.lstrip("/"))
+                if content is None:
+                    self.send_error(404)
+                    return
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content[: len(content) // 2] if server.truncate else content)
+
+            def log_message(self, *arguments):
+                pass
+
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.http.server_address[1]}"
+        threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    def asked_for(self, path):
+        return path in (request.lstrip("/") for request in self.requests)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    for variable in ("http_proxy", "HTTP_PROXY", "SINTRO_INCEPTION"):
+        monkeypatch.delenv(variable, raising=False)
+    server = Server()
+    yield server
+    server.http.shutdown()
+    server.http.server_close()
+
+
+def made(name, monkeypatch, server):
+    content = make(name, monkeypatch, server.address)
+    server.contents.update(content.server)
+    return content
+
+
+def quiet(_):
+    pass
+
+
+def left_over(root):
+    """What no reader should see after the end: parts and temporary folders."""
+    return [path for path in root.rglob("*") if path.name.endswith(".part") or path.name.startswith(".fetch-")]
+
+
+@pytest.mark.parametrize("name", FETCHED)
+def test_fetched_data_are_verified_locked_and_loadable(name, monkeypatch, tmp_path, server):
+    content = made(name, monkeypatch, server)
+    fetch.fetch([name], tmp_path, quiet)
+    for split in ("train", "test"):
+        read = images.load(name, split, tmp_path)
+        assert read.state == "verified"
+        assert (read.images.numpy() == content.splits[split][0]).all()
+    lock = json.loads((tmp_path / f"{name}.lock.json").read_text())["files"]
+    assert lock == {
+        path: {"sha256": hash_file(tmp_path / path), "bytes": len(data)} for path, data in content.files.items()
+    }
+    assert left_over(tmp_path) == []
+    assert not (tmp_path / "cifar-10-python.tar.gz").exists()
+
+
+def test_what_is_there_and_right_is_not_fetched_again(monkeypatch, tmp_path, server):
+    content = made("mnist", monkeypatch, server)
+    content.store(tmp_path)
+    said = []
+    fetch.fetch(["mnist"], tmp_path, said.append)
+    assert server.requests == []
+    assert said[0] == "mnist: all 4 files are there and right"
+    assert sources.read_lock("mnist", tmp_path).keys() == content.files.keys()
+
+
+def test_a_wrong_lock_is_put_right_when_the_files_are(monkeypatch, tmp_path, server):
+    content = made("svhn", monkeypatch, server)
+    content.store(tmp_path)
+    sources.write_lock("svhn", tmp_path, {"train_32x32.mat": {"sha256": "0" * 64, "bytes": 1}})
+    fetch.fetch(["svhn"], tmp_path, quiet)
+    assert images.load("svhn", "train", tmp_path).state == "verified"
+    assert server.requests == []
+
+
+def test_the_second_address_is_tried_when_the_first_has_nothing(monkeypatch, tmp_path, server):
+    made("mnist", monkeypatch, server)
+    fetch.fetch(["mnist"], tmp_path, quiet)
+    assert server.asked_for("gone/train-images-idx3-ubyte.gz")  # the first mirror of the made tables
+    assert server.asked_for("train-images-idx3-ubyte.gz")
+
+
+def test_a_corrupted_file_is_replaced_only_by_a_right_one(monkeypatch, tmp_path, server):
+    content = made("svhn", monkeypatch, server)
+    content.store(tmp_path)
+    damaged = tmp_path / "train_32x32.mat"
+    damaged.write_bytes(b"damaged")
+    server.contents["train_32x32.mat"] = b"an error page"
+    with pytest.raises(SintroError, match=r"train_32x32.mat could not be fetched .*corrupted"):
+        fetch.fetch(["svhn"], tmp_path, quiet)
+    assert damaged.read_bytes() == b"damaged"
+    server.contents.update(content.server)
+    fetch.fetch(["svhn"], tmp_path, quiet)
+    assert damaged.read_bytes() == content.files["train_32x32.mat"]
+    assert left_over(tmp_path) == []
+
+
+def test_a_truncated_download_is_not_stored_and_the_next_try_goes_on(monkeypatch, tmp_path, server):
+    content = made("mnist", monkeypatch, server)
+    first, *others = content.files
+    (tmp_path / first).parent.mkdir(parents=True)
+    (tmp_path / first).write_bytes(content.files[first])
+    server.truncate = True
+    with pytest.raises(SintroError, match=r"train-labels-idx1-ubyte.gz could not be fetched"):
+        fetch.fetch(["mnist"], tmp_path, quiet)
+    assert [path for path in others if (tmp_path / path).exists()] == []
+    assert left_over(tmp_path) == []
+    assert sources.read_lock("mnist", tmp_path) == {}
+    server.truncate = False
+    fetch.fetch(["mnist"], tmp_path, quiet)
+    assert not server.asked_for("train-images-idx3-ubyte.gz")
+    assert len(images.load("mnist", "train", tmp_path)) == 40
+
+
+def test_an_archive_that_is_there_needs_no_network_and_stays(monkeypatch, tmp_path, server):
+    content = made("cifar10", monkeypatch, server)
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(content.server["cifar-10-python.tar.gz"])
+    fetch.fetch(["cifar10"], tmp_path, quiet)
+    assert server.requests == []
+    assert len(images.load("cifar10", "test", tmp_path)) == 20
+    assert (tmp_path / "cifar-10-python.tar.gz").exists()
+
+
+def test_two_at_once_fetch_once(monkeypatch, tmp_path, server):
+    content = made("svhn", monkeypatch, server)
+    said = [[], []]
+    threads = [threading.Thread(target=fetch.fetch, args=(["svhn"], tmp_path, said[i].append)) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(server.requests) == sorted(
+        f"/{path}" for path in content.server for _ in "HG"
+    )  # redirect check, body
+    assert sum("svhn: all 2 files are there and right" in lines for lines in said) == 1
+
+
+def test_without_network_it_is_one_line(monkeypatch, tmp_path):
+    make("svhn", monkeypatch)  # the made address has no server
+    with pytest.raises(SintroError, match=r"train_32x32.mat could not be fetched .*refused") as caught:
+        fetch.fetch(["svhn"], tmp_path, quiet)
+    assert "\n" not in str(caught.value)
+    assert f"copy it to {tmp_path / 'train_32x32.mat'}" in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "data").write_text("a file")
+    with pytest.raises(SintroError, match=r"mnist: cannot store into .*data: (Not a directory|File exists)"):
+        fetch.fetch(["mnist"], tmp_path / "data", quiet)
+
+
+@pytest.mark.parametrize("name", ["kmnist", "stl10", "Inception"])
+def test_names_we_do_not_have(name, tmp_path):
+    with pytest.raises(SintroError, match=f"cannot fetch '{name}'; there are digits, mnist, .*inception"):
+        fetch.fetch(["digits", name], tmp_path, quiet)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_digits_need_nothing(tmp_path):
+    said = []
+    fetch.fetch(["digits"], tmp_path, said.append)
+    assert said == ["digits: embedded in scikit-learn, nothing to fetch"]
+
+
+WEIGHTS = b"stands for Inception's weights"
+
+
+@pytest.fixture
+def weights(monkeypatch, tmp_path, server):
+    """The server has a file that passes for the weights, and torch's hub is an empty folder."""
+    from sintro.data.vision import fid_inception
+
+    server.contents["weights.pth"] = WEIGHTS
+    monkeypatch.setattr(fid_inception, "FID_WEIGHTS_URL", f"{server.address}/weights.pth")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    path = tmp_path / "right"
+    path.write_bytes(WEIGHTS)
+    monkeypatch.setattr(sources, "INCEPTION_SHA256", hash_file(path)[:8])
+    path.unlink()
+    return tmp_path / "data" / "inception" / sources.INCEPTION_FILE
+
+
+def test_inception_weights_are_fetched_checked_and_stored(weights, tmp_path, server):
+    fetch.fetch(["inception"], tmp_path / "data", quiet)
+    assert weights.read_bytes() == WEIGHTS
+    assert sources.require_inception(tmp_path / "data").path == weights
+    fetch.fetch(["inception"], tmp_path / "data", quiet)
+    assert len(server.requests) == 2  # one redirect check, one body
+    assert left_over(tmp_path) == []
+
+
+def test_other_weights_are_refused(weights, tmp_path, server):
+    server.contents["weights.pth"] = b"something else"
+    with pytest.raises(SintroError, match="gave a file whose sha256 begins with "):
+        fetch.fetch(["inception"], tmp_path / "data", quiet)
+    assert not weights.exists()
+
+
+def test_inception_weights_are_looked_for_in_three_places(weights, monkeypatch, tmp_path):
+    root = tmp_path / "data"
+    with pytest.raises(SintroError, match=r"Inception weights for FID are missing .*sintro fetch inception") as caught:
+        sources.require_inception(root)
+    hub = tmp_path / "torch" / "hub" / "checkpoints" / sources.INCEPTION_FILE
+    assert str(weights) in str(caught.value)
+    assert str(hub) in str(caught.value)
+    for place in (hub, weights):  # each goes before the one before it
+        place.parent.mkdir(parents=True)
+        place.write_bytes(WEIGHTS)
+        assert sources.require_inception(root).path == place
+    named = tmp_path / "named.pth"
+    monkeypatch.setenv("SINTRO_INCEPTION", str(named))
+    with pytest.raises(SintroError, match=r"missing \(looked for: .*named.pth\)"):  # what was asked for is not replaced
+        sources.require_inception(root)
+    named.write_bytes(WEIGHTS[:-1])
+    with pytest.raises(
+        SintroError, match=r"Inception weights for FID are corrupted .*named.pth: its sha256 begins with"
+    ):
+        sources.require_inception(root)
+
+
+def test_the_real_hash_is_the_one_in_the_real_name():
+    assert f"-{sources.INCEPTION_SHA256}.pth" in sources.INCEPTION_FILE
+    from sintro.data.vision import fid_inception
+
+    assert fid_inception.FID_WEIGHTS_URL.endswith(f"/{sources.INCEPTION_FILE}")
+
+
+def test_doctor_has_a_row_for_every_file(weights, monkeypatch, tmp_path, server):
+    root = tmp_path / "data"
+    for name in FETCHED:
+        made(name, monkeypatch, server)
+    fetch.fetch(["svhn"], root, quiet)
+    (root / "test_32x32.mat").write_bytes(b"damaged")
+    rows = doctor.rows(root, tmp_path / "results")
+    counts = {"digits": 1, "mnist": 4, "fmnist": 4, "cifar10": 6, "svhn": 2, "Inception weights": 1}
+    counts["reference statistics"] = 1
+    assert {row.what: sum(other.what == row.what for other in rows) for row in rows} == counts
+    by_file = {os.path.basename(row.path): row for row in rows}
+    fine, damaged = by_file["train_32x32.mat"], by_file["test_32x32.mat"]
+    assert (fine.state, fine.present, fine.command) == ("verified", True, "")
+    assert fine.sha256 == hash_file(root / "train_32x32.mat")
+    assert fine.bytes == (root / "train_32x32.mat").stat().st_size
+    assert (damaged.state, damaged.command) == ("corrupted", f"sintro fetch svhn --data {root}")
+    assert by_file["data_batch_3"].state == "missing"
+    assert not by_file["data_batch_3"].present
+    assert by_file[sources.INCEPTION_FILE].command.startswith("sintro fetch inception")
+    sources.lock_path("svhn", root).write_text("{")
+    assert [row.state for row in doctor.rows(root) if row.what == "svhn"] == ["corrupted"]
+
+
+def _interrupted(path):
+    path.write_text("half")
+    raise KeyboardInterrupt
+
+
+def test_whole_files_or_none(tmp_path):
+    path = tmp_path / "folder" / "file"
+    with whole(path) as temporary:
+        temporary.write_text("first")
+        assert not path.exists()
+    with pytest.raises(KeyboardInterrupt), whole(path) as temporary:
+        _interrupted(temporary)
+    assert path.read_text() == "first"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_lock_is_held_by_one_at_a_time(tmp_path):
+    inside, most = [], []
+
+    def work(number):
+        with locked(tmp_path / "thing"):
+            inside.append(number)
+            most.append(len(inside))
+            time.sleep(0.005)
+            inside.remove(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 8
+
+
+def test_a_file_system_without_locks_is_no_obstacle(monkeypatch, tmp_path):
+    def refuse(*_):
+        raise OSError(files.errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", refuse)
+    with locked(tmp_path / "thing"):
+        pass
