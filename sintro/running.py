@@ -1,0 +1,242 @@
+"""``progress.json``: says who trains a cell and how far it is, and keeps a second process from training it too.
+
+The file is there while a training runs and is written anew every two seconds, so it is the training's heartbeat as
+well. One of a process that died on this host is taken over at once; one of another host only after no beat came for a
+minute. Imports no torch: ``sintro status`` reads thousands of these. And how a training is asked to stop.
+"""
+
+import contextlib
+import json
+import os
+import platform
+import signal
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from sintro import SintroError
+from sintro.runs import now, write_json
+
+NAME = "progress.json"
+SECONDS_BETWEEN_BEATS = 2.0
+SECONDS_UNTIL_OLD = 60.0
+MEMORY = 20.0  # seconds over which the pace is averaged
+
+
+def this_process() -> dict[str, Any]:
+    """What tells this process from every other one: host, process id, and its birth (ids are used again)."""
+    return {"host": platform.node(), "pid": os.getpid(), "space": _space(), "born": _born(os.getpid())}
+
+
+def alive(owner: dict[str, Any]) -> bool | None:
+    """Whether the process that wrote a progress file still runs; None where that cannot be seen from here."""
+    if owner.get("host") != platform.node() or owner.get("space") != _space():
+        return None
+    try:
+        os.kill(owner["pid"], 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's, so it is there
+        pass
+    return owner.get("born") == _born(owner["pid"])
+
+
+def beating(folder: str | Path) -> dict[str, Any] | None:
+    """The progress of a training that runs in a folder; None where there is none or its process is gone."""
+    path = Path(folder, NAME)
+    owner = read(path)
+    if not owner:
+        return None
+    living = alive(owner)
+    if living is None:
+        with contextlib.suppress(OSError):
+            living = abs(time.time() - path.stat().st_mtime) < SECONDS_UNTIL_OLD
+    return owner if living else None
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """A progress file; {} where it is there but says nothing (its writer is just beginning), None where it is not."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and {"host", "pid", "done", "total"} <= found.keys() else {}
+
+
+def _space() -> str | None:
+    """Process ids mean something within one boot of one machine, and within one container."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
+    return None
+
+
+def _born(pid: int) -> str | None:
+    """When a process was started, in the kernel's ticks since boot."""
+    with contextlib.suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return None
+
+
+class Claim:
+    """A cell's folder held by this process, as a context manager; :meth:`beat` writes how far the training is.
+
+    Raises SintroError on entry when another process trains the cell (it names host and process), and from ``beat``
+    and :meth:`check` when another one took over because no beat came for too long (a laptop that slept).
+    """
+
+    def __init__(self, folder: str | Path, total: int, device: str):
+        self.path = Path(folder, NAME)
+        self.content = this_process() | {"total": total, "device": device, "started": now(), "ms_per_iteration": None}
+        self.done, self.last, self.pace = 0, time.monotonic(), None
+
+    def __enter__(self) -> "Claim":
+        with _explained(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            while not self._create():
+                self._take_over()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        with contextlib.suppress(OSError):
+            if self._mine():
+                self.path.unlink()
+
+    def begin(self, done: int) -> None:
+        """Training starts after ``done`` iterations; the pace is counted from here."""
+        self.done, self.last = done, time.monotonic()
+
+    def beat(self, done: int) -> None:
+        """``done`` iterations are finished; writes at most every two seconds."""
+        seconds = time.monotonic() - self.last
+        if seconds < SECONDS_BETWEEN_BEATS or done <= self.done:
+            return
+        latest = seconds / (done - self.done)
+        keep = max(0.0, 1 - seconds / MEMORY) if self.pace else 0.0
+        self.pace = latest if not keep else keep * self.pace + (1 - keep) * latest
+        self.done, self.last = done, time.monotonic()
+        self.check()
+        content = self.content | {"done": done, "ms_per_iteration": round(1e3 * self.pace, 3), "updated": now()}
+        try:
+            write_json(self.path, content, durable=False)
+        except SintroError:  # a full disk is no reason to stop; a beat needs no space on it
+            with contextlib.suppress(OSError):
+                os.utime(self.path)
+
+    def check(self) -> None:
+        """Refuse to go on in a folder that another process has taken over."""
+        if not self._mine():
+            other = read(self.path) or {}
+            raise SintroError(f"{self.path.parent} was taken over by {_name(other)} while this process stood still")
+
+    def _mine(self) -> bool:
+        found = read(self.path)
+        # Missing or unreadable for a moment is not another's: only a file that names somebody else is.
+        return not found or all(found.get(key) == self.content[key] for key in ("host", "pid", "born"))
+
+    def _create(self) -> bool:
+        """Make the file, unless there is one."""
+        content = json.dumps(self.content | {"done": 0, "updated": now()}, indent=1, sort_keys=True)
+        try:
+            descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        except FileExistsError:
+            return False
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(content)
+        except OSError:
+            self.path.unlink(missing_ok=True)
+            raise
+        return True
+
+    def _take_over(self) -> None:
+        """Remove a dead process's file; refuse where its writer lives."""
+        owner = read(self.path)
+        if owner is None:
+            return
+        if alive(owner) if owner and alive(owner) is not None else self._beats(owner):
+            raise SintroError(
+                f"{self.path.parent} is being trained by {_name(owner)}, after {owner.get('done', 0)} of "
+                f"{owner.get('total', '?')} iterations; wait for it or stop it first"
+            )
+        # Renamed, then looked at: of two that come at once, one may have taken the other's new file, and puts it back.
+        aside = self.path.with_name(f".{NAME}.{os.getpid()}")
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(self.path, aside)
+            if read(aside) == owner:
+                print(f"{self.path.parent}: {_name(owner)} is gone, its training is taken over", file=sys.stderr)
+                aside.unlink()
+            else:
+                os.replace(aside, self.path)
+
+    def _beats(self, owner: dict[str, Any]) -> bool:
+        """Watch a file of another host until it is written again (True) or is old (False).
+
+        Clocks of two hosts differ, so ages are taken from the file system's clock, and a time to come counts as old.
+        """
+        try:
+            first = self.path.stat().st_mtime_ns
+            with tempfile.NamedTemporaryFile(dir=self.path.parent) as probe:
+                age = (os.fstat(probe.fileno()).st_mtime_ns - first) / 1e9
+            left = SECONDS_UNTIL_OLD - abs(age)
+            if left > 0:
+                said = f"{self.path.parent}: waiting up to {left:.0f} s to see whether {_name(owner)} still trains it"
+                print(said, file=sys.stderr, flush=True)
+            until = time.monotonic() + left
+            while time.monotonic() < until:
+                time.sleep(0.2)
+                with open(self.path, "rb") as file:  # opened anew, so that a network file system looks at its server
+                    if os.fstat(file.fileno()).st_mtime_ns != first:
+                        return True
+        except FileNotFoundError:
+            pass
+        return False
+
+
+class StopSignals:
+    """Remembers a signal that asks to stop, so that the loop can write a checkpoint after the iteration it is in.
+
+    SIGTERM and SIGUSR1 come from a cluster before it takes a node back, SIGINT from Ctrl-C, SIGHUP from a closed
+    terminal. A second Ctrl-C stops at once.
+    """
+
+    of_terminals = (signal.SIGINT, signal.SIGHUP)
+    signals = (signal.SIGTERM, signal.SIGUSR1, *of_terminals)
+
+    def __init__(self):
+        self.caught: str | None = None
+
+    def _remember(self, number, frame) -> None:
+        if self.caught and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.caught = signal.Signals(number).name
+
+    def __enter__(self):
+        self.before = {}
+        if threading.current_thread() is threading.main_thread():  # Python lets no other thread set them
+            for number in self.signals:
+                # Under nohup, or behind `&` in a script, those of a terminal are to be ignored.
+                if number not in self.of_terminals or signal.getsignal(number) != signal.SIG_IGN:
+                    self.before[number] = signal.signal(number, self._remember)
+        return self
+
+    def __exit__(self, *exception):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+
+def _name(owner: dict[str, Any] | None) -> str:
+    owner = owner or {}
+    return f"process {owner.get('pid', '(unknown)')} on {owner.get('host', 'an unknown host')}"
+
+
+@contextlib.contextmanager
+def _explained(path: Path):
+    try:
+        yield
+    except OSError as error:
+        raise SintroError(f"cannot write {path}: {error.strerror or error}; nothing was changed") from error

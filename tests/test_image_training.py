@@ -1,0 +1,170 @@
+"""Image cells in the one training loop: networks, batch-norm rules, epochs, and a short evaluation on digits."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sintro import evaluation, runs, training
+from sintro.batches import ImageBatches
+from sintro.cells import Cell
+from sintro.image_evaluation import ImageEvaluation, refresh_batch_norm, snapshots_of
+from sintro.networks import residual_pair
+from sintro.players import Players
+from sintro.presets import published
+from sintro.randomness import generator
+
+DIGITS = "results/tiny/digits/soft-introvae/mog4-learned-lc/clip-resp10/seed0"
+LONGER = {"iterations": 150, "warmup": 140, "conversion": 130, "snapshots": (0, 130), "learning_rate": 1e-3}
+
+
+def small(path=DIGITS, **changes):
+    given = {"iterations": 8, "warmup": 4, "conversion": 3, "samples": 3, "batch_size": 50, "channels": (4, 8)}
+    given |= {"evaluation_images": 120, "snapshots": (0, 6), "milestones": ()}
+    return published(Cell.from_path(path)).model_copy(update=given | changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder_count", "decoder_count"), [("mnist", 928_512, 697_025), ("cifar10", 3_382_848, 2_382_531)]
+)
+def test_parameter_counts_are_the_papers(name, encoder_count, decoder_count):
+    settings = published(Cell.from_path(f"results/table2/{name}/soft-introvae/normal/none/seed0"))
+    pair = residual_pair(settings.event, settings.channels, settings.latent_size, generator(0, "test"))
+    assert [sum(p.numel() for p in network.parameters()) for network in pair] == [encoder_count, decoder_count]
+    images = torch.rand(2, *settings.event)
+    code = pair[0](images)
+    assert code.shape == (2, 2 * settings.latent_size)
+    assert pair[1](code[:, : settings.latent_size]).shape == images.shape
+
+
+def test_initialisation_is_keyed_and_leaves_the_global_generator_alone():
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    one, other = (residual_pair((1, 16, 16), (4, 8), 3, generator(0, "a"))[0] for _ in range(2))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(p, q) for p, q in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_real_fake_and_reconstructed_batches_are_separate_forward_passes():
+    """Batch norm counts its passes; a concatenation of batches would count fewer and mix their statistics."""
+    players = Players([small()])
+    for iteration in range(4):
+        players.step(iteration)
+
+    def passes(network):
+        return next(m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)).num_batches_tracked.item()
+
+    before = passes(players.model.encoder), passes(players.model.decoder)
+    players.step(4)
+    after = passes(players.model.encoder), passes(players.model.decoder)
+    # encoder step: real, reconstructed, fake; decoder step: reconstructed, fake
+    assert after[0] - before[0] == 5
+    # encoder step: fake, reconstruction, and the two again; decoder step: reconstruction, fake
+    assert after[1] - before[1] == 6
+
+
+def test_statistics_belong_to_one_batch():
+    players = Players([small()])
+    dark, bright = torch.zeros(6, 1, 16, 16), torch.rand(6, 1, 16, 16)
+    players.model.encoder.train()
+    apart = [p.mean for p in players.model.encode_each((dark, bright))]
+    together = players.model.encode(torch.cat((dark, bright))).mean.split(6)
+    torch.testing.assert_close(apart[1], players.model.encode(bright).mean)
+    assert not torch.allclose(apart[1], together[1], atol=1e-3)
+
+
+def test_the_pseudo_inputs_pass_moves_the_running_statistics_too():
+    players = Players([small()])
+    norm = next(m for m in players.model.encoder.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    players.step(0)
+    assert norm.num_batches_tracked.item() == 2  # the real batch and the pseudo-inputs
+
+
+def test_gradients_reach_every_parameter_of_both_networks():
+    players = Players([small()])
+    moved = {}
+    for iteration in range(6):
+        before = {n: p.detach().clone() for n, p in players.model.encoder.named_parameters()}
+        before |= {n: p.detach().clone() for n, p in players.model.decoder.named_parameters()}
+        players.step(iteration)
+        after = dict(players.model.encoder.named_parameters()) | dict(players.model.decoder.named_parameters())
+        moved |= {n: True for n, p in after.items() if not torch.equal(before[n], p)}
+    assert set(moved) == set(after)
+
+
+def test_an_epoch_shows_every_image_once_and_keeps_the_last_partial_batch():
+    settings = small(batch_size=64)
+    data = ImageBatches(settings, torch.device("cpu"))
+    assert data.steps == 24
+    first = [data.at(iteration) for iteration in range(24)]
+    assert [len(batch) for batch in first] == [64] * 23 + [28]
+    assert float(torch.cat(first).sum()) == pytest.approx(float(data.images.batch(slice(None)).sum()))
+    assert not torch.equal(data.at(24), first[0])
+    assert torch.equal(data.at(0), first[0])  # a function of the iteration, wherever a run goes on
+
+
+def test_pseudo_inputs_start_as_training_images_and_are_clamped():
+    players = Players([small()])
+    pixels = players.model.prior.pseudo_inputs
+    assert pixels.shape == (4, 1, 16, 16)
+    images = players.data.images.batch(slice(None)).flatten(1)
+    assert all((images == one.flatten()).all(1).any() for one in pixels.detach())
+    inside = players.model.encode(pixels.clamp(0, 1)).mean
+    pixels.data[0, 0, 0, 0] = 7.0
+    pixels.data[1, 0, 0, 0] = -7.0
+    assert players.model.mixture().means.shape == inside.shape
+    players.model.mixture().means.sum().backward()
+    assert pixels.grad[0, 0, 0, 0] == 0
+
+
+def test_refreshing_batch_norm_moves_running_statistics_and_nothing_else():
+    players = Players([small()])
+    weights = [p.detach().clone() for p in players.model.encoder.parameters()]
+    norm = next(m for m in players.model.encoder.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    before = norm.running_mean.clone()
+    refresh_batch_norm(players.model, players.data.images, players.shared)
+    assert not torch.equal(norm.running_mean, before)
+    assert all(torch.equal(p, q) for p, q in zip(players.model.encoder.parameters(), weights, strict=True))
+
+
+@pytest.mark.slow
+def test_a_digits_cell_from_training_to_metrics(tmp_path, monkeypatch):
+    """End to end in the real formats: training, resume to the same bits, best and last, both protocols."""
+    monkeypatch.chdir(tmp_path)
+    cell, settings = Cell.from_path(DIGITS), small(**LONGER)
+    assert training.train(cell, settings, device="cpu", threads=1) == 0
+    folder = Path(cell.path)
+    assert set(snapshots_of(folder, 150)) == {0, 130, 150}
+    assert runs.read_json(folder / "provenance.json")["data_sha256"]
+    metrics = evaluation.evaluate(cell, device="cpu", threads=1)
+    names = ("cfid", "cfid_rec", "precision", "recall")
+    for name in [n + s for n in names for s in ("", "_published", "_last", "_last_published")]:
+        assert metrics[name] >= 0, name
+    assert metrics["cfid_published"] == min(metrics["cfid_over_iterations"].values())
+    assert metrics["linear_probe_last"] > 0.5  # chance is 0.1
+    assert "fewer than 2048" in metrics["warning"] or "rank-deficient" in metrics["warning"]
+    assert metrics["mse"] == pytest.approx(metrics["reconstruction"] / 256)
+    again = evaluation.evaluate(cell, device="cpu", threads=1)
+    drop = {"evaluated", "cfid_over_iterations"}
+    assert {k: v for k, v in again.items() if k not in drop} == {k: v for k, v in metrics.items() if k not in drop}
+
+
+@pytest.mark.slow
+def test_the_distance_to_the_data_falls_while_a_vae_learns_the_digits(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cell = Cell.from_path("results/tiny/digits/vae/normal/none/seed0")
+    changes = {"iterations": 450, "warmup": 450, "conversion": None, "snapshots": (30,), "learning_rate": 1e-3}
+    settings = small(cell.path, **changes, channels=(8, 16), evaluation_images=500)
+    assert training.train(cell, settings, device="cpu", threads=1) == 0
+
+    def load(name):
+        return evaluation.load_model(Path(cell.path), settings, "cpu", name)
+
+    measured = ImageEvaluation(settings, load, "cpu", Path("results"))
+    distances = []
+    with torch.no_grad():
+        for name in ("snapshot-30.pt", "model.pt"):
+            model = load(name)
+            refresh_batch_norm(model, measured.train, settings)
+            distances.append(measured._distances(model, "eval", "")["cfid_rec"])
+    assert distances[1] < 0.6 * distances[0]

@@ -1,0 +1,11 @@
+"""A small sample of tests/reliability.py, whose full counts stand in the README."""
+
+import pytest
+import reliability
+
+
+@pytest.mark.slow
+def test_nothing_is_lost(tmp_path):
+    found = list(reliability.results(tmp_path / "ground", kills=3, stops=1))
+    assert [what for what, passed, _ in found if not passed] == []
+    assert len(found) == len(reliability.CHECKS) + 3
