@@ -1,0 +1,164 @@
+"""A finished cell to ``metrics.json`` and ``arrays.npz`` (docs/science.md, section 7)."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sintro import SintroError
+from sintro.cells import Cell
+from sintro.data.densities import Density, density
+from sintro.image_evaluation import ImageEvaluation, snapshots_of
+from sintro.metrics.density import (
+    energies,
+    energy_grid,
+    grid_normalized,
+    histogram_divergences,
+    mode_coverage,
+    normalized_nll,
+    off_support,
+)
+from sintro.metrics.latent import inactive_modes, responsibility_entropy
+from sintro.model import Model
+from sintro.objectives import kl
+from sintro.players import Players
+from sintro.presets import Settings
+from sintro.priors import MixturePrior
+from sintro.randomness import generator, normal
+from sintro.runs import load_tensors, now, read_json, write_atomic, write_json
+from sintro.training import pick_device, set_threads
+
+RESULTS = Path("results")  # under which reference features are kept for all cells
+GNELBO_POINTS = 100 * 128  # real points of the published gnELBO: 100 batches of 128
+LOWEST_LOG_VAR = -80.0  # the published gnELBO clamps the posterior's log-variance here
+MAP_POINTS = 256  # side of the density map that is kept for the pictures
+PICTURE_POINTS = 4096
+
+
+def evaluate(cell: Cell, device: str = "auto", threads: int | None = None) -> dict[str, Any]:
+    """Measures a trained cell; writes and returns its metrics. A diverged cell's say so and hold no numbers.
+
+    Errors: SintroError where there is no finished training, or the files do not belong together.
+    """
+    device = pick_device(device)
+    set_threads(threads)
+    folder = Path(cell.path)
+    if not (folder / "provenance.json").exists():
+        raise SintroError(f"{cell.path} is not trained to its end: no provenance.json; run: sintro train {cell.path}")
+    provenance = read_json(folder / "provenance.json")
+    if provenance["status"] == "diverged":
+        metrics = {key: provenance[key] for key in ("status", "diverged_at", "reason", "digest")}
+        (folder / "arrays.npz").unlink(missing_ok=True)
+    else:
+        settings = Settings.model_validate(read_json(folder / "cell.json")["settings"])
+        metrics, arrays = _measure(folder, settings, device)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        write_atomic(folder / "arrays.npz", buffer.getvalue())
+        metrics |= {"status": "done", "digest": settings.digest, "iterations": settings.iterations}
+    write_json(folder / "metrics.json", metrics | {"evaluated": now()})
+    return metrics
+
+
+@torch.no_grad()
+def _measure(folder: Path, settings: Settings, device: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    if settings.network == "mlp":
+        return measure_density(load_model(folder, settings, device), settings, device)
+    snapshots = snapshots_of(folder, settings.iterations)
+    measurement = ImageEvaluation(settings, lambda name: load_model(folder, settings, device, name), device, RESULTS)
+    metrics, arrays = measurement.measure(snapshots)
+    for after, name in snapshots.items():
+        if after not in (metrics["selected_iteration"], settings.iterations):
+            (folder / name).unlink()  # what was kept for this evaluation; a second one still finds best and last
+    return metrics, arrays
+
+
+def load_model(folder: Path, settings: Settings, device: str, name: str = "model.pt") -> Model:
+    """The trained model of a cell's folder, or a snapshot of it; refuses one that was trained with other settings."""
+    file = folder / name
+    remedy = f"train again: sintro train {folder} --restart"
+    state = load_tensors(file, remedy)
+    if not isinstance(state, dict) or state.get("digest") != settings.digest:
+        raise SintroError(f"{file} was trained with other hyper-parameters than cell.json says; {remedy}")
+    players = Players([settings], device)
+    players.load([state | {"adam": {player: {} for player in state["parameters"]}}], settings.iterations)
+    return players.model
+
+
+def measure_density(model: Model, settings: Settings, device: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """All metrics of a 2D cell, and the arrays its pictures are drawn from."""
+    target, prior, count = density(settings.dataset), model.mixture(), settings.evaluation_points
+
+    def real(stream: str, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return target.sample(n, generator(settings.seed, f"evaluation-{stream}"), device)
+
+    def generated(stream: str, n: int) -> torch.Tensor:
+        return model.decoder(prior.sample(n, generator(settings.seed, f"evaluation-{stream}-fake", 0, device))[0])
+
+    metrics: dict[str, Any] = {"points": count}
+    for stream, names in (("kl", ("kl_published", "kl", "entropy_published")), ("jsd", ("jsd_published", "jsd"))):
+        scores = histogram_divergences(
+            real(stream, count)[0], generated(stream, count), target.scale, settings.evaluation_bins
+        )
+        metrics |= {name: scores[name] for name in names}
+    samples = generated("coverage", count)
+    metrics |= {"modes_covered": mode_coverage(samples, target), "off_support": off_support(samples, target)}
+    energy = _energy(model, prior, settings, device)
+    on_grid = energy_grid(energy, target.scale, settings.evaluation_grid, device=device)
+    on_points = energies(energy, real("gnelbo", GNELBO_POINTS)[0])
+    metrics["gnelbo_published"] = grid_normalized(on_points, on_grid)
+    metrics["gnelbo"] = normalized_nll(on_points, on_grid, target.scale)
+    state, latent = _latent_state(model, prior, *real("latent", count), settings, device)
+    return metrics | state, _arrays(target, samples, on_grid, latent, prior)
+
+
+def _energy(model: Model, prior, settings: Settings, device: str):
+    """e(x) = KL(x) + rec(x, g(mu(x))) in nats and squared data units, [M, 2] -> [M]: the negative ELBO.
+
+    The KL to a mixture is estimated with the same S noise vectors at every point; N(0, I) has its closed form.
+    """
+    noise = normal(
+        (settings.samples, settings.latent_size), generator(settings.seed, "evaluation-energy", 0, device)
+    )  # [S, L]
+
+    def energy(points: torch.Tensor) -> torch.Tensor:
+        mean, log_var = model.encode(points)
+        log_var = log_var.clamp(min=LOWEST_LOG_VAR)
+        error = model.squared_error(points, model.decoder(mean))
+        if not isinstance(prior, MixturePrior):
+            return error + kl(mean, log_var, prior, 0, None)
+        z = mean + torch.exp(0.5 * log_var) * noise.unsqueeze(1)  # [S, M, L]
+        log_posterior = -0.5 * (log_var + np.log(2 * np.pi) + noise.square().mean(0)).sum(-1)
+        return error + log_posterior - prior.log_prob(z.flatten(0, 1)).unflatten(0, z.shape[:2]).mean(0)
+
+    return energy
+
+
+def _latent_state(model, prior, points, labels, settings, device):
+    """The ELBO's parts and the use of the prior's modes on real points; and the latent cloud for the picture."""
+    noise = generator(settings.seed, "evaluation-latent-noise", 0, device)
+    posterior = model.encode(points)
+    z = posterior.sample(noise)
+    reconstruction = float(model.squared_error(points, model.decoder(z)).mean())
+    divergence = float(kl(*posterior, prior, settings.samples, noise).mean())
+    state = {"reconstruction": reconstruction, "kl_posterior": divergence, "elbo": -(reconstruction + divergence)}
+    if isinstance(prior, MixturePrior):
+        shares = prior.log_prob_and_usage(z)[1].double()
+        state["responsibility_entropy"] = float(responsibility_entropy(shares))
+        state["inactive_modes"] = int(inactive_modes(shares))
+    return state, {"data": points, "labels": labels, "latent": z}
+
+
+def _arrays(target: Density, samples, on_grid, latent, prior) -> dict[str, np.ndarray]:
+    side = min(MAP_POINTS, len(on_grid))
+    rows = np.linspace(0, len(on_grid) - 1, side).round().astype(int)
+    if isinstance(prior, MixturePrior):
+        modes = {"means": prior.means, "log_vars": prior.log_vars, "weights": prior.weights}
+    else:
+        modes = {"means": torch.zeros(1, 2), "log_vars": torch.zeros(1, 2), "weights": torch.ones(1)}
+    arrays = {name: tensor[:PICTURE_POINTS] for name, tensor in (latent | {"samples": samples}).items()}
+    arrays |= {f"prior_{name}": tensor for name, tensor in modes.items()}
+    found = {name: tensor.detach().cpu().numpy() for name, tensor in arrays.items()}
+    return found | {"energy": on_grid.numpy()[np.ix_(rows, rows)].astype(np.float32)}

@@ -1,0 +1,221 @@
+"""The metrics of an image cell, in the published and in the standard form, from the same images.
+
+docs/science.md, section 7. The published protocol takes the checkpoint with the lowest published FID of six; here it
+and the last one are both measured, and the metrics of the last carry ``_last`` in their names.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sintro import SintroError
+from sintro.data import images, sources
+from sintro.data.images import ImageSet
+from sintro.metrics.features import (
+    FeatureExtractor,
+    classifier_features,
+    inception_features,
+    reference,
+    reference_indices,
+    set_batch_norm,
+    to_uint8,
+)
+from sintro.metrics.fid import FeatureStatistics, sample_warning
+from sintro.metrics.latent import Shares, drift, inactive_modes, responsibility_entropy
+from sintro.metrics.manifold import precision_recall
+from sintro.metrics.representation import linear_probe, published_probes
+from sintro.model import Model
+from sintro.objectives import kl
+from sintro.presets import Settings
+from sintro.priors import MixturePrior
+from sintro.randomness import generator
+
+PICTURES = 64
+LATENTS = 2000  # codes kept for the picture of the latent space
+Load = Callable[[str], Model]
+
+
+class ImageEvaluation:
+    """Measures the snapshots of one cell.
+
+    Args:
+        settings: the cell's; ``evaluation_images`` are generated, ``batch_size`` at a time in the published protocol.
+        load: the model of a file in the cell's folder, by name.
+        results: where reference features are kept for all cells.
+    """
+
+    def __init__(self, settings: Settings, load: Load, device: str, results: Path):
+        self.settings, self.load, self.device, self.results = settings, load, device, results
+        self.train = images.load(settings.dataset, "train", device=device)
+        self.test = images.load(settings.dataset, "test", device=device)
+        self.extractor = pick_extractor(self.train, results, device)
+
+    def measure(self, snapshots: dict[int, str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """All metrics, and the arrays of the pictures.
+
+        ``snapshots``: file names by the number of iterations they were saved after; the largest is the end of training.
+        """
+        name = self.extractor.distance
+        distances = {after: self._published_distance(self.load(file)) for after, file in sorted(snapshots.items())}
+        best, last = min(distances, key=distances.__getitem__), max(distances)
+        metrics, arrays = self._measure_one(self.load(snapshots[best]))
+        final = metrics if best == last else self._measure_one(self.load(snapshots[last]))[0]
+        metrics |= {_last_name(key): value for key, value in final.items() if isinstance(value, float | int)}
+        metrics |= {"selected_iteration": best, "images": self.settings.evaluation_images}
+        metrics[f"{name}_over_iterations"] = {str(after): value for after, value in distances.items()}
+        warning = sample_warning(self.settings.evaluation_images, self.extractor.dimension)
+        return metrics | ({"warning": warning} if warning else {}), arrays
+
+    # --- generated and reconstructed images
+
+    def _generated(self, model: Model, mode: str) -> torch.Tensor:
+        """uint8 [M, C, H, W] from the prior, with batch norm in the given mode; the same latents in both modes."""
+        _set_mode(model, mode)
+        noise = generator(self.settings.seed, "evaluation-images", 0, self.device)
+        z = model.mixture().sample(self.settings.evaluation_images, noise)[0]
+        return torch.cat([to_uint8(model.decoder(part)).cpu() for part in z.split(self.settings.batch_size)])
+
+    def _reconstructed(self, model: Model, mode: str, indices: torch.Tensor) -> torch.Tensor:
+        """uint8 g(mu(x)) of the training images that the reference is made of."""
+        _set_mode(model, mode)
+        batches = (self.train.batch(part) for part in indices.split(self.settings.batch_size))
+        return torch.cat([to_uint8(model.decoder(model.encode(batch).mean)).cpu() for batch in batches])
+
+    def _reference(self, mode: str):
+        return reference(
+            self.train, self.extractor, mode, self.settings.batch_size, self.settings.evaluation_images, self.results
+        )
+
+    def _features(self, pictures: torch.Tensor, mode: str) -> torch.Tensor:
+        return self.extractor.features(pictures, mode, self.settings.batch_size)
+
+    def _published_distance(self, model: Model) -> float:
+        """The Fréchet distance by which the published code picks its checkpoint: everything in train mode."""
+        features = self._features(self._generated(model, "train"), "train")
+        return FeatureStatistics.of(features).distance(self._reference("train").statistics)
+
+    # --- one snapshot
+
+    def _measure_one(self, model: Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        metrics = self._distances(model, "train", "_published")
+        refresh_batch_norm(model, self.train, self.settings)
+        metrics |= self._distances(model, "eval", "")
+        _set_mode(model, "eval")
+        state, codes = self._latent_state(model)
+        return metrics | state | self._probes(model, codes), self._arrays(model, codes)
+
+    def _distances(self, model: Model, mode: str, suffix: str) -> dict[str, Any]:
+        """Fréchet distances of samples and reconstructions, precision and recall, in one protocol."""
+        real = self._reference(mode)
+        generated = self._features(self._generated(model, mode), mode)
+        indices = reference_indices(self.train, min(self.settings.evaluation_images, len(self.train)))
+        reconstructed = self._features(self._reconstructed(model, mode, indices), mode)
+        name, published = self.extractor.distance, suffix == "_published"
+        neighbours = {"precision": 3, "recall": 4} if published else {"precision": 3, "recall": 3}
+        found = {
+            k: precision_recall(real.features, generated, k, count_self=published) for k in set(neighbours.values())
+        }
+        return {
+            f"{name}{suffix}": FeatureStatistics.of(generated).distance(real.statistics),
+            f"{name}_rec{suffix}": FeatureStatistics.of(reconstructed).distance(real.statistics),
+            f"precision{suffix}": found[neighbours["precision"]][0],
+            f"recall{suffix}": found[neighbours["recall"]][1],
+        }
+
+    def _latent_state(self, model: Model) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        """The ELBO's parts, the use of the modes and the drift on the test split, in eval mode; and the test codes."""
+        prior, noise = model.mixture(), generator(self.settings.seed, "evaluation-latent", 0, self.device)
+        sums, shares, codes = torch.zeros(3, dtype=torch.float64), Shares(), []
+        for batch in _batches(self.test, self.settings.batch_size):
+            posterior = model.encode(batch)
+            z = posterior.sample(noise)
+            again = model.encode(model.decoder(posterior.mean))
+            sums[0] += model.squared_error(batch, model.decoder(z)).double().sum().cpu()
+            sums[1] += kl(*posterior, prior, self.settings.samples, noise).double().sum().cpu()
+            sums[2] += drift(*again, *posterior).cpu() * len(batch)
+            if isinstance(prior, MixturePrior):
+                shares.update(prior.responsibilities(z))
+            codes.append((posterior.mean, z))
+        reconstruction, divergence, moved = (sums / len(self.test)).tolist()
+        state = {"reconstruction": reconstruction, "kl_posterior": divergence, "elbo": -(reconstruction + divergence)}
+        state |= {"mse": reconstruction * self.settings.scale, "drift": moved}
+        if isinstance(prior, MixturePrior):
+            state["responsibility_entropy"] = float(responsibility_entropy(shares.mean))
+            state["inactive_modes"] = int(inactive_modes(shares.mean))
+        mean, sampled = (torch.cat(kind) for kind in zip(*codes, strict=True))
+        return state, {"mean": mean, "sampled": sampled}
+
+    def _probes(self, model: Model, test: dict[str, torch.Tensor]) -> dict[str, Any]:
+        """The published probes on sampled codes, the standard one on posterior means; names what did not converge."""
+        noise = generator(self.settings.seed, "evaluation-probes", 0, self.device)
+        posteriors = [model.encode(batch) for batch in _batches(self.train, self.settings.batch_size)]
+        sampled = torch.cat([posterior.sample(noise) for posterior in posteriors])
+        mean = torch.cat([posterior.mean for posterior in posteriors])
+        probes = published_probes(sampled, self.train.labels, test["sampled"], self.test.labels)
+        probes["linear_probe"] = linear_probe(mean, self.train.labels, test["mean"], self.test.labels)
+        limited = sorted(name for name, probe in probes.items() if not probe.converged)
+        accuracies = {name: probe.accuracy for name, probe in probes.items()}
+        return accuracies | ({"probes_stopped_at_their_limit": limited} if limited else {})
+
+    def _arrays(self, model: Model, codes: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+        """What the pictures are drawn from: pairs of images and reconstructions, samples, decoded modes, codes."""
+        data = self.test.batch(slice(PICTURES))
+        prior = model.mixture()
+        z, component = prior.sample(PICTURES, generator(self.settings.seed, "evaluation-pictures", 0, self.device))
+        arrays = {
+            "data": data,
+            "reconstructions": model.decoder(model.encode(data).mean),
+            "samples": model.decoder(z),
+            "sample_modes": component,
+            "codes": codes["mean"][:LATENTS],
+            "code_labels": self.test.labels[:LATENTS],
+        }
+        if isinstance(prior, MixturePrior):
+            order = prior.weights.argsort(descending=True, stable=True)
+            arrays |= {"mode_images": model.decoder(prior.means[order]), "mode_weights": prior.weights[order]}
+        return {name: tensor.detach().cpu().numpy() for name, tensor in arrays.items()}
+
+
+def pick_extractor(train: ImageSet, results: Path, device: str) -> FeatureExtractor:
+    """Inception where its weights are (never for ``digits``, which is no photograph), else the data's classifier."""
+    if train.name != "digits" and sources.inception_state(sources.data_root(None)).state == "verified":
+        return inception_features(device=device)
+    return classifier_features(train, results, device)
+
+
+@torch.no_grad()
+def refresh_batch_norm(model: Model, train: ImageSet, settings: Settings) -> None:
+    """One pass over the training set in train mode: running statistics that fit the final weights."""
+    for network in (model.encoder, model.decoder):
+        set_batch_norm(network, "eval")  # running statistics are kept again
+        network.train()
+    noise = generator(settings.seed, "evaluation-refresh", 0, train.images.device)
+    for batch in _batches(train, settings.batch_size):
+        model.decoder(model.encode(batch).sample(noise))
+
+
+def _set_mode(model: Model, mode: str) -> None:
+    for network in (model.encoder, model.decoder):
+        set_batch_norm(network, mode)
+
+
+def _batches(split: ImageSet, size: int) -> Iterator[torch.Tensor]:
+    for start in range(0, len(split), size):
+        yield split.batch(slice(start, start + size))
+
+
+def _last_name(name: str) -> str:
+    """``fid_published`` to ``fid_last_published``, ``mse`` to ``mse_last``."""
+    stem = name.removesuffix("_published")
+    return f"{stem}_last" + name[len(stem) :]
+
+
+def snapshots_of(folder: Path, iterations: int) -> dict[int, str]:
+    """The model files of a finished cell by the number of iterations done; the end of training is ``model.pt``."""
+    found = {int(path.stem.rpartition("-")[2]): path.name for path in folder.glob("snapshot-*.pt")}
+    if not (folder / "model.pt").exists():
+        raise SintroError(f"{folder / 'model.pt'} is missing; train again: sintro train {folder} --restart")
+    return found | {iterations: "model.pt"}

@@ -1,0 +1,313 @@
+"""What is measured: the one table of metric definitions, from which column heads, tooltips and documents are made.
+
+Importing it imports no torch. The computations are in this package's modules; ``METRICS[name]`` says what they mean.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Direction = Literal["lower", "higher", "none"]
+Form = Literal["published", "standard", "both"]
+
+SOFT = "Daniel & Tamar 2021"
+PRIOR = "Athanasiadis et al. 2025"
+SECTION = "docs/science.md, section 7"
+PUBLISHED = f"{PRIOR}, released code; {SECTION}"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number in a cell's ``metrics.json``.
+
+    ``direction``: which way is better ("none": a state, not a quality). ``form``: "published" is what the released code
+    of the papers computes, "standard" what the literature means by the name, "both" where the two agree.
+    ``display_scale``: the stored value is multiplied by it before it is shown; ``unit`` is the unit shown.
+    ``datasets``: for which data it is defined, of "2d" and "images".
+    """
+
+    name: str
+    label: str
+    definition: str
+    unit: str
+    direction: Direction
+    form: Form
+    source: str
+    display_scale: float = 1.0
+    datasets: tuple[str, ...] = ("2d",)
+
+
+_HISTOGRAM = (
+    "5,000 fresh real and 5,000 generated points (as published), 100 x 100 bins over [-2 scale, 2 scale]^2, "
+    "densities d_r and d_g; points outside are dropped. A perfect model does not score 0: see the floor."
+)
+
+_DENSITY = (
+    Metric(
+        "gnelbo_published",
+        "gnELBO",
+        "Grid-normalised negative ELBO: mean over 12,800 real points of e / (sum of e over a 1024 x 1024 grid and the "
+        "real points), where e(x) = KL(x) + rec(x, g(mu(x))). Proportional to 1 / the number of grid points.",
+        "1e-7",
+        "lower",
+        "published",
+        f"{SOFT}; {SECTION}",
+        display_scale=1e7,
+    ),
+    Metric(
+        "gnelbo",
+        "normalised NLL",
+        "Mean over the same real points of -log p(x), where p = exp(-e) normalised over the grid's range: the proper "
+        "score in place of gnELBO's ratio. This suite's own, not the papers'.",
+        "nats",
+        "lower",
+        "standard",
+        SECTION,
+    ),
+    Metric(
+        "kl_published",
+        "KL (published)",
+        "1/100 sum of d_r (log d_r - log(d_g + 1e-14)) over the bins with d_r > 0: the KL of the histograms in nats "
+        f"times 6.25 for 8gaussians, times 1.5625 for the other densities. {_HISTOGRAM}",
+        "scaled nats",
+        "lower",
+        "published",
+        PUBLISHED,
+    ),
+    Metric(
+        "jsd_published",
+        "JSD (published)",
+        "1/2 1/100 sum of [m (log m - log(d_r + 1e-14)) + m (log m - log(d_g + 1e-14))], m = (d_r + d_g)/2: the "
+        f"reverse of the textbook direction, not bounded by log 2. {_HISTOGRAM}",
+        "scaled nats",
+        "lower",
+        "published",
+        PUBLISHED,
+    ),
+    Metric(
+        "entropy_published",
+        "entropy proxy (published)",
+        "1/100 sum of u (log u - log(d_g + 1e-14)), u the uniform density over the range: the smaller, the wider the "
+        f"samples are spread. {_HISTOGRAM}",
+        "scaled nats",
+        "none",
+        "published",
+        PUBLISHED,
+    ),
+    Metric(
+        "kl",
+        "KL",
+        "KL(real || generated) of the histograms, with the published density floor of 1e-14 under an empty generated "
+        f"bin. {_HISTOGRAM}",
+        "nats",
+        "lower",
+        "standard",
+        SECTION,
+    ),
+    Metric(
+        "jsd",
+        "JSD",
+        f"Jensen-Shannon divergence of the histograms, between 0 and log 2 = 0.693. {_HISTOGRAM}",
+        "nats",
+        "lower",
+        "standard",
+        f"Lin 1991; {SECTION}",
+    ),
+    Metric(
+        "modes_covered",
+        "parts covered",
+        "How many of the density's modes, arms, squares or rings receive at least a tenth of the samples on the "
+        "support that a perfect model would give them.",
+        "parts",
+        "higher",
+        "standard",
+        SECTION,
+    ),
+    Metric(
+        "off_support",
+        "off support",
+        "Share of the samples where (practically) no real data are: the bridges between modes, arms, squares or rings. "
+        "Real data score below 0.1 %.",
+        "%",
+        "lower",
+        "standard",
+        SECTION,
+        display_scale=100.0,
+    ),
+)
+
+_EVERY = ("2d", "images")
+
+_MODEL = (
+    Metric(
+        "elbo",
+        "ELBO",
+        "Mean over held-out data of -(reconstruction + KL), both with weight 1.",
+        "nats",
+        "higher",
+        "both",
+        SECTION,
+        datasets=_EVERY,
+    ),
+    Metric(
+        "reconstruction",
+        "reconstruction",
+        "Mean over held-out data of the squared error between datum and reconstruction, summed over the coordinates.",
+        "squared units",
+        "lower",
+        "both",
+        SECTION,
+        datasets=_EVERY,
+    ),
+    Metric(
+        "kl_posterior",
+        "KL (posterior)",
+        "Mean over held-out data of KL(q(z|x) || p(z)). Small: z tells little about x, or the prior fits well.",
+        "nats",
+        "none",
+        "both",
+        SECTION,
+        datasets=_EVERY,
+    ),
+    Metric(
+        "responsibility_entropy",
+        "responsibility entropy",
+        "-R: the entropy of the mean responsibilities a_k of the prior's modes over held-out data, divided by log K "
+        "when log K > 1 (so not for K = 2). 1: all modes are used alike. Undefined for the standard normal prior.",
+        "",
+        "higher",
+        "both",
+        f"{PRIOR}; {SECTION}",
+        datasets=_EVERY,
+    ),
+    Metric(
+        "inactive_modes",
+        "inactive modes",
+        "How many of the K modes have a mean responsibility a_k < 1/K^2. Undefined for the standard normal prior.",
+        "modes",
+        "lower",
+        "both",
+        f"{PRIOR}; docs/science.md, section 9",
+        datasets=_EVERY,
+    ),
+)
+
+
+def _distances() -> tuple[Metric, ...]:
+    """FID and its stand-in, for samples and for reconstructions, in both protocols: eight metrics of one kind."""
+    extractors = {
+        "fid": ("FID", "pytorch-fid's Inception", f"Heusel et al. 2017; {SECTION}"),
+        "cfid": ("cFID", "a small classifier trained on the data set (not comparable with any FID)", SECTION),
+    }
+    subjects = {"": ("", "generated"), "_rec": (" (rec)", "reconstructed")}
+    protocols = {
+        "_published": (
+            " (published)",
+            "feature network and generator in train mode: batch-norm statistics of each evaluation batch",
+        ),
+        "": ("", "feature network and generator in eval mode, the generator's batch-norm statistics refreshed before"),
+    }
+    return tuple(
+        Metric(
+            name + suffix + protocol,
+            label + subject + how,
+            f"Frechet distance between the features of {images} and of training images; features of {network}; {mode}.",
+            "",
+            "lower",
+            "published" if protocol else "standard",
+            PUBLISHED if protocol and name == "fid" else source,
+            datasets=("images",),
+        )
+        for name, (label, network, source) in extractors.items()
+        for suffix, (subject, images) in subjects.items()
+        for protocol, (how, mode) in protocols.items()
+    )
+
+
+def _manifolds() -> tuple[Metric, ...]:
+    """Precision and recall in both counting conventions."""
+    kinds = {
+        "precision": ("share of generated images inside the k-NN manifold of the training images", 3),
+        "recall": ("share of training images inside the k-NN manifold of the generated images", 4),
+    }
+    return tuple(
+        metric
+        for name, (definition, k) in kinds.items()
+        for metric in (
+            Metric(
+                f"{name}_published",
+                f"{name} (published)",
+                f"The {definition}; k = {k} where a point counts as its own neighbour, so {k - 1} others; features in "
+                "train mode.",
+                "share",
+                "higher",
+                "published",
+                PUBLISHED,
+                datasets=("images",),
+            ),
+            Metric(
+                name,
+                name,
+                f"The {definition}; k = 3, a point is not its own neighbour; features in eval mode.",
+                "share",
+                "higher",
+                "standard",
+                f"Kynkaanniemi et al. 2019; {SECTION}",
+                datasets=("images",),
+            ),
+        )
+    )
+
+
+def _probe(name: str, label: str, definition: str, form: Form) -> Metric:
+    source = PUBLISHED if form == "published" else SECTION
+    return Metric(name, label, definition, "%", "higher", form, source, display_scale=100.0, datasets=("images",))
+
+
+_SAMPLED = "on z sampled once per image from q(z|x), standardised"
+
+_REPRESENTATION = (
+    _probe(
+        "svc_few",
+        "SVM (few)",
+        f"Test accuracy of a linear SVC, C = 0.025, at most 2,000 steps, {_SAMPLED}.",
+        "published",
+    ),
+    _probe(
+        "svc_many",
+        "SVM (many)",
+        f"Test accuracy of a linear SVC, C = 0.025, at most 10,000 steps, {_SAMPLED}.",
+        "published",
+    ),
+    _probe("knn_few", "k-NN (few)", f"Test accuracy of 5 nearest neighbours {_SAMPLED}.", "published"),
+    _probe("knn_many", "k-NN (many)", f"Test accuracy of 100 nearest neighbours {_SAMPLED}.", "published"),
+    _probe(
+        "linear_probe",
+        "linear probe",
+        "Test accuracy of multinomial logistic regression, run to convergence, on the posterior mean mu(x).",
+        "standard",
+    ),
+    Metric(
+        "mse",
+        "MSE",
+        "Mean over test images and their coordinates of the squared error between the image and its reconstruction.",
+        "squared units",
+        "lower",
+        "both",
+        SECTION,
+        datasets=("images",),
+    ),
+    Metric(
+        "drift",
+        "drift",
+        "Mean over test images of KL(q(z|g(mu(x))) || q(z|x)): how far a reconstruction is encoded from its image.",
+        "nats",
+        "lower",
+        "both",
+        PUBLISHED,
+        datasets=("images",),
+    ),
+)
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric for metric in (*_DENSITY, *_MODEL, *_distances(), *_manifolds(), *_REPRESENTATION)
+}

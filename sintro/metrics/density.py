@@ -1,0 +1,217 @@
+"""Metrics of a model of a density in the plane (docs/science.md, section 7).
+
+Histogram divergences between real and generated points, in the published and in the standard form; the grid-normalised
+negative ELBO; the parts of the density that are covered; and the floor: what a perfect model scores, which is not 0.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sintro import SintroError, randomness
+from sintro.data.densities import Density, density
+
+# Added to a density before its logarithm, in the published forms and in `kl`.
+EPSILON = 1e-14
+
+Energy = Callable[[Tensor], Tensor]
+Points = Tensor | np.ndarray
+
+
+def _as_array(points: Points, name: str) -> np.ndarray:
+    """Points [N, 2] as float64, whatever they came as."""
+    if isinstance(points, Tensor):
+        points = points.detach().cpu().numpy()
+    points = np.asarray(points, dtype=np.float64)
+    if points.ndim != 2 or points.shape[1] != 2 or not len(points):
+        raise SintroError(f"{name}: the shape is {list(points.shape)}, but must be [N, 2] with N >= 1")
+    return points
+
+
+def histogram_density(points: Points, scale: float, bins: int = 100) -> np.ndarray:
+    """The histogram density [bins, bins] of points [N, 2] over the range [-2 scale, 2 scale]^2: its integral is 1.
+
+    As published (NumPy, ``density=True``) points outside the range are dropped and what is inside is normalised: mass
+    that leaves the range costs nothing here (``off_support`` counts it). With no point inside the density is 0.
+    """
+    points = _as_array(points, "points")
+    points = points[np.isfinite(points).all(1)]
+    limits = (-2 * scale, 2 * scale)
+    counts, _, _ = np.histogram2d(points[:, 0], points[:, 1], bins=bins, range=(limits, limits))
+    area = (4 * scale / bins) ** 2
+    return counts / (max(counts.sum(), 1) * area)
+
+
+def _relative_log(p: np.ndarray, q: np.ndarray, epsilon: float = EPSILON) -> float:
+    """sum over the bins with p > 0 of p (log p - log(q + epsilon))."""
+    seen = p > 0
+    return float(np.sum(p[seen] * (np.log(p[seen]) - np.log(q[seen] + epsilon))))
+
+
+def histogram_divergences(real: Points, generated: Points, scale: float, bins: int = 100) -> dict[str, float]:
+    """Divergences between the histograms d_r of ``real`` [N, 2] and d_g of ``generated`` [M, 2] points.
+
+    ``kl_published``, ``jsd_published``, ``entropy_published``: what the released code of Athanasiadis et al. 2025
+    computes, sums of *densities* over the bins divided by the number of bins a side:
+
+        KL      = 1/bins sum d_r (log d_r - log(d_g + 1e-14))
+        JSD     = 1/2 1/bins sum [m (log m - log(d_r + 1e-14)) + m (log m - log(d_g + 1e-14))],   m = (d_r + d_g) / 2
+        entropy = 1/bins sum u (log u - log(d_g + 1e-14)),   u the uniform density
+
+    That JSD has the mixture in front: the reverse of the textbook direction; it has no upper bound of log 2.
+
+    ``kl``: KL(real || generated) of the two histograms in nats, = sum p (log p - log(q + 1e-14 area)) with the bins'
+    probabilities p, q. The floor under an empty generated bin is the published one, so that ``kl`` is exactly
+    ``kl_published`` x bins x area (divided by 6.25 at scale 1 and by 1.5625 at scale 2, with 100 bins). Without a floor
+    nearly every value would be infinite; with it, each real point in an empty bin costs about 32 nats / N.
+    ``jsd``: the textbook Jensen-Shannon divergence in nats, without a floor, in [0, log 2].
+
+    Points outside the range are dropped, see ``histogram_density``. When no generated point falls inside, d_g is 0:
+    ``jsd`` is log 2 and the others take the largest values that they can take with these real points.
+    SintroError if no real point falls inside.
+    """
+    d_r = histogram_density(_as_array(real, "real"), scale, bins)
+    d_g = histogram_density(_as_array(generated, "generated"), scale, bins)
+    if not d_r.any():
+        raise SintroError(f"real: no point inside [-{2 * scale:g}, {2 * scale:g}]^2, so there is no histogram")
+    area = (4 * scale / bins) ** 2
+    middle = (d_r + d_g) / 2
+    uniform = np.full_like(d_r, 1 / (4 * scale) ** 2)
+    divergence = _relative_log(d_r, d_g)
+    if d_g.any():
+        shannon = (_relative_log(d_r, middle, 0.0) + _relative_log(d_g, middle, 0.0)) / 2 * area
+    else:
+        shannon = math.log(2)  # nothing in common
+    return {
+        "kl_published": divergence / bins,
+        "jsd_published": (_relative_log(middle, d_r) + _relative_log(middle, d_g)) / 2 / bins,
+        "entropy_published": _relative_log(uniform, d_g) / bins,
+        "kl": divergence * area,
+        "jsd": min(max(shannon, 0.0), math.log(2)),
+    }
+
+
+def energies(energy: Energy, points: Tensor, chunk: int = 4096) -> Tensor:
+    """energy(x [M, 2]) -> [M] at every point [N, 2], ``chunk`` points at a time -> [N] float64 on the CPU."""
+    if chunk < 1:
+        raise SintroError(f"chunk: {chunk} points at a time, but must be 1 or more")
+    found = []
+    with torch.no_grad():
+        for rows in points.split(chunk):
+            values = energy(rows)
+            if values.shape != rows.shape[:1]:
+                raise SintroError(f"energy: shape {list(values.shape)}, but must be [{len(rows)}], one per point")
+            found.append(values.to("cpu", torch.float64))
+    return torch.cat(found)
+
+
+def grid(scale: float, grid_points: int = 1024, device: torch.device | str = "cpu") -> Tensor:
+    """The grid [grid_points^2, 2] over [-2 scale, 2 scale]^2, both ends included; the second coordinate runs faster."""
+    axis = torch.linspace(-2 * scale, 2 * scale, grid_points, device=device)
+    return torch.cartesian_prod(axis, axis)
+
+
+def energy_grid(
+    energy: Energy, scale: float, grid_points: int = 1024, chunk: int = 4096, device: torch.device | str = "cpu"
+) -> Tensor:
+    """The energy on the grid: float64 [grid_points, grid_points], entry [i, j] at (x1 = axis[i], x2 = axis[j]).
+
+    One pass over the grid serves ``grid_normalized``, ``normalized_nll`` and the density map, which is exp(-it).
+    """
+    return energies(energy, grid(scale, grid_points, device), chunk).reshape(grid_points, grid_points)
+
+
+def gnelbo(
+    energy: Energy,
+    points: Points,
+    scale: float,
+    grid_points: int = 1024,
+    chunk: int = 4096,
+    grid_energies: Tensor | None = None,
+) -> float:
+    """The grid-normalised negative ELBO of Daniel & Tamar 2021, as published; lower is better.
+
+    ``energy(x [M, 2]) -> [M]`` is the negative ELBO e(x) = KL(x) + rec(x, g(mu(x))); ``points`` [N, 2] are real. With
+    ``grid_energies`` (from ``energy_grid``) the grid is not evaluated again. See ``grid_normalized``.
+    """
+    if not isinstance(points, Tensor):
+        points = torch.from_numpy(_as_array(points, "points")).float()
+    if grid_energies is None:
+        grid_energies = energy_grid(energy, scale, grid_points, chunk, points.device)
+    return grid_normalized(energies(energy, points, chunk), grid_energies)
+
+
+def grid_normalized(point_energies: Tensor, grid_energies: Tensor) -> float:
+    """Mean over the real points' energies [N] of e / (sum of e over the grid [G, G] and the real points).
+
+    A Monte-Carlo KL can make single energies slightly negative; they are taken as they are, as published. The value is
+    nan when an energy is not finite or when the energies do not add up to more than 0: it then means nothing.
+    """
+    e = point_energies.double()
+    total = float(e.sum() + grid_energies.double().sum())
+    return float(e.mean()) / total if math.isfinite(total) and total > 0 else math.nan
+
+
+def normalized_nll(point_energies: Tensor, grid_energies: Tensor, scale: float) -> float:
+    """Mean of -log p(x) over the real points, in nats, for p(x) = exp(-e(x)) / Z with Z integrated over the range.
+
+    The proper score that the ratio of ``gnelbo`` stands in for, from the same energies [N] and [G, G]: a flat energy
+    scores the logarithm of the range's area (2.77 at scale 1, 4.16 at scale 2), and nothing scores below the entropy of
+    the data as long as they lie inside the range. It is this suite's own, not the papers'. nan when an energy is not
+    finite.
+    """
+    e, on_grid = point_energies.double(), grid_energies.double()
+    if not (e.isfinite().all() and on_grid.isfinite().all()):
+        return math.nan
+    side = len(on_grid)
+    # Trapezoidal rule: the grid has both ends, so its outer rows and columns stand for half a cell.
+    weights = torch.ones(side, dtype=torch.float64)
+    weights[0] = weights[-1] = 0.5
+    log_cells = (weights[:, None] * weights).log() + 2 * math.log(4 * scale / (side - 1))  # [G, G]
+    return float(e.mean() + torch.logsumexp((log_cells - on_grid).flatten(), 0))
+
+
+def mode_coverage(samples: Points, target: Density, share: float = 0.1) -> int:
+    """How many of the density's parts (modes, arms, squares, rings) the samples [N, 2] cover.
+
+    A part is covered when it receives at least ``share`` (default a tenth) of the samples that it would get from a
+    perfect model, which spreads N samples evenly over the parts. Only samples on the support count.
+    """
+    labels = target.locate(_as_tensor(samples))
+    counts = torch.bincount(labels[labels >= 0], minlength=target.labels)
+    return int((counts >= share * len(labels) / target.labels).sum())
+
+
+def off_support(samples: Points, target: Density) -> float:
+    """The share of the samples [N, 2] off the density's support, in [0, 1]; a sample that is not finite is off it."""
+    return float((~target.on_support(_as_tensor(samples))).double().mean())
+
+
+def _as_tensor(samples: Points) -> Tensor:
+    return torch.from_numpy(_as_array(samples, "samples"))
+
+
+@functools.cache
+def floor(name: str, points: int = 5000, bins: int = 100, draws: int = 10) -> dict[str, tuple[float, float]]:
+    """What a perfect model scores: metric -> (mean, standard deviation) over ``draws`` pairs of fresh real samples.
+
+    ``points`` real points against as many more in the generated points' place. The same on every call and machine.
+    """
+    target = density(name)
+    scores = []
+    for draw in range(draws):
+        generator = randomness.generator(draw, f"floor/{name}")
+        real, _ = target.sample(points, generator)
+        generated, _ = target.sample(points, generator)
+        divergences = histogram_divergences(real, generated, target.scale, bins)
+        parts = {
+            "modes_covered": float(mode_coverage(generated, target)),
+            "off_support": off_support(generated, target),
+        }
+        scores.append(divergences | parts)
+    values = {metric: np.array([score[metric] for score in scores]) for metric in scores[0]}
+    return {metric: (float(v.mean()), float(v.std(ddof=1))) for metric, v in values.items()}

@@ -1,0 +1,187 @@
+"""Features of images, in which FID, cfid, precision and recall are computed. docs/science.md, sections 7 and 8 (A1).
+
+Two extractors: the Inception network of FID, and a small classifier of the data set. Two modes: "eval", in which
+batch norm uses the network's own statistics (standard), and "train", in which it uses those of each batch of images
+(published: the evaluation left the network in train mode). In train mode an image's features depend on the others in
+its batch and on the batch size, which is therefore the training batch size; the network's statistics stay as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from sintro import SintroError
+from sintro.data import sources
+from sintro.data.files import explained, locked, whole
+from sintro.data.images import ImageSet, to_float
+from sintro.metrics import classifier
+from sintro.metrics.fid import FeatureStatistics
+from sintro.randomness import generator
+
+MODES = ("train", "eval")
+FOLDER = "features"  # under the results
+VERSION = 1  # of what a cached reference holds
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Generated images [N, C, H, W] as they would be stored: clipped to [0, 1], floor(255 x), uint8."""
+    if not images.isfinite().all():
+        raise SintroError("generated images hold values that are not finite: the model has diverged")
+    return (images.detach().to(torch.float32).clamp(0, 1) * 255).floor().to(torch.uint8)
+
+
+@dataclass(frozen=True)
+class FeatureExtractor:
+    """A network that gives [B, dimension] features of images [B, C, H, W] in [0, 1].
+
+    `distance` names the Fréchet distance in these features: "fid" for Inception, "cfid" for a classifier. `digest`
+    identifies the weights.
+    """
+
+    name: str
+    distance: str
+    network: nn.Module = field(repr=False)
+    dimension: int
+    digest: str
+
+    @torch.no_grad()
+    def features(self, images: Tensor, mode: str, batch_size: int) -> Tensor:
+        """Features [N, dimension], float32 on the CPU, of images taken in order; the last, partial batch is kept.
+
+        Args:
+            images: [N, C, H, W], uint8, or floats that are quantised by :func:`to_uint8`; on any device.
+            mode: "train" or "eval", of batch norm.
+            batch_size: part of the definition in train mode; in eval mode a question of memory only.
+        """
+        if images.dim() != 4 or not len(images) or batch_size < 1:
+            raise SintroError(f"features: images {tuple(images.shape)}, batch size {batch_size}; expected [N, C, H, W]")
+        set_batch_norm(self.network, mode)
+        device = next(self.network.parameters()).device
+        collected = torch.empty(len(images), self.dimension)
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # ten bits of mantissa are visible in a FID
+            for start in range(0, len(images), batch_size):
+                batch = images[start : start + batch_size].to(device)
+                batch = batch if batch.dtype == torch.uint8 else to_uint8(batch)
+                collected[start : start + batch_size] = self.network(to_float(batch))
+        return collected
+
+
+def set_batch_norm(network: nn.Module, mode: str) -> None:
+    """Eval mode; but in mode "train" batch norm uses the statistics of the batch, and keeps its own as they are."""
+    if mode not in MODES:
+        raise SintroError(f"unknown batch-norm mode {mode!r}; there are {', '.join(MODES)}")
+    network.eval()
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            module.train(mode == "train")
+            module.track_running_stats = mode == "eval"
+
+
+def inception_features(root: str | Path | None = None, device: torch.device | str = "cpu") -> FeatureExtractor:
+    """FID's Inception network; SintroError in one line where its weights are missing or not the right ones.
+
+    Args:
+        root: the data root, beside which the weights are looked for (see :mod:`sintro.data.sources`).
+    """
+    state = sources.require_inception(sources.data_root(root))
+    from sintro.metrics import inception  # after the check: importing torchvision takes seconds
+
+    network = inception.load(state.path).to(device)
+    return FeatureExtractor("inception", "fid", network, inception.DIMENSION, state.sha256)
+
+
+def classifier_features(
+    training_images: ImageSet, results: str | Path = "results", device: torch.device | str = "cpu"
+) -> FeatureExtractor:
+    """The small classifier of a data set; trained when it is first needed, then read from `results`."""
+    if training_images.split != "train":
+        raise SintroError(f"the classifier is trained on the training split, got {training_images.split!r}")
+    network, digest = classifier.cached(training_images, Path(results) / FOLDER)
+    return FeatureExtractor("classifier", "cfid", network.to(device), classifier.DIMENSION, digest)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What generated images are compared with: statistics of real features, and on demand the features themselves."""
+
+    path: Path
+    statistics: FeatureStatistics
+
+    @property
+    def features(self) -> Tensor:  # [count, F] float32
+        with explained(f"{self.path} cannot be read"), np.load(self.path, allow_pickle=False) as stored:
+            return torch.from_numpy(stored["features"])
+
+
+def reference_indices(images: ImageSet, count: int) -> Tensor:
+    """Which images [count] stand for the data: a fixed random choice in a fixed random order, that of its batches.
+
+    The reconstructions that are compared with the reference are of these images too.
+    """
+    if not 2 <= count <= len(images):
+        raise SintroError(
+            f"reference of {count} images: {images.name} {images.split} has {len(images)}, at least 2 are needed"
+        )
+    order = torch.randperm(len(images), generator=generator(0, "reference"))
+    return order[:count].to(images.images.device)
+
+
+def reference(
+    images: ImageSet,
+    extractor: FeatureExtractor,
+    mode: str,
+    batch_size: int,
+    count: int,
+    results: str | Path = "results",
+) -> Reference:
+    """The reference of a split, computed once per (data, split, extractor, mode, batch size, count) and then read.
+
+    Stored under `results`/features, keyed by the content of the data and of the extractor's weights, so that a stale
+    one is never read. Whoever comes first computes, others wait; a damaged file is computed anew.
+    """
+    count = min(count, len(images))
+    indices = reference_indices(images, count)
+    key = {"version": VERSION, "data": images.sha256, "extractor": extractor.digest, "mode": mode, "count": count}
+    key["batch_size"] = batch_size if mode == "train" else None  # in eval mode it changes nothing
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    batching = f"train{batch_size}" if mode == "train" else mode
+    path = Path(results) / FOLDER / f"{images.name}-{images.split}-{extractor.name}-{batching}-{count}-{digest}.npz"
+    statistics = _stored(path, extractor.dimension)
+    if statistics is None:
+        with explained(f"reference statistics cannot be stored as {path}"), locked(path):
+            statistics = _stored(path, extractor.dimension)
+            if statistics is None:
+                features = extractor.features(images.images[indices], mode, batch_size)
+                statistics = FeatureStatistics.of(features)
+                _store(path, features, statistics, key)
+    return Reference(path, statistics)
+
+
+def _store(path: Path, features: Tensor, statistics: FeatureStatistics, key: dict) -> None:
+    with whole(path) as temporary, open(temporary, "wb") as file:
+        np.savez(
+            file,
+            features=features.numpy(),
+            mean=statistics.mean.numpy(),
+            covariance=statistics.covariance.numpy(),
+            count=statistics.count,
+            key=json.dumps(key, sort_keys=True),
+        )
+
+
+def _stored(path: Path, dimension: int) -> FeatureStatistics | None:
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+            statistics = FeatureStatistics.restored(stored["count"], stored["mean"], stored["covariance"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # not there, or not whole
+        return None
+    return statistics if statistics.dimension == dimension else None

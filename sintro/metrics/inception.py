@@ -1,0 +1,62 @@
+"""The Inception network of FID: pytorch-fid's architecture, its weights read from a file and never fetched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sintro import SintroError
+from sintro.data.vision import fid_inception, torchvision
+
+DIMENSION = 2048
+SIZE = 299  # pixels of the side to which images are resized
+
+# where the network behind FID differs from torchvision's: its pooling leaves the padding out, and its last block takes
+# the maximum. pytorch-fid names these blocks; its own constructor would download the weights.
+BLOCKS = {
+    "Mixed_5b": (fid_inception.FIDInceptionA, (192, 32)),
+    "Mixed_5c": (fid_inception.FIDInceptionA, (256, 64)),
+    "Mixed_5d": (fid_inception.FIDInceptionA, (288, 64)),
+    "Mixed_6b": (fid_inception.FIDInceptionC, (768, 128)),
+    "Mixed_6c": (fid_inception.FIDInceptionC, (768, 160)),
+    "Mixed_6d": (fid_inception.FIDInceptionC, (768, 160)),
+    "Mixed_6e": (fid_inception.FIDInceptionC, (768, 192)),
+    "Mixed_7b": (fid_inception.FIDInceptionE_1, (1280,)),
+    "Mixed_7c": (fid_inception.FIDInceptionE_2, (2048,)),
+}
+
+
+class Inception(nn.Module):
+    """Images [B, 1 or 3, H, W] in [0, 1] to the 2,048 pooled features. A `size` other than 299 is for tests only."""
+
+    def __init__(self, size: int = SIZE):
+        super().__init__()
+        self.size = size
+        network = torchvision.models.Inception3(aux_logits=False, init_weights=False)
+        for name, (block, arguments) in BLOCKS.items():
+            setattr(network, name, block(*arguments))
+        network.fc = nn.Identity()
+        network.dropout = nn.Identity()  # pytorch-fid's has none; in train mode it would add noise
+        self.network = network.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:  # [B, 2048]
+        images = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+        resized = F.interpolate(images, (self.size, self.size), mode="bilinear", align_corners=False)
+        return self.network(2 * resized - 1)
+
+
+def load(path: Path) -> Inception:
+    """The network with the weights in `path`; SintroError where they are not the weights of this network."""
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+        inception = Inception()
+        inception.network.load_state_dict({key: value for key, value in weights.items() if not key.startswith("fc.")})
+    except OSError as error:
+        raise SintroError(f"Inception weights {path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # torch.load and load_state_dict raise many kinds for a file that is no such weights
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SintroError(f"{path} does not hold the weights of FID's Inception network: {reason}") from error
+    return inception

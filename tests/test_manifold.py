@@ -1,0 +1,110 @@
+"""Precision and recall: hand-made examples for both counting conventions, and the direction of each number."""
+
+import pytest
+import torch
+
+from sintro import SintroError
+from sintro.metrics import manifold
+from sintro.metrics.manifold import neighbour_distances, precision_recall
+
+
+def column(*values):
+    return torch.tensor(values, dtype=torch.float32)[:, None]
+
+
+def brute_force(real, generated, k, count_self):
+    """The definition, spelt out over full distance matrices."""
+
+    def radii(points):
+        distances = torch.cdist(points.double(), points.double(), compute_mode="donot_use_mm_for_euclid_dist")
+        return distances.sort(1).values[:, k - 1 if count_self else k]  # column 0 is the point itself
+
+    between = torch.cdist(real.double(), generated.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    precision = (between <= radii(real)[:, None]).any(0).double().mean().item()
+    recall = (between <= radii(generated)).any(1).double().mean().item()
+    return precision, recall
+
+
+def test_hand_made_line():
+    """Real 0 1 3: radii to the first neighbour 1, 1, 2. Generated 1.5 5.5 20: radii 4, 4, 14.5."""
+    real, generated = column(0, 1, 3), column(1.5, 5.5, 20)
+    assert neighbour_distances(real, 1).tolist() == [1, 1, 2]
+    # 1.5 is inside the balls of 1 and 3; 5.5 is 2.5 away from 3, outside; 20 is outside. 0, 1, 3 are within 4 of 1.5.
+    assert precision_recall(real, generated, k=1) == (pytest.approx(1 / 3), pytest.approx(1))
+
+
+def test_counting_the_point_itself_by_hand():
+    """With itself as first neighbour, k = 1 has radius 0 everywhere and k = 2 the radius of k = 1 without."""
+    real, generated = column(0, 1, 3), column(1.5, 5.5, 20)
+    assert neighbour_distances(real, 1, count_self=True).tolist() == [0, 0, 0]
+    assert precision_recall(real, generated, k=1, count_self=True) == (0, 0)
+    one_copy = precision_recall(real, column(1, 1.5, 20), k=1, count_self=True)
+    assert one_copy == (pytest.approx(1 / 3), pytest.approx(1 / 3))
+    assert precision_recall(real, generated, k=2, count_self=True) == precision_recall(real, generated, k=1)
+
+
+def test_published_k_4_with_the_point_is_k_3_without():
+    real, generated = torch.randn(2, 200, 8, generator=torch.Generator().manual_seed(0))
+    assert precision_recall(real, generated, 4, count_self=True) == precision_recall(real, generated, 3)
+    assert precision_recall(real, generated, 3, count_self=True) != precision_recall(real, generated, 3)
+
+
+@pytest.mark.parametrize("count_self", [False, True])
+@pytest.mark.parametrize("block", [17, 64, 1000])
+def test_blocks_do_not_matter(monkeypatch, count_self, block):
+    monkeypatch.setattr(manifold, "BLOCK", block)
+    generator = torch.Generator().manual_seed(1)
+    real, generated = torch.randn(150, 6, generator=generator), 0.7 * torch.randn(90, 6, generator=generator)
+    expected = brute_force(real, generated, 3, count_self)
+    assert precision_recall(real, generated, 3, count_self) == pytest.approx(expected)
+    assert min(expected) > 0
+
+
+def test_collapsed_generator_has_high_precision_and_low_recall():
+    generator = torch.Generator().manual_seed(2)
+    real = torch.randn(500, 4, generator=generator)
+    collapsed = real[:1] + 1e-3 * torch.randn(500, 4, generator=generator)  # one real point, again and again
+    precision, recall = precision_recall(real, collapsed, 3)
+    assert precision > 0.99
+    assert recall < 0.02
+
+
+def test_scattered_generator_has_low_precision_and_high_recall():
+    generator = torch.Generator().manual_seed(3)
+    real = 0.05 * torch.randn(500, 4, generator=generator)
+    scattered = 3 * torch.randn(500, 4, generator=generator)
+    precision, recall = precision_recall(real, scattered, 3)
+    assert precision < 0.1
+    assert recall > 0.5
+
+
+def test_a_set_covers_itself():
+    points = torch.randn(100, 5, generator=torch.Generator().manual_seed(4))
+    assert precision_recall(points, points, 3) == (1, 1)
+    assert precision_recall(points, points, 1, count_self=True) == (1, 1)  # radius 0: only copies are inside
+
+
+def test_near_neighbours_far_from_the_origin():
+    """|a|^2 + |b|^2 - 2ab in float32 would give 0 or noise for every distance here."""
+    offset = 3000.0
+    points = column(0, 0.25, 0.75, 1.5) + offset
+    assert neighbour_distances(points, 1).tolist() == pytest.approx([0.25, 0.25, 0.5, 0.75], rel=1e-9)
+    assert precision_recall(points, column(0.125, 2.5) + offset, 1) == (0.5, 1)
+
+
+def test_copies_of_a_point_are_neighbours():
+    assert neighbour_distances(column(0, 0, 0, 7), 2).tolist() == [0, 0, 0, 7]
+
+
+@pytest.mark.parametrize(
+    ("real", "generated", "k", "message"),
+    [
+        (torch.zeros(5, 2), torch.zeros(5, 3), 3, "expected \\[N, F\\] and \\[M, F\\]"),
+        (torch.zeros(5, 2), torch.zeros(3, 2), 3, "at least 4 points on each side; got 5 real and 3 generated"),
+        (torch.zeros(5, 2), torch.zeros(5, 2), 0, "k >= 1"),
+        (torch.zeros(5, 2), torch.full((5, 2), torch.nan), 3, "generated features hold values that are not finite"),
+    ],
+)
+def test_bad_input_is_one_line(real, generated, k, message):
+    with pytest.raises(SintroError, match=message):
+        precision_recall(real, generated, k)
