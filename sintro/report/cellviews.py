@@ -1,0 +1,132 @@
+"""What a cell's page shows, as plain dictionaries: the template only lays it out."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from sintro.cells import DENSITIES
+from sintro.metrics import METRICS
+from sintro.presets import published
+from sintro.report.figures import CELL_FIGURES
+from sintro.report.pictures import data_uri
+from sintro.report.results import Result
+from sintro.report.tables import definition
+from sintro.report.words import ARROWS, show_bytes, show_duration, show_number, show_setting
+
+FIGURES = {
+    "data.png": "Real data, coloured by mode, arm, square or ring",
+    "samples.png": "Samples of the model, from the prior through the decoder",
+    "reconstructions.png": "Reconstructions of real data",
+    "mode_images.png": "The prior's modes through the decoder, by falling weight",
+    "density.png": "Density map: exp(−energy) over the plane, relative to its peak; bright is probable",
+    "latent.png": "Latent space: posterior samples coloured by label, the prior's modes as discs sized by weight, "
+    "crosses where dead (responsibility below 1/K²)",
+    "history.png": "Losses, reconstruction and KL over the iterations; the warm-up is shaded",
+}
+
+
+@lru_cache(maxsize=4096)
+def safe(text: str) -> Markup:
+    """The text escaped once: the same definitions and sources stand on thousands of pages."""
+    return escape(text)
+
+
+def figure_views(result: Result) -> list[dict[str, Any]]:
+    """The cell's pictures, embedded; one that should be there and is not says so."""
+    expected = CELL_FIGURES if result.cell.dataset in DENSITIES else ("data.png", "samples.png", "history.png")
+    views = []
+    for name, described in FIGURES.items():
+        path = result.folder / name
+        if not path.is_file():
+            if name in expected and result.state == "done":
+                views.append({"name": name, "alt": described, "missing": True})
+            continue
+        content = path.read_bytes()
+        if not content.startswith(b"\x89PNG"):
+            views.append({"name": name, "alt": described, "missing": True})
+            continue
+        if name == "latent.png" and result.cell.dataset not in DENSITIES:
+            described = "Latent space: posterior means along their first two principal components, coloured by label"
+        views.append({"name": name, "alt": described, "uri": data_uri(content), "missing": False})
+    return views
+
+
+def metric_views(result: Result, floor: Mapping[str, tuple[float, float]]) -> list[dict[str, Any]]:
+    """Every metric defined for the cell's kind of data, stored or not, and whatever else metrics.json holds."""
+    kind = "2d" if result.cell.dataset in DENSITIES else "images"
+    views = []
+    for metric in METRICS.values():
+        if kind not in metric.datasets or (kind == "images" and metric.name not in result.metrics):
+            continue
+        value = result.value(metric.name)
+        shown = "not in metrics.json" if value is None else show_number(value * metric.display_scale)
+        perfect = floor.get(metric.name)
+        views.append({
+            "label": metric.label, "name": metric.name, "value": shown, "unit": metric.unit, "form": metric.form,
+            "definition": safe(metric.definition), "direction": ARROWS[metric.direction],
+            "floor": show_number(perfect[0] * metric.display_scale, 3) if perfect else "",
+        })  # fmt: skip
+    for name in sorted(set(result.metrics) - set(METRICS)):
+        metric, value = definition(name), result.metrics[name]
+        views.append({
+            "label": f"{metric.label}, last checkpoint" if metric else name.replace("_", " "), "name": name,
+            "value": show_number(value * metric.display_scale if metric else value), "floor": "",
+            "unit": metric.unit if metric else "", "form": metric.form if metric else "",
+            "definition": metric.definition if metric else "", "direction": "",
+        })  # fmt: skip
+    return views
+
+
+def extra_views(result: Result) -> list[tuple[str, str]]:
+    """What metrics.json holds beside numbers, such as the distance at every checkpoint."""
+    views = []
+    for name, value in sorted(result.extra.items()):
+        if isinstance(value, Mapping):
+            items = [f"{key}: {show_setting(each)}" for key, each in list(value.items())[:50]]
+            views.append((name.replace("_", " "), ", ".join(items)))
+        elif name not in ("status", "digest", "warning"):
+            views.append((name.replace("_", " "), show_setting(value)))
+    return views
+
+
+def setting_views(result: Result) -> list[dict[str, Any]]:
+    """The stored hyper-parameters, each beside the published value where the two differ, and its source."""
+    stored = result.record.get("settings")
+    if not isinstance(stored, Mapping):
+        return []
+    preset = published(result.cell).model_dump(mode="json")
+    sources = result.record.get("sources")
+    sources = sources if isinstance(sources, Mapping) else {}
+    views = []
+    for name in sorted(stored, key=list(preset).index if set(stored) <= set(preset) else str):
+        differs = name not in preset or stored[name] != preset[name]
+        views.append({
+            "name": name, "value": show_setting(stored[name]), "source": safe(str(sources.get(name, ""))),
+            "differs": differs, "published": show_setting(preset.get(name)) if differs else "",
+        })  # fmt: skip
+    return views
+
+
+PROVENANCE_FIRST = ("status", "reason", "diverged_at", "commit", "dirty", "version", "started", "finished")
+
+
+def provenance_views(result: Result) -> list[tuple[str, str]]:
+    """What provenance.json says, the most asked for first, durations and sizes in readable units."""
+    stored = dict(result.provenance)
+    names = [name for name in PROVENANCE_FIRST if name in stored] + sorted(set(stored) - set(PROVENANCE_FIRST))
+    shown = {"wall_seconds": show_duration, "device_seconds": show_duration, "peak_memory_bytes": show_bytes}
+    return [(name.replace("_", " "), shown.get(name, show_setting)(stored[name])) for name in names]
+
+
+def command_of(result: Result) -> str:
+    """The command that makes this cell: as stored, else the one that would make it."""
+    stored = result.record.get("command")
+    return stored if isinstance(stored, str) and stored else f"sintro train {result.cell.path}"
+
+
+def figure_paths(folder: Path) -> list[Path]:
+    """The pictures a cell page may embed."""
+    return [folder / name for name in FIGURES]

@@ -1,0 +1,274 @@
+"""The papers' claims as tests: contrasts between cells, read from ``workflow/claims.yaml``, and their verdicts.
+
+A contrast compares cells A with cells B on every data set (a stratum), paired over common seeds by a t-test; its strata
+are combined by Stouffer's sum of normal scores, its two directions tested at 5% together, and the contrasts of a claim
+corrected by Holm. So a claim about nothing gets a verdict other than inconclusive in at most 5% of the cases.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat
+from scipy import stats
+
+from sintro import SintroError, studies, yamlfiles
+from sintro.cells import DATASETS, DENSITIES, suggestion
+from sintro.history import HISTORY
+from sintro.metrics import METRICS
+from sintro.report.results import Result, read_history
+from sintro.report.statistics import LEVEL, Comparison, compare_differences, holm, stouffer
+
+VERDICTS = ("supported", "contradicted", "inconclusive", "not run")
+AXES = ("objective", "prior", "regularizers")
+DIVERGED = "diverged"
+FINAL = "final:"
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Side(_Entry):
+    """Which cells: a pattern per axis, in which each * stands for any text."""
+
+    objective: str = "*"
+    prior: str = "*"
+    regularizers: str = "*"
+
+    def captures(self, row: Sequence[str]) -> tuple[str, ...] | None:
+        """What the stars stand for in a row (objective, prior, regularizers); None when it does not match."""
+        found: list[str] = []
+        for axis, token in zip(AXES, row, strict=True):
+            pattern = "(.*)".join(map(re.escape, getattr(self, axis).split("*")))
+            match = re.fullmatch(pattern, token)
+            if match is None:
+                return None
+            found += match.groups()
+        return tuple(found)
+
+
+class Contrast(_Entry):
+    """A metric of cells A against cells B, and what the claim expects of A."""
+
+    name: str
+    metric: str
+    expect: Literal["lower", "higher"]
+    a: Side
+    b: Side
+    datasets: tuple[str, ...] | None = Field(None, min_length=1)
+    margin: NonNegativeFloat = 0.0
+
+
+class Claim(_Entry):
+    """What a paper says, and the contrasts that would show it."""
+
+    title: str
+    source: str
+    contrasts: tuple[Contrast, ...] = Field(min_length=1)
+
+
+class ClaimFile(_Entry):
+    """``workflow/claims.yaml``."""
+
+    claims: dict[str, Claim]
+
+
+def claims_file() -> Path:
+    """Where the claims are: beside the studies' folder."""
+    return studies.folder().parent / "claims.yaml"
+
+
+def load(path: Path | None = None) -> dict[str, Claim]:
+    """The claims by name; none when there is no file.
+
+    Raises SintroError for a bad entry: file, claim, contrast, value and what is legal, in one line.
+    """
+    path = path or claims_file()
+    if not path.exists():
+        return {}
+    found = yamlfiles.read(path, ClaimFile).claims
+    for name, claim in found.items():
+        for contrast in claim.contrasts:
+            _check(contrast, f"{path}: claims.{name}: contrast {contrast.name!r}")
+    return found
+
+
+def _check(contrast: Contrast, where: str) -> None:
+    """Refuse a metric or data set that does not exist, and stars that cannot be matched between A and B."""
+    legal = [*METRICS, DIVERGED, *(FINAL + column for column in HISTORY)]
+    if contrast.metric not in legal:
+        raise SintroError(
+            f"{where}: metric {contrast.metric!r} is not defined{suggestion(contrast.metric, legal)}; "
+            f"legal are the names in sintro.metrics.METRICS, {DIVERGED}, and {FINAL}<column of history.csv>"
+        )
+    for dataset in contrast.datasets or ():
+        if dataset not in DATASETS:
+            raise SintroError(f"{where}: dataset {dataset!r} is not one of {', '.join(DATASETS)}")
+    for axis in AXES:
+        stars = [getattr(side, axis).count("*") for side in (contrast.a, contrast.b)]
+        if stars[0] != stars[1]:
+            raise SintroError(
+                f"{where}: {axis} has {stars[0]} * in a and {stars[1]} in b; "
+                "legal are equally many, since a * stands for the same text in both"
+            )
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """One data set and one reading of the stars: the pairs over seeds, positive differences as the claim says."""
+
+    label: str
+    pairs: tuple[tuple[float, float], ...]  # (A, B)
+    lost: int  # seeds that one side or both lack: diverged, missing, unreadable, not finite
+    as_claimed: Comparison
+    beyond_margin: Comparison
+
+    @property
+    def relative(self) -> tuple[float, float | None, float | None]:
+        """Difference as the claim says, and its interval, in percent of B's mean."""
+        base = abs(float(np.mean([b for _, b in self.pairs]))) / 100 if self.pairs else 0.0
+        c = self.as_claimed
+        if not base or not math.isfinite(base):
+            return math.nan, None, None
+        return c.difference / base, None if c.low is None else c.low / base, None if c.high is None else c.high / base
+
+
+@dataclass
+class Outcome:
+    """What a contrast came to. ``state``: as claimed, against, undecided, too few seeds, not run."""
+
+    contrast: Contrast
+    strata: list[Stratum]
+    p_for: float | None = None
+    p_against: float | None = None
+    adjusted: float | None = None
+    state: str = "not run"
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs it rests on."""
+        return sum(len(s.pairs) for s in self.strata)
+
+    @property
+    def lost(self) -> int:
+        """How many pairs were lost to divergence or missing cells."""
+        return sum(s.lost for s in self.strata)
+
+
+@dataclass
+class Verdict:
+    """A claim's verdict on one study."""
+
+    claim: Claim
+    verdict: str
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many contrasts are in each state."""
+        states = [outcome.state for outcome in self.outcomes]
+        return {state: states.count(state) for state in dict.fromkeys(states)}
+
+
+def value_of(result: Result, metric: str) -> float | None:
+    """The number that a contrast compares; None when the cell has none."""
+    if metric == DIVERGED:
+        return {"done": 0.0, "diverged": 1.0}.get(result.state)
+    if metric.startswith(FINAL):
+        column = metric.removeprefix(FINAL)
+        try:
+            values = read_history(result.folder / "history.csv", {column}).get(column, np.zeros(0))
+        except (OSError, SintroError, UnicodeDecodeError):
+            return None
+        finite = values[np.isfinite(values)]
+        return float(finite[-1]) if len(finite) else None
+    return result.value(metric) if result.state == "done" else None
+
+
+def _strata(contrast: Contrast, results: Iterable[Result]) -> list[Stratum]:
+    """The pairs of every data set and reading of the stars that has cells on both sides."""
+    sides: list[dict[tuple, dict[int, Result]]] = [{}, {}]
+    defined = METRICS[contrast.metric].datasets if contrast.metric in METRICS else ("2d", "images")
+    for result in results:
+        kind = "2d" if result.cell.dataset in DENSITIES else "images"
+        if kind not in defined or (contrast.datasets and result.cell.dataset not in contrast.datasets):
+            continue
+        for found, side in zip(sides, (contrast.a, contrast.b), strict=True):
+            captures = side.captures(result.row)
+            if captures is not None:
+                found.setdefault((result.cell.dataset, captures), {})[result.cell.seed] = result
+    strata = [_stratum(contrast, key, sides[0][key], sides[1][key]) for key in sides[0] if key in sides[1]]
+    return [stratum for stratum in strata if stratum is not None]
+
+
+def _stratum(contrast: Contrast, key: tuple, a: Mapping[int, Result], b: Mapping[int, Result]) -> Stratum | None:
+    sign = 1.0 if contrast.expect == "higher" else -1.0
+    pairs, lost = [], 0
+    for seed in sorted(set(a) & set(b)):
+        values = [value_of(side[seed], contrast.metric) for side in (a, b)]
+        if all(v is not None and math.isfinite(v) for v in values):
+            pairs.append((values[0], values[1]))
+        elif any(side[seed].state != "missing" for side in (a, b)):
+            lost += 1
+    if not pairs and not lost:
+        return None
+    differences = [sign * (x - y) for x, y in pairs]
+    needed = contrast.margin * abs(float(np.mean([y for _, y in pairs]))) if pairs else 0.0
+    label = " ".join([key[0], *(text for text in key[1] if text)])
+    as_claimed = compare_differences(differences)
+    beyond = compare_differences([d - needed for d in differences]) if needed else as_claimed
+    return Stratum(label, tuple(pairs), lost, as_claimed, beyond)
+
+
+def _test(contrast: Contrast, strata: Sequence[Stratum]) -> tuple[float | None, float | None]:
+    """One-sided p-values of the whole contrast: that it is as claimed, and that it is against."""
+    if contrast.metric == DIVERGED:
+        # Exact McNemar test: of the pairs in which one side diverged and the other did not, how many favour A?
+        differing = [b - a if contrast.expect == "lower" else a - b for s in strata for a, b in s.pairs if a != b]
+        favour = sum(d > 0 for d in differing)
+        if len(differing) == 0:
+            return None, None
+        tests = [stats.binomtest(favour, len(differing), alternative=side).pvalue for side in ("greater", "less")]
+        return float(tests[0]), float(tests[1])
+    tested = [s for s in strata if s.as_claimed.p is not None and s.beyond_margin.p is not None]
+    if not tested:
+        return None, None
+    above = stouffer([s.beyond_margin.p_above for s in tested])
+    return above, stouffer([s.as_claimed.p_below for s in tested])
+
+
+def examine(contrast: Contrast, results: Iterable[Result]) -> Outcome:
+    """Evaluate one contrast; its adjusted p-value and state are the claim's to give."""
+    outcome = Outcome(contrast, _strata(contrast, results))
+    if outcome.pairs:
+        outcome.p_for, outcome.p_against = _test(contrast, outcome.strata)
+        outcome.state = "too few seeds" if outcome.p_for is None else "undecided"
+        if outcome.p_for is None and contrast.metric == DIVERGED:
+            outcome.state = "undecided"  # both sides did alike in every pair
+    return outcome
+
+
+def judge(claim: Claim, results: Sequence[Result]) -> Verdict:
+    """A claim's verdict on the results of one study.
+
+    supported: at least half of the contrasts that ran came out as claimed, none against; contradicted: the reverse.
+    """
+    outcomes = [examine(contrast, results) for contrast in claim.contrasts]
+    two_sided = [None if o.p_for is None else min(1.0, 2 * min(o.p_for, o.p_against)) for o in outcomes]
+    for outcome, adjusted in zip(outcomes, holm(two_sided), strict=True):
+        outcome.adjusted = adjusted
+        if adjusted is not None and adjusted < LEVEL:
+            outcome.state = "as claimed" if outcome.p_for < outcome.p_against else "against"
+    ran = [o for o in outcomes if o.pairs]
+    favour, against = (sum(o.state == state for o in ran) for state in ("as claimed", "against"))
+    verdict = "not run" if not ran else "inconclusive"
+    if favour and not against and 2 * favour >= len(ran):
+        verdict = "supported"
+    elif against and not favour and 2 * against >= len(ran):
+        verdict = "contradicted"
+    return Verdict(claim, verdict, outcomes)

@@ -1,0 +1,168 @@
+"""How a page comes to be: templates, addresses between pages, and the writer that leaves unchanged pages alone.
+
+Every page carries its style, script and pictures in itself and asks for nothing: a content security policy in each
+page forbids any request and any script but the page's own, whatever the strings of a results folder hold.
+"""
+
+import base64
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+import sintro
+from sintro import SintroError
+from sintro.report import words
+from sintro.report.cellviews import figure_paths
+from sintro.report.results import FILES, Result
+from sintro.runs import write_atomic
+
+ROOM = Path(__file__).parent
+MANIFEST = ".built.json"
+
+
+@lru_cache(maxsize=1)
+def environment() -> Environment:
+    """The templates, with everything escaped that is not a template's own text."""
+    made = Environment(
+        loader=FileSystemLoader(ROOM / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = made.get_template("page.js").render()
+    hashed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    made.globals |= {"script": script, "script_hash": hashed, "version": sintro.__version__}
+    made.filters |= {"plural": words.plural, "number": words.show_number}
+    return made
+
+
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """Changes when the report's own code or templates change: then every page is stale."""
+    digest = hashlib.sha256(sintro.__version__.encode())
+    for path in sorted([*ROOM.glob("*.py"), *ROOM.glob("templates/*"), ROOM.parent / "metrics" / "__init__.py"]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def cell_page(result: Result) -> str:
+    """The cell's page, relative to the reports folder."""
+    return "/".join((*result.group, f"seed{result.cell.seed}.html"))
+
+
+def group_page(results: Sequence[Result]) -> str:
+    """The page of a group of seeds; with a single seed that is the cell's own."""
+    return cell_page(results[0]) if len(results) == 1 else "/".join((*results[0].group, "index.html"))
+
+
+def relative(target: str, page: str) -> str:
+    """The address of one page as seen from another, both relative to the reports folder."""
+    target_parts, page_parts = target.split("/"), page.split("/")[:-1]
+    shared = 0
+    while shared < min(len(target_parts) - 1, len(page_parts)) and target_parts[shared] == page_parts[shared]:
+        shared += 1
+    return "/".join([".."] * (len(page_parts) - shared) + target_parts[shared:])
+
+
+@dataclass
+class Writer:
+    """Writes a study's pages below ``reports`` and remembers from what each was made; unchanged ones are left alone."""
+
+    reports: Path
+    name: str
+    known: dict[str, str] = field(default_factory=dict)
+    made: dict[str, str] = field(default_factory=dict)
+    written: list[Path] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        try:
+            stored = json.loads((self.reports / self.name / MANIFEST).read_text())
+            self.known = {str(page): str(key) for page, key in stored.items()}
+        except (OSError, ValueError, AttributeError):
+            self.known = {}  # a manifest that cannot be read only costs time
+
+    def page(self, page: str, key: str, render: Callable[[], str]) -> None:
+        """Write the page unless the same was written from the same before, and is still whole."""
+        path = self.reports / page
+        known = self.known.get(page, "").split()
+        if known[:1] != [key] or known[1:] != [str(size_of(path))]:
+            content = render().encode()
+            write_quickly(path, content)
+            self.written.append(path)
+            known = [key, str(len(content))]
+        self.made[page] = " ".join(known)
+
+    def always(self, page: str, content: str | bytes) -> None:
+        """Write a page, an export or a picture whatever was there."""
+        path = self.reports / page
+        write_atomic(path, content)
+        self.written.append(path)
+
+    def finish(self) -> None:
+        """Remove pages of cells that the study no longer has, and keep the manifest."""
+        for page in set(self.known) - set(self.made):
+            if re.fullmatch(r"[\w./-]+\.html", page) and ".." not in page and not page.startswith("/"):
+                (self.reports / page).unlink(missing_ok=True)
+        write_atomic(self.reports / self.name / MANIFEST, json.dumps(self.made, sort_keys=True))
+
+
+def size_of(path: Path) -> int:
+    """The file's size in bytes, -1 when there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def write_quickly(path: Path, content: bytes) -> None:
+    """Write a whole page or nothing, without waiting for the disk: thousands of pages would wait for minutes.
+
+    A page that a crash of the machine cuts short is found by its size and written again.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise SintroError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def stamp(paths: Iterable[Path]) -> str:
+    """Sizes and times of the files, missing ones included: changes when one of them does."""
+    parts = []
+    for path in paths:
+        try:
+            status = path.stat()
+            parts.append(f"{status.st_mtime_ns}:{status.st_size}")
+        except OSError:
+            parts.append("-")
+    return ",".join(parts)
+
+
+def page_key(*parts: Any) -> str:
+    """A short digest of everything a page is made from."""
+    return hashlib.sha256(repr((code_digest(), *parts)).encode()).hexdigest()[:20]
+
+
+def result_stamp(result: Result) -> str:
+    """What the page of one cell is made from."""
+    files = [result.folder / name for name in FILES] + figure_paths(result.folder)
+    return f"{result.state} {result.reason} {result.notes} {stamp(files)}"
+
+
+def render(template: str, page: str, **context: Any) -> str:
+    """Fill a template; ``link(target)`` in it makes an address relative to the page."""
+    common = {"link": lambda target: relative(target, page), "page": page}
+    return environment().get_template(template).render(**common, **context)

@@ -1,0 +1,254 @@
+"""Tables in the papers' layout: one row per objective, prior and regularizers, columns grouped by data set.
+
+Each number is a mean over seeds in two forms (published, standard) with three spreads; the cells without a number are
+counted beside it.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from sintro.cells import DATASETS, DENSITIES
+from sintro.metrics import METRICS, Metric
+from sintro.report.results import Result, count_states
+from sintro.report.statistics import Summary, best_and_equals, summarise
+
+FORMS = ("published", "standard")
+SPREADS = {"published": "sd/√n, ddof 0, as published", "t95": "95% t interval of the mean", "range": "min to max"}
+
+
+def definition(name: str) -> Metric | None:
+    """What a stored number means; one of the last checkpoint is defined as the chosen checkpoint's is."""
+    return METRICS.get(name) or METRICS.get(name.replace("_last", ""))
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One column of a table: a metric in its published and its standard form, by their names in METRICS."""
+
+    published: str
+    standard: str
+
+    def metric(self, form: str) -> Metric:
+        """The definition of the metric in this form."""
+        return METRICS[self.published if form == "published" else self.standard]
+
+    def label(self, form: str) -> str:
+        """The column head: the form is said once for the whole table, so not here."""
+        metric = self.metric(form)
+        unit = {"1e-7": " × 10⁷", "%": ", %"}.get(metric.unit, "")
+        return metric.label.replace(" (published)", "") + unit
+
+    def lower_is_better(self, form: str) -> bool | None:
+        """True, False, or None for a quantity that is neither better low nor high."""
+        return {"lower": True, "higher": False}.get(self.metric(form).direction)
+
+    def factor(self, form: str) -> float:
+        """shown = stored x factor."""
+        return self.metric(form).display_scale
+
+
+@dataclass(eq=False)
+class Entry:
+    """What a table holds for one row and data set: the results over seeds, and a Summary per measure and form."""
+
+    results: list[Result]
+    note: str = ""
+    summaries: dict[tuple[str, str], Summary] = field(default_factory=dict)
+    lacking: dict[str, int] = field(default_factory=dict)  # metric -> finished cells without that number
+
+    @cached_property
+    def states(self) -> dict[str, int]:
+        """How many of the seeds are in each state."""
+        return count_states(self.results)
+
+    @property
+    def counted(self) -> str:
+        """`5`, or `4/5, 1 diverged`: how many seeds the mean is over, and what became of the others."""
+        states, total = self.states, len(self.results)
+        if states["done"] == total:
+            return f"{total}"
+        rest = ", ".join(f"{states[state]} {state}" for state in states if state != "done" and states[state])
+        return f"{states['done']}/{total}, {rest}"
+
+    def values(self, metric: str) -> dict[int, float]:
+        """Seed -> stored number, of the finished cells that have it (a NaN included)."""
+        return {r.cell.seed: v for r in self.results if r.state == "done" and (v := r.value(metric)) is not None}
+
+
+Key = tuple[str, str, str]  # objective, prior, regularizers
+
+
+@dataclass(eq=False)
+class Table:
+    """A table in the papers' layout. ``entries[row, dataset]`` is absent where the study has no such cell."""
+
+    name: str
+    title: str
+    measures: tuple[Measure, ...]
+    datasets: tuple[str, ...]
+    rows: tuple[Key, ...]
+    entries: dict[tuple[Key, str], Entry]
+    floors: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)  # data set -> metric -> mean, sd
+    best: dict[tuple[str, str, str], set[Key]] = field(default_factory=dict)  # data set, metric, form -> rows in bold
+    top: dict[tuple[str, str, str], Key | None] = field(default_factory=dict)  # the single best of them
+    decimals: dict[tuple[str, str, str], int] = field(default_factory=dict)
+
+    @property
+    def results(self) -> list[Result]:
+        """Every result behind the table."""
+        return [result for entry in self.entries.values() for result in entry.results]
+
+    def text(self, row: Key, dataset: str, measure: Measure, form: str, spread: str) -> str:
+        """One number as shown: `17.23 ± 0.11`, `16.9 … 17.5`, or why there is none."""
+        entry = self.entries.get((row, dataset))
+        if entry is None:
+            return ""
+        summary = entry.summaries[measure.published, form]
+        text = format_summary(summary, self.decimals[dataset, measure.published, form], measure.factor(form), spread)
+        # The seeds are counted once per row and data set; a metric that fewer of them have says so itself.
+        return f"{text} (n = {summary.n})" if 0 < summary.n < entry.states["done"] else text
+
+    def floor_text(self, dataset: str, measure: Measure, form: str) -> str:
+        """The floor as shown, mean ± standard deviation over its draws; empty where a metric has none."""
+        floor = self.floors.get(dataset, {}).get(measure.metric(form).name)
+        if floor is None:
+            return ""
+        places = self.decimals[dataset, measure.published, form]
+        return f"{floor[0] * measure.factor(form):.{places}f} ± {floor[1] * measure.factor(form):.{places}f}"
+
+
+def format_summary(summary: Summary, places: int, factor: float = 1.0, spread: str = "published") -> str:
+    """Mean and spread as text; with one seed there is no spread to show, and none is shown."""
+    if summary.n == 0:
+        return "–"
+    if math.isnan(summary.mean):
+        return "NaN"
+    mean = f"{summary.mean * factor:.{places}f}"
+    if summary.n == 1:
+        return mean
+    if spread == "range":
+        return f"{summary.low * factor:.{places}f} … {summary.high * factor:.{places}f}"
+    half = summary.published if spread == "published" else summary.t95
+    return f"{mean} ± {half * factor:.{places}f}"
+
+
+def decimal_places(summaries: Iterable[Summary], factor: float) -> int:
+    """One number of decimals for a column: two significant digits of the typical spread, else four of the values."""
+    found = [s for s in summaries if s.n and math.isfinite(s.mean)]
+    spreads = sorted(s.published * abs(factor) for s in found if s.n > 1 and s.published)
+    sizes = sorted(abs(s.mean * factor) for s in found if s.mean)
+    if not sizes:
+        return 2
+    digits, size = (2, spreads[len(spreads) // 2]) if spreads else (4, sizes[len(sizes) // 2])
+    return min(max(digits - 1 - math.floor(math.log10(size)), 0), 6)
+
+
+def make_entry(results: Sequence[Result], measures: Sequence[Measure], note: str = "") -> Entry:
+    """Summaries of every measure in both forms over the finished cells."""
+    entry = Entry(list(results), note)
+    for measure in measures:
+        for form in FORMS:
+            values = entry.values(measure.metric(form).name)
+            entry.summaries[measure.published, form] = summarise(list(values.values()))
+            entry.lacking[measure.metric(form).name] = entry.states["done"] - len(values)
+    return entry
+
+
+def make_table(
+    name: str,
+    title: str,
+    results: Sequence[Result],
+    measures: Sequence[Measure],
+    floors: Mapping[str, Mapping[str, tuple[float, float]]] | None = None,
+    notes: Mapping[tuple[Key, str], str] | None = None,
+    row_key=lambda result: result.row,
+) -> Table:
+    """Arrange results in rows and data sets, both in the papers' order of first appearance.
+
+    ``row_key`` says which row a result belongs to (by default its objective, prior and regularizers).
+    """
+    grouped: dict[tuple[Key, str], list[Result]] = {}
+    for result in results:
+        grouped.setdefault((row_key(result), result.cell.dataset), []).append(result)
+    entries = {place: make_entry(found, measures, (notes or {}).get(place, "")) for place, found in grouped.items()}
+    datasets = tuple(d for d in DATASETS if any(d == dataset for _, dataset in grouped))
+    rows = tuple(dict.fromkeys(row for row, _ in grouped))
+    known = {dataset: dict(values) for dataset, values in (floors or {}).items()}
+    table = Table(name, title, tuple(measures), datasets, rows, entries, known)
+    if len(table.results) != len(results):
+        raise AssertionError(f"table {name}: {len(results)} results in, {len(table.results)} out")
+    for dataset in datasets:
+        for measure in measures:
+            for form in FORMS:
+                _finish_column(table, dataset, measure, form)
+    return table
+
+
+def _finish_column(table: Table, dataset: str, measure: Measure, form: str) -> None:
+    """Decide a column's decimals, and which rows are best or not significantly worse than the best."""
+    place = (dataset, measure.published, form)
+    column = {row: entry for row in table.rows if (entry := table.entries.get((row, dataset)))}
+    summaries = [entry.summaries[measure.published, form] for entry in column.values()]
+    table.decimals[place] = decimal_places(summaries, measure.factor(form))
+    table.best[place] = set()
+    lower_is_better = measure.lower_is_better(form)
+    if lower_is_better is not None and len(column) > 1:
+        values = {row: entry.values(measure.metric(form).name) for row, entry in column.items()}
+        table.top[place], table.best[place] = best_and_equals(values, lower_is_better)
+
+
+# --- what the papers tabulate (docs/science.md, section 4)
+
+TABLE1 = (Measure("gnelbo_published", "gnelbo"), Measure("kl_published", "kl"), Measure("jsd_published", "jsd"))
+DISTANCES = {
+    name: (Measure(f"{name}_published", name), Measure(f"{name}_rec_published", f"{name}_rec"))
+    for name in ("fid", "cfid")
+}
+
+
+def image_measures(results: Iterable[Result]) -> tuple[Measure, ...]:
+    """The columns of Tables 2 and 5; cFID stands in where no cell has an FID (no Inception, or images too small)."""
+    stored = {name for result in results for name in result.metrics}
+    kind = "cfid" if "cfid_published" in stored and "fid_published" not in stored else "fid"
+    unswitched = [Measure(name, name) for name in ("svc_few", "svc_many", "knn_few", "knn_many")]
+    return (
+        Measure("responsibility_entropy", "responsibility_entropy"),
+        *DISTANCES[kind],
+        Measure("recall_published", "recall"),
+        Measure("precision_published", "precision"),
+        *unswitched,
+    )
+
+
+def select_weight(results: Sequence[Result], metric: str, lower_is_better: bool) -> tuple[list[Result], dict]:
+    """Per row and data set, keep the responsibility weight r with the best mean metric, as Table 2 does (audit A4).
+
+    -> the results kept, and a note per (row without r, data set) that names the r; where no r has a number, the first.
+    """
+    families: dict[tuple[Key, str], dict[float, list[Result]]] = {}
+    for result in results:
+        weight = result.cell.regularizer_spec.responsibility
+        families.setdefault((family(result), result.cell.dataset), {}).setdefault(weight, []).append(result)
+    kept, notes = [], {}
+    for place, weights in families.items():
+        means = {}
+        for weight, members in weights.items():
+            summary = summarise([v for r in members if (v := r.value(metric)) is not None])
+            if math.isfinite(summary.mean):
+                means[weight] = summary.mean
+        chosen = (min if lower_is_better else max)(means, key=means.get) if means else next(iter(weights))
+        kept += weights[chosen]
+        notes[place] = f"r = {chosen:g}" if len(weights) > 1 else ""
+    return kept, notes
+
+
+def family(result: Result) -> Key:
+    """A row of Table 2: objective, prior and the regularizers without the responsibility weight."""
+    return (result.cell.objective, result.cell.prior, "clip" if result.cell.regularizer_spec.clip else "none")
+
+
+def is_density(result: Result) -> bool:
+    """Is the cell's data set one of the four in the plane?"""
+    return result.cell.dataset in DENSITIES

@@ -1,0 +1,205 @@
+"""What the pages of studies show, as plain dictionaries: the templates only lay it out."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sintro.cells import Cell
+from sintro.presets import published
+from sintro.report.results import STATES, Result, count_states
+from sintro.report.statistics import compare, holm
+from sintro.report.tables import FORMS, SPREADS, Entry, Key, Measure, Table
+from sintro.report.words import ARROWS, DATASET_NAMES, row_label, show_duration, show_setting
+
+# --- tables
+
+
+def table_view(table: Table, link: Callable[[Entry], str]) -> dict[str, Any]:
+    """A table for the template: heads, and per row and data set the texts of every form and spread.
+
+    ``link`` gives the address of the page behind an entry.
+    """
+    return {
+        "name": table.name,
+        "title": table.title,
+        "datasets": [{"name": d, "label": DATASET_NAMES[d]} for d in table.datasets],
+        "measures": [_measure_view(measure) for measure in table.measures],
+        "rows": [_row_view(table, row, link) for row in table.rows],
+        "floor": _floor_view(table) if table.floors else None,
+        "objectives": list(dict.fromkeys(row[0] for row in table.rows)),
+        "priors": list(dict.fromkeys(row[1] for row in table.rows)),
+        "regularizers": list(dict.fromkeys(row[2] for row in table.rows)),
+    }
+
+
+def _measure_view(measure: Measure) -> dict[str, Any]:
+    return {
+        "key": measure.published,
+        "labels": [measure.label(form) for form in FORMS],
+        "forms": [
+            {
+                "form": form,
+                "metric": metric.name,
+                "definition": metric.definition,
+                "unit": metric.unit or "none",
+                "direction": ARROWS[metric.direction],
+                "source": metric.source,
+            }
+            for form in FORMS
+            for metric in [measure.metric(form)]
+        ],
+        "arrows": [{"lower": "↓", "higher": "↑"}.get(measure.metric(form).direction, "") for form in FORMS],
+    }
+
+
+def variants(texts: Sequence[str]) -> str:
+    """The texts of one number joined by bars, an empty one standing for the first of its form: small pages."""
+    half = len(texts) // 2
+    short = [text if i % half == 0 or text != texts[i - i % half] else "" for i, text in enumerate(texts)]
+    short[half] = "" if texts[half] == texts[0] and not any(short[1:half]) else short[half]
+    return "|".join(short).rstrip("|")
+
+
+def _row_view(table: Table, row: Key, link: Callable[[Entry], str]) -> dict[str, Any]:
+    cells: list[dict[str, Any]] = []
+    for dataset in table.datasets:
+        entry = table.entries.get((row, dataset))
+        for measure in table.measures:
+            texts = [table.text(row, dataset, measure, form, spread) for form in FORMS for spread in SPREADS]
+            places = {form: (dataset, measure.published, form) for form in FORMS}
+            best = "".join(form[0] for form, place in places.items() if row in table.best[place])
+            best += "".join(form[0].upper() for form, place in places.items() if row == table.top.get(place))
+            cells.append({"text": texts[0], "variants": variants(texts), "best": best})
+        cells.append(
+            {
+                "count": entry.counted if entry else "",
+                "note": entry.note if entry else "",
+                "link": link(entry) if entry else None,
+                "whole": bool(entry) and entry.states["done"] == len(entry.results),
+            }
+        )
+    return {"objective": row[0], "prior": row[1], "regularizers": row[2], "cells": cells}
+
+
+def _floor_view(table: Table) -> list[dict[str, str]]:
+    cells = []
+    for dataset in table.datasets:
+        for measure in table.measures:
+            texts = [table.floor_text(dataset, measure, form) or "–" for form in FORMS]
+            cells.append({"text": texts[0], "variants": variants([t for t in texts for _ in SPREADS])})
+        cells.append({"text": "", "variants": ""})
+    return cells
+
+
+def comparisons_view(table: Table, most_rows: int = 40) -> list[dict[str, Any]]:
+    """Per data set and measure (published form): every row against the best one, paired over seeds, Holm-corrected."""
+    if len(table.rows) > most_rows:
+        return []
+    blocks = []
+    for dataset in table.datasets:
+        for measure in table.measures:
+            lower = measure.lower_is_better("published")
+            values = {
+                row: found
+                for row in table.rows
+                if (row, dataset) in table.entries
+                and (found := table.entries[row, dataset].values(measure.published))
+                and all(map(math.isfinite, found.values()))
+            }
+            if lower is None or len(values) < 2:
+                continue
+            means = {row: sum(found.values()) / len(found) for row, found in values.items()}
+            best = (min if lower else max)(means, key=means.get)
+            others = [row for row in values if row != best]
+            found = [compare(values[row], values[best]) for row in others]
+            lines = [
+                _comparison_line(row_label(row), c, p, measure.factor("published"))
+                for row, c, p in zip(others, found, holm([c.p for c in found]), strict=True)
+            ]
+            head = {"dataset": DATASET_NAMES[dataset], "measure": measure.label("published"), "best": row_label(best)}
+            blocks.append(head | {"lines": lines})
+    return blocks
+
+
+def _comparison_line(label: str, c, adjusted: float | None, factor: float) -> dict[str, str]:
+    interval = "–" if c.low is None else f"{c.low * factor:.3g} to {c.high * factor:.3g}"
+    effect = "–" if c.effect is None else f"{c.effect:.2f} ({c.effect_low:.2f} to {c.effect_high:.2f})"
+    return {
+        "row": label,
+        "n": str(c.n),
+        "difference": f"{c.difference * factor:.3g}" if c.n else "–",
+        "interval": interval,
+        "p": "no test" if adjusted is None else f"{adjusted:.3f}" if adjusted >= 0.001 else "< 0.001",
+        "wilcoxon": "n too small" if c.p_wilcoxon is None else f"{c.p_wilcoxon:.3f}",
+        "effect": effect,
+    }
+
+
+# --- studies
+
+
+def shortened(settings: Any, cell: Cell) -> list[str]:
+    """How a cell's settings differ from the published ones, in words: `iterations 3,000 instead of 30,000`."""
+    preset = published(cell)
+    names = ("iterations", "batch_size", "samples", "evaluation_points", "evaluation_grid", "evaluation_images")
+    both = [(name, getattr(settings, name), getattr(preset, name)) for name in names]
+    changed = [
+        f"{name.replace('_', ' ')} {show_setting(have)} instead of {show_setting(paper)}"
+        for name, have, paper in both
+        if have != paper
+    ]
+    others = [n for n in ("beta_rec", "beta_kl", "beta_neg", "logits_at_conversion", "learning_rate") if
+              getattr(settings, n) != getattr(preset, n)]  # fmt: skip
+    return changed + [f"{name.replace('_', ' ')} changed" for name in others]
+
+
+def study_facts(results: Sequence[Result]) -> dict[str, Any]:
+    """Counts, commits, hardware, dates and cost over the cells of a study."""
+    made = [r.provenance for r in results if r.provenance]
+    commits = sorted({str(p["commit"])[:12] for p in made if p.get("commit")})
+    dirty = sum(bool(p.get("dirty")) for p in made)
+    hardware = sorted({" · ".join(str(p[k]) for k in ("cpu", "device") if p.get(k)) for p in made} - {""})
+    finished = sorted(str(p["finished"]) for p in made if p.get("finished"))
+    seconds = sum(s for p in made if isinstance(s := p.get("wall_seconds"), int | float) and math.isfinite(s))
+    return {
+        "counts": count_states(results),
+        "total": len(results),
+        "commits": commits,
+        "dirty": dirty,
+        "hardware": hardware,
+        "first": _day(finished[0]) if finished else "",
+        "last": _day(finished[-1]) if finished else "",
+        "cost": show_duration(float(seconds)) if seconds else "–",
+    }
+
+
+def _day(stamp: str) -> str:
+    try:
+        return datetime.fromisoformat(stamp).strftime("%Y-%m-%d %H:%M")
+    except ValueError:
+        return stamp[:20]
+
+
+def problem_views(results: Iterable[Result], link: Callable[[Result], str], most: int = 100) -> dict[str, Any]:
+    """The cells that are not simply done, with the reason: at most ``most`` of each state, and how many there are."""
+    groups = []
+    for state in (*STATES[1:], "done"):
+        found = [r for r in results if r.state == state and (state != "done" or r.notes or _not_finite(r))]
+        if not found:
+            continue
+        lines = [{"path": r.cell.path, "link": link(r), "reason": _reason(r)} for r in found[:most]]
+        title = "done, with remarks" if state == "done" else state
+        groups.append({"state": state, "title": title, "count": len(found), "lines": lines})
+    return {"groups": groups, "most": most}
+
+
+def _not_finite(result: Result) -> list[str]:
+    return [name for name, value in result.metrics.items() if not math.isfinite(value)]
+
+
+def _reason(result: Result) -> str:
+    parts = [result.reason, *result.notes]
+    if bad := _not_finite(result):
+        parts.append(f"not finite: {', '.join(bad)}")
+    return "; ".join(filter(None, parts))

@@ -1,0 +1,190 @@
+"""The pictures of a cell and of a study: drawn from arrays alone, whole, small, and oriented as the axes say."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import made_cells
+import numpy as np
+import pytest
+from PIL import Image
+
+from sintro import SintroError
+from sintro.cells import DENSITIES, Cell
+from sintro.report import figures, pictures
+from sintro.report.results import read_history
+
+
+def cell(**changes) -> Cell:
+    given = {"study": "table1", "dataset": "rings", "objective": "soft-introvae", "prior": "mog64-learned-lc"}
+    return Cell(**(given | {"regularizers": "clip", "seed": 0} | changes))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return made_cells.write_cell(tmp_path_factory.mktemp("results"), cell())
+
+
+def test_a_cell_gets_its_five_pictures(folder):
+    paths = figures.draw_cell(folder)
+    assert {path.name for path in paths} == set(figures.CELL_FIGURES)
+    for path in paths:
+        with Image.open(path) as image:
+            image.load()
+            assert min(image.size) >= 200
+        assert path.stat().st_size < 100_000
+    assert not list(folder.glob(".*"))  # nothing half-written is left behind
+
+
+def test_drawing_again_gives_the_same_bytes(folder):
+    figures.draw_cell(folder)
+    before = {name: (folder / name).read_bytes() for name in figures.CELL_FIGURES}
+    figures.draw_cell(folder)
+    assert before == {name: (folder / name).read_bytes() for name in figures.CELL_FIGURES}
+
+
+def test_figures_import_no_torch():
+    code = "import sys, sintro.report.figures, sintro.report.pictures; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_standard_normal_and_a_vae_are_drawn_too(tmp_path):
+    made = made_cells.write_cell(tmp_path, cell(objective="vae", prior="normal", regularizers="none"))
+    assert len(figures.draw_cell(made)) == 5
+
+
+def test_a_diverged_cell_has_its_history_only(tmp_path):
+    made = made_cells.write_cell(tmp_path, cell(), diverged_at=77)
+    (made / "arrays.npz").unlink(missing_ok=True)
+    assert [path.name for path in figures.draw_cell(made)] == ["history.png"]
+
+
+def test_not_finite_numbers_are_drawn_as_far_as_they_go(tmp_path):
+    made = made_cells.write_cell(tmp_path, cell())
+    with np.load(made / "arrays.npz") as stored:
+        arrays = dict(stored)
+    arrays["samples"][:10] = np.nan
+    arrays["energy"][:5] = np.inf
+    arrays["latent"][3] = np.inf
+    np.savez(made / "arrays.npz", **arrays)
+    assert len(figures.draw_cell(made)) == 5
+
+
+def test_images_are_drawn_as_sheets_and_latents_along_their_principal_axes(tmp_path):
+    made = made_cells.write_cell(tmp_path, cell(dataset="rings"))
+    rng = np.random.default_rng(0)
+    record = (made / "cell.json").read_text().replace('"rings"', '"digits"')
+    (made / "cell.json").write_text(record)
+    np.savez(
+        made / "arrays.npz", data=rng.random((20, 1, 16, 16)), samples=rng.random((20, 3, 16, 16)),
+        latent=rng.normal(size=(200, 16)), labels=rng.integers(0, 10, 200), prior_means=rng.normal(size=(10, 16)),
+        prior_log_vars=np.zeros((10, 16)), prior_weights=np.full(10, 0.1),
+    )  # fmt: skip
+    names = {path.name for path in figures.draw_cell(made)}
+    assert names == {"data.png", "samples.png", "latent.png", "history.png"}
+    np.savez(
+        made / "arrays.npz", data=rng.random((20, 1, 16, 16)), reconstructions=rng.random((20, 1, 16, 16)),
+        mode_images=rng.random((10, 1, 16, 16)), codes=rng.normal(size=(200, 16)),
+        code_labels=rng.integers(0, 10, 200),
+    )  # fmt: skip
+    names = {path.name for path in figures.draw_cell(made)}
+    assert names == {"data.png", "reconstructions.png", "mode_images.png", "latent.png", "history.png"}
+    assert not (made / "samples.png").exists()  # its numbers are gone
+
+
+def test_truncated_arrays_are_a_clear_error(tmp_path):
+    made = made_cells.write_cell(tmp_path, cell())
+    content = (made / "arrays.npz").read_bytes()
+    (made / "arrays.npz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(SintroError, match=r"arrays\.npz"):
+        figures.draw_cell(made)
+    assert pictures.load_arrays(made, ["energy"]) == {}
+
+
+def test_the_plotted_range_is_that_of_the_densities():
+    from sintro.data.densities import density
+
+    assert {name: density(name).half_width for name in DENSITIES} == figures.HALF_WIDTH
+
+
+def test_relative_density_peaks_at_one_and_survives_nan():
+    energy = np.array([[3.0, 1.0], [np.nan, np.inf]])
+    assert figures.relative_density(energy) == pytest.approx(np.array([[np.exp(-2), 1.0], [0.0, 0.0]]))
+    assert not figures.relative_density(np.full((2, 2), np.nan)).any()
+
+
+def test_responsibility_mass_against_scipy():
+    from scipy.special import softmax
+    from scipy.stats import norm
+
+    rng = np.random.default_rng(0)
+    z, means, log_vars = rng.normal(size=(50, 2)), rng.normal(size=(3, 2)), rng.normal(size=(3, 2))
+    weights = np.array([0.2, 0.5, 0.3])
+    log_joint = norm.logpdf(z[:, None], means, np.exp(log_vars / 2)).sum(-1) + np.log(weights)
+    expected = softmax(log_joint, axis=-1).mean(0)
+    assert figures.responsibility_mass(z, means, log_vars, weights) == pytest.approx(expected)
+
+
+def test_the_map_is_upright():
+    """Energies come with axes (x1, x2): a low one at large x1 and small x2 is bright at the bottom right."""
+    energy = np.full((64, 64), 50.0)
+    energy[60:, :4] = 0.0
+    with Image.open(io.BytesIO(pictures.map_png(figures.relative_density(energy), 64))) as image:
+        bright = np.asarray(image.convert("L")) > 128
+    rows, columns = np.nonzero(bright)
+    assert rows.min() > 55
+    assert columns.min() > 55
+    points = np.tile([3.5, -3.5], (100, 1))
+    found = pictures.data_map(points, 4.0)
+    assert np.unravel_index(found.argmax(), found.shape)[0] > 100  # large x1
+    assert np.unravel_index(found.argmax(), found.shape)[1] < 20  # small x2
+
+
+@pytest.mark.parametrize("name", [figures.LABEL_MAP, figures.DENSITY_MAP])
+def test_colour_maps_keep_their_order_in_grey(name):
+    from matplotlib import colormaps
+
+    grey = colormaps[name](np.linspace(0, 1, 64))[:, :3] @ [0.299, 0.587, 0.114]
+    assert (np.diff(grey) > -0.002).all()
+    assert grey[-1] - grey[0] > 0.5
+
+
+def test_history_is_read_with_gaps_and_thinned(tmp_path):
+    path = tmp_path / "history.csv"
+    path.write_text("iteration,phase,kl_fake\n" + "".join(f"{i},0,\n" for i in range(5000)) + "5000,1,2.5\n")
+    history = read_history(path, most_rows=100)
+    assert len(history["iteration"]) <= 101
+    assert history["iteration"][-1] == 5000
+    assert np.isnan(history["kl_fake"][0])
+    assert history["kl_fake"][-1] == 2.5
+
+
+@pytest.mark.parametrize("text", ["", "step,loss\n1,2\n", "iteration,loss\n1,tall\n", "iteration,loss\n1,2\n3"])
+def test_a_broken_history_is_a_clear_error(tmp_path, text):
+    (tmp_path / "history.csv").write_text(text)
+    with pytest.raises(SintroError, match=r"history\.csv"):
+        read_history(tmp_path / "history.csv")
+
+
+def test_vector_pictures_take_the_page_colour_and_describe_themselves():
+    svg = pictures.draw_ranks({'a "<b>': {"x": 1.0, "y": 2.0}, "c": {"x": 2.0, "y": 1.0}}, 'ranks of "<b>" & c')
+    assert svg.startswith("<svg ")
+    assert 'role="img"' in svg
+    assert "currentColor" in svg
+    assert "<b>" not in svg
+    assert pictures.INK not in svg
+
+
+def test_bands_stand_seeds_of_different_length():
+    long = {"iteration": np.arange(100.0), "kl_real": np.ones(100)}
+    short = {"iteration": np.arange(10.0), "kl_real": np.zeros(10)}
+    empty = {"iteration": np.zeros(0)}
+    assert "<svg" in pictures.draw_band({0: long, 1: short, 2: empty}, {"kl_real": "KL", "nothing": "no"}, "d")
+
+
+def test_the_study_figure_has_a_place_for_every_row_and_column():
+    maps = {("rings", "data"): np.eye(8)}
+    content = pictures.draw_grid(maps, ["rings", "spirals"], ["data", "vae normal"])
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.size[0] > 200

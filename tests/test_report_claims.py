@@ -1,0 +1,172 @@
+"""Claims: a planted difference is found, a planted null is not, and a bad entry is a clear error."""
+
+import math
+from pathlib import Path
+
+import made_cells
+import numpy as np
+import pytest
+from scipy import stats
+
+from sintro import SintroError
+from sintro.cells import DENSITIES, Cell
+from sintro.report import claims
+from sintro.report.results import Result
+
+ENTRY = """
+claims:
+  X1:
+    title: A is lower than B
+    source: this test
+    contrasts:
+      - name: first
+        metric: kl_published
+        expect: lower
+        a: {objective: soft-introvae, prior: "mog*-learned", regularizers: clip}
+        b: {objective: soft-introvae, prior: "mog*-fixed", regularizers: none}
+"""
+
+
+def write(tmp_path: Path, text: str = ENTRY) -> Path:
+    path = tmp_path / "claims.yaml"
+    path.write_text(text)
+    return path
+
+
+def made(values, states=(), seeds=5, priors=("mog64-learned", "mog64-fixed"), datasets=DENSITIES) -> list[Result]:
+    """Results without folders: ``values(cell)`` is the KL, ``states`` maps (prior, dataset, seed) to another state."""
+    found = []
+    for prior in priors:
+        for dataset in datasets:
+            for seed in range(seeds):
+                regularizers = "clip" if "learned" in prior else "none"
+                cell = Cell(study="t", dataset=dataset, objective="soft-introvae", prior=prior,
+                            regularizers=regularizers, seed=seed)  # fmt: skip
+                state = dict(states).get((prior, dataset, seed), "done")
+                metrics = {"kl_published": values(cell)} if state == "done" else {}
+                found.append(Result(cell, Path(cell.path), state, metrics=metrics))
+    return found
+
+
+def judged(tmp_path, results, text=ENTRY) -> claims.Verdict:
+    return claims.judge(claims.load(write(tmp_path, text))["X1"], results)
+
+
+def test_a_planted_difference_is_found_in_both_directions(tmp_path):
+    rng = np.random.default_rng(0)
+    planted = made(lambda cell: rng.normal(10 - 2 * ("learned" in cell.prior), 1))
+    assert judged(tmp_path, planted).verdict == "supported"
+    planted = made(lambda cell: rng.normal(10 + 2 * ("learned" in cell.prior), 1))
+    assert judged(tmp_path, planted).verdict == "contradicted"
+
+
+def test_a_planted_null_is_not_found_more_often_than_promised(tmp_path):
+    """Two contrasts over four data sets and five seeds: verdicts other than inconclusive in about 5% of the worlds."""
+    text = ENTRY.replace("mog*", "mog6*")
+    text += text[text.index("      - name") :].replace("first", "second").replace("mog6*", "mog3*")
+    claim = claims.load(write(tmp_path, text))["X1"]
+    rng = np.random.default_rng(1)
+    priors = [f"mog{k}-{life}" for k in (64, 32) for life in ("learned", "fixed")]
+    wrong = 0
+    for _ in range(200):
+        null = made(lambda cell: rng.normal(10, 1), priors=priors)
+        wrong += claims.judge(claim, null).verdict != "inconclusive"
+    assert wrong / 200 < stats.binom.ppf(0.9999, 200, 0.05) / 200
+
+
+def test_verdicts_need_seeds(tmp_path):
+    one = judged(tmp_path, made(lambda cell: 8.0 if "learned" in cell.prior else 10.0, seeds=1))
+    assert one.verdict == "inconclusive"
+    assert one.outcomes[0].state == "too few seeds"
+    assert judged(tmp_path, []).verdict == "not run"
+    assert judged(tmp_path, made(lambda cell: 1.0, priors=("mog64-learned",))).verdict == "not run"
+
+
+def test_stars_pair_equal_names_only(tmp_path):
+    mixed = made(lambda cell: float(cell.seed), priors=("mog64-learned", "mog32-fixed"))
+    assert judged(tmp_path, mixed).verdict == "not run"
+    both = made(lambda cell: float(cell.seed), priors=("mog64-learned", "mog32-learned", "mog64-fixed", "mog32-fixed"))
+    outcome = judged(tmp_path, both).outcomes[0]
+    assert {s.label for s in outcome.strata} == {f"{d} {k}" for d in DENSITIES for k in ("64", "32")}
+    assert outcome.pairs == 2 * 4 * 5
+
+
+def test_lost_pairs_are_counted(tmp_path):
+    states = {("mog64-learned", "rings", 0): "diverged", ("mog64-fixed", "rings", 1): "unreadable"}
+    outcome = judged(tmp_path, made(lambda cell: math.nan if cell.seed == 4 else 1.0, states)).outcomes[0]
+    assert outcome.pairs == 4 * 4 - 2
+    assert outcome.lost == 4 + 2
+
+
+def test_a_margin_must_be_exceeded(tmp_path):
+    rng = np.random.default_rng(2)
+    slightly = made(lambda cell: rng.normal(10 - 0.5 * ("learned" in cell.prior), 0.1))
+    assert judged(tmp_path, slightly).verdict == "supported"
+    assert judged(tmp_path, slightly, ENTRY + "        margin: 0.1\n").verdict == "inconclusive"
+
+
+def test_divergence_is_compared_by_mcnemar(tmp_path):
+    text = ENTRY.replace("kl_published", "diverged")
+    states = {("mog64-fixed", d, s): "diverged" for d in DENSITIES for s in range(3)}
+    verdict = judged(tmp_path, made(lambda cell: 1.0, states), text)
+    assert verdict.verdict == "supported"
+    assert verdict.outcomes[0].p_for == pytest.approx(stats.binomtest(12, 12, alternative="greater").pvalue)
+    assert judged(tmp_path, made(lambda cell: 1.0), text).verdict == "inconclusive"
+
+
+def test_the_last_value_of_a_history_can_be_compared(tmp_path):
+    cells = [
+        Cell(study="t", dataset="rings", objective="soft-introvae", prior=p, regularizers=r, seed=s)
+        for p, r in (("mog8-learned", "clip"), ("mog8-fixed", "none"))
+        for s in range(4)
+    ]
+    found = []
+    for cell in cells:
+        folder = made_cells.write_cell(tmp_path, cell)
+        lines = (folder / "history.csv").read_text().splitlines()
+        last = 1.0 + cell.seed / 10 + 5 * (cell.regularizers == "none") * (1 + cell.seed / 50)
+        (folder / "history.csv").write_text("\n".join([*lines, lines[-1].rsplit(",", 1)[0] + f",{last}"]) + "\n")
+        found.append(Result(cell, folder, "done"))
+    verdict = judged(tmp_path, found, ENTRY.replace("kl_published", "final:prior_log_var_max"))
+    assert verdict.outcomes[0].strata[0].pairs[0] == (1.0, 6.0)
+    assert verdict.verdict == "supported"
+
+
+def test_the_shipped_claims_are_legal_and_hold_where_planted(repository, tmp_path):
+    shipped = claims.load(repository / "workflow" / "claims.yaml")
+    assert set(shipped) == {"C1", "C2", "C3", "C4", "C5", "C7"}
+    rng = np.random.default_rng(3)
+    results = []
+    for cell in made_cells.grid():
+        noisy = {name: value * rng.normal(1, 0.01) for name, value in made_cells.density_metrics(cell).items()}
+        results.append(Result(cell, Path(cell.path), "done", metrics=noisy))
+    verdicts = {name: claims.judge(claim, results).verdict for name, claim in shipped.items()}
+    assert verdicts["C1"] == verdicts["C7"] == "supported"
+    assert verdicts["C4"] == verdicts["C5"] == verdicts["C2"] == "not run"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("kl_published", "kl_publishd", ["X1", "first", "kl_publishd", "did you mean 'kl_published'"]),
+        ("kl_published", "final:prior", ["final:prior"]),
+        ("expect: lower", "expect: smaller", ["expect", "smaller", "lower"]),
+        ("expect: lower", "direction: lower", ["direction", "unknown key"]),
+        ("        expect: lower\n", "", ["expect", "missing"]),
+        ('"mog*-fixed"', "normal", ["prior", "1 * in a", "0 in b"]),
+        ("expect: lower", "expect: lower\n        datasets: [ring]", ["ring", "rings"]),
+        ("expect: lower", "expect: lower\n        margin: -1", ["margin", "-1"]),
+        ("claims:", "claim:", ["claim", "claims"]),
+    ],
+)
+def test_a_bad_entry_is_a_clear_error(tmp_path, old, new, words):
+    with pytest.raises(SintroError) as caught:
+        claims.load(write(tmp_path, ENTRY.replace(old, new, 1)))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "claims.yaml" in message
+    assert all(word in message for word in words), message
+
+
+def test_no_file_means_no_claims(tmp_path):
+    assert claims.load(tmp_path / "claims.yaml") == {}

@@ -1,0 +1,163 @@
+"""The pages over all studies: the index, the audit and the ledger; numbers nobody transcribed are never shown."""
+
+import math
+from pathlib import Path
+
+import made_cells
+import pytest
+from test_report import STUDY, Page, build
+
+from sintro import SintroError, studies
+from sintro.cells import Cell
+from sintro.report import audit, ledger, tables
+from sintro.report.results import Result
+
+LINE = "Somebody 2020,table1,r,KL,{value},,5,{protocol},rings,vae,normal,none,kl_published,page 3,me"
+
+
+def write(tmp_path: Path, *lines: str) -> Path:
+    path = tmp_path / "reported.csv"
+    path.write_text("\n".join([",".join(ledger.COLUMNS), *lines]) + "\n")
+    return path
+
+
+def results(values: list[float]) -> list[Result]:
+    cells = [
+        Cell(study="t", dataset="rings", objective="vae", prior="normal", regularizers="none", seed=s)
+        for s in range(len(values))
+    ]
+    return [
+        Result(cell, Path(cell.path), "done", metrics={"kl_published": v})
+        for cell, v in zip(cells, values, strict=True)
+    ]
+
+
+def test_ours_stand_beside_a_number_of_the_same_protocol(tmp_path):
+    path = write(tmp_path, *(LINE.format(value=v, protocol="published") for v in (2.0, 9.0)))
+    entries = ledger.load(path)
+    near, far = (ledger.compare(entry, results([1.0, 2.0, 3.0])) for entry in entries)
+    assert near["ours"] == "2 ± 2.48 (n = 3)"
+    assert near["difference"] == "+0"
+    assert near["inside"] == "inside our 95% interval"
+    assert far["difference"] == "-7"
+    assert far["inside"] == "outside our 95% interval"
+    assert ledger.compare(entries[0], results([1.0]))["why"] == "one seed gives no interval"
+    assert "no such finished cell" in ledger.compare(entries[0], [])["why"]
+    assert "no such finished cell" in ledger.compare(entries[0], results([math.nan]))["why"]
+
+
+@pytest.mark.parametrize("protocol", ["unknown", "standard"])
+def test_another_protocol_is_not_compared(tmp_path, protocol):
+    entry = ledger.load(write(tmp_path, LINE.format(value=2.0, protocol=protocol)))[0]
+    compared = ledger.compare(entry, results([1.0, 2.0, 3.0]))
+    assert compared["ours"] == ""
+    assert "protocol" in compared["why"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (LINE.format(value="about 2", protocol="published"), "about 2"),
+        (LINE.format(value="", protocol="published"), "value"),
+        (LINE.format(value="nan", protocol="published"), "nan"),
+        (LINE.format(value="1", protocol="good"), "good"),
+        (LINE.format(value="1", protocol="published").replace("kl_published", "kl_best"), "kl_best"),
+        (LINE.format(value="1", protocol="published").replace("page 3", ""), "source is empty"),
+        ("a,b", "15 fields"),
+    ],
+)
+def test_a_bad_line_is_a_clear_error(tmp_path, line, words):
+    with pytest.raises(SintroError, match=r"reported\.csv, line 2") as caught:
+        ledger.load(write(tmp_path, line))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_wrong_columns_are_a_clear_error(tmp_path):
+    (tmp_path / "reported.csv").write_text("paper,value\nx,1\n")
+    with pytest.raises(SintroError, match="exactly the columns"):
+        ledger.load(tmp_path / "reported.csv")
+
+
+def test_the_shipped_ledger_holds_the_sourced_numbers_only(repository):
+    entries = ledger.load(repository / "workflow" / "reported.csv")
+    assert sorted(e.value for e in entries) == [4.3, 4.37, 4.6, 5.8, 6.6, 17.55, 18.63, 25.86]
+    assert all(e.source and e.transcribed_by for e in entries)
+
+
+def test_flipped_ranks_are_found():
+    def cell_of(prior, seed):
+        return Cell(study="t", dataset="rings", objective="vae", prior=prior, regularizers="none", seed=seed)
+
+    def result(prior, kl, standard):
+        cell = cell_of(prior, 0)
+        return Result(cell, Path(cell.path), "done", metrics={"kl_published": kl, "kl": standard})
+
+    found = [result("normal", 1.0, 3.0), result("vamp8", 2.0, 2.0), result("vamp9", 3.0, 4.0)]
+    table = tables.make_table("table1", "t", found, tables.TABLE1)
+    compared = audit.both_forms(table, "kl_published", "kl")
+    assert (compared["flipped"], compared["pairs"]) == (1, 3)
+    assert {line["row"]: line["flips"] for line in compared["blocks"][0]["lines"]} == {
+        "vae · normal": 1, "vae · vamp8": 1, "vae · vamp9": 0,
+    }  # fmt: skip
+
+
+def test_the_seed_of_the_choice_stands_beside_the_seeds_that_had_no_say():
+    def result(seed, kl):
+        cell = Cell(study="t", dataset="rings", objective="vae", prior="normal", regularizers="none", seed=seed)
+        return Result(cell, Path(cell.path), "done", metrics={"kl_published": kl})
+
+    table = tables.make_table("table1", "t", [result(0, 1.0), result(1, 3.0), result(2, 5.0)], tables.TABLE1)
+    told = audit.at_the_seed_of_the_choice(table)
+    assert "1 at seed 0, 4 at the other seeds" in told
+    assert audit.at_the_seed_of_the_choice(tables.make_table("table1", "t", [result(0, 1.0)], tables.TABLE1)) == ""
+
+
+def test_all_twelve_choices_are_listed():
+    assert [choice.name for choice in audit.CHOICES] == [f"A{i}" for i in range(1, 13)]
+
+
+def test_overview_pages(write_study, repository):
+    write_study("small", STUDY.format(comparable="true", length=1))
+    for name in ("claims.yaml", "reported.csv"):
+        Path("workflow", name).write_text((repository / "workflow" / name).read_text())
+    made_cells.write_cells("results", studies.load("small").cells())
+    build()
+    index = Page(Path("reports/index.html"))
+    assert "C1 Learning the prior" in index.words
+    assert "supported" in index.words
+    assert "not run" in index.words
+    assert {"claims.html", "audit.html", "ledger.html", "claims.html#C1"} <= set(index.links)
+    assert {f"C{i}" for i in (1, 2, 3, 4, 5, 7)} <= Page(Path("reports/claims.html")).ids
+    assert {f"A{i}" for i in range(1, 13)} <= Page(Path("reports/audit.html")).ids
+    words = Page(Path("reports/ledger.html")).words
+    assert "0 of 24 numbers transcribed" in words
+    assert "not transcribed" in words
+
+
+def test_image_studies_have_tables_2_and_5(write_study, repository):
+    shipped = (repository / "workflow" / "studies" / "table2.yaml").read_text()
+    write_study("images", shipped.replace("[0, 1, 2]", "[0]").replace("mnist, fmnist, ", ""))
+    Path("workflow", "claims.yaml").write_text((repository / "workflow" / "claims.yaml").read_text())
+    cells = studies.load("images").cells()
+    assert len(cells) == 33
+    made_cells.write_cells("results", cells)
+    build(["images"])
+    page = Page(Path("reports/images/index.html"))
+    assert {"table2", "table5"} <= page.ids
+    assert "FID against r, CIFAR-10" in page.words
+    assert "r = " in page.words
+    audited = Page(Path("reports/audit.html")).words
+    assert "fid_published against fid" in audited
+    assert "fid_published against fid_last_published" in audited
+    assert "svc_many against linear_probe" in audited
+    cell = Page(Path("reports", *Path(cells[1].path).parts[1:]).with_suffix(".html")).words
+    assert "last checkpoint" in cell
+    assert "FID (published)" in cell
+
+
+def test_a_bad_claim_stops_the_report_with_its_name(write_study):
+    write_study("small", STUDY.format(comparable="true", length=1))
+    Path("workflow/claims.yaml").write_text("claims: {C1: {title: x, source: y, contrasts: []}}")
+    with pytest.raises(SintroError, match=r"claims\.yaml: claims\.C1\.contrasts"):
+        build()
