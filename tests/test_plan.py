@@ -1,0 +1,144 @@
+"""`sintro plan`, `sintro clean` and `sintro doctor`."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from sintro import doctor, plan, running, runs, studies
+from sintro.__main__ import main
+
+STUDY = """
+title: tiny
+comparable: false
+seeds: [0, 1, 2, 3]
+overrides: {iterations: 1000, batch_size: 32, samples: 2, evaluation_grid: 16}
+cells: [{datasets: [rings], objectives: [vae], priors: [normal]}]
+"""
+
+
+@pytest.fixture
+def cells(write_study):
+    write_study("tiny", STUDY)
+    return studies.load("tiny").cells()
+
+
+def finish(cell, seconds=100.0, size=0):
+    for name in ("metrics.json", "model.pt", "cell.json", "history.csv"):
+        runs.write_atomic(Path(cell.path, name), b"0" * size)
+    runs.write_json(Path(cell.path, "provenance.json"), {"wall_seconds": seconds, "iterations": 1000, "status": "done"})
+
+
+def said(capsys, *arguments):
+    assert main(arguments) == 0
+    return capsys.readouterr().out
+
+
+def test_a_plan_counts_cells_hours_and_disk(cells, capsys):
+    printed = said(capsys, "plan", "tiny")
+    assert "4 cells, 0 finished, 4 left" in printed
+    assert "by shipped measurements" in printed
+    assert "by shipped sizes" in printed
+    finish(cells[0], seconds=3600.0, size=1_000_000)
+    need = plan.needs(plan.of_cells(cells), jobs=2)
+    assert need.measured
+    assert need.core_hours == pytest.approx(3, rel=0.05)  # three cells of an hour each are left
+    assert need.gpu_hours == 0
+    assert need.wall_seconds == pytest.approx(1.5 * 3600, rel=0.05)
+    assert need.bytes_at_the_end == pytest.approx(3 * 4e6, rel=0.01)
+    assert need.bytes_at_most > need.bytes_at_the_end
+    assert "learnt from this study's cells" in said(capsys, "plan", "tiny", "--jobs", "2")
+    for cell in cells:
+        finish(cell)
+    assert said(capsys, "plan", "tiny") == "study tiny: 4 cells, 4 finished, 0 left\n"
+
+
+def test_clean_shows_first_and_deletes_when_told(cells, capsys):
+    finish(cells[0])
+    waste = [Path(cells[0].path, name) for name in ("checkpoint.pt", ".unfinished-model.pt.x1")]
+    waste.append(Path(cells[1].path, "checkpoint.other-settings.pt"))
+    kept = [Path(cells[1].path, "checkpoint.pt"), Path(cells[2].path, "checkpoint.other-settings.pt")]
+    for path in (*waste, *kept):
+        runs.write_atomic(path, b"0" * 1500)
+    me = running.this_process() | {"done": 1, "total": 2}
+    runs.write_json(Path(cells[2].path, running.NAME), me)  # in training: nothing of it is touched
+    printed = said(capsys, "clean", "tiny")
+    assert all(str(path) in printed for path in waste)
+    assert not any(f" {path}\n" in printed for path in kept)
+    assert all(path.exists() for path in waste)
+    said(capsys, "clean", "tiny", "--yes")
+    assert not any(path.exists() for path in waste)
+    assert all(path.exists() for path in kept)
+    assert Path(cells[0].path, "model.pt").exists()
+    assert said(capsys, "clean", "tiny") == "nothing to delete\n"
+
+
+def test_all_of_a_study_is_deleted_only_when_nothing_of_it_trains(cells, capsys, tmp_path):
+    finish(cells[0])
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("")
+    Path("results/other").symlink_to(outside)
+    Path("reports").mkdir()
+    Path("reports/tiny").symlink_to(outside)
+    runs.write_json(Path(cells[1].path, running.NAME), running.this_process() | {"done": 1, "total": 2})
+    assert main(["clean", "tiny", "--everything", "--yes"]) == 2
+    assert "are being trained" in capsys.readouterr().err
+    Path(cells[1].path, running.NAME).unlink()
+    assert "results/tiny" in said(capsys, "clean", "tiny", "--everything")
+    assert Path(cells[0].path).exists()
+    said(capsys, "clean", "tiny", "--everything", "--yes")
+    assert os.listdir("results") == ["other"]
+    assert (outside / "kept").exists()  # of a link only the link goes
+
+
+def test_doctor_looks_at_this_machine_and_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = {check.what: check for check in doctor.here(data=False)}
+    assert found["results"].state == "ok"
+    assert {check.state for check in found.values()} <= {"ok", "note", "bad"}
+    assert found["python"].state == "ok"
+    (tmp_path / "results").rmdir()
+    (tmp_path / "results").write_text("no folder")
+    found = {check.what: check for check in doctor.here(data=False)}
+    assert found["results"].state == "bad"
+
+
+def fake_srun(folder, script):
+    program = folder / "bin" / "srun"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return str(program.parent)
+
+
+def test_doctor_asks_a_compute_node(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "")
+    assert doctor.compute_node(gpu=False)[0].state == "note"
+    answer = '[["torch", "ok", "sees a GPU"]]'
+    path = fake_srun(tmp_path, f"echo \"$@\" >asked\necho 'srun: queued'\necho '{answer}'")
+    monkeypatch.setenv("PATH", path)
+    monkeypatch.setenv("SBATCH_PARTITION", "gpu")
+    assert doctor.compute_node(gpu=True) == [doctor.Check("torch", "ok", "sees a GPU")]
+    asked = Path("asked").read_text()
+    assert "--gpus=1 --partition=gpu" in asked
+    assert sys.executable in asked
+    assert not list(tmp_path.glob(".sintro-doctor-*"))
+
+
+def test_doctor_tells_a_job_that_failed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", fake_srun(tmp_path, "echo 'srun: error: no such partition' >&2\nexit 1"))
+    (check,) = doctor.compute_node(gpu=False)
+    assert check.state == "bad"
+    assert "no such partition" in check.found
+
+
+def test_a_node_that_does_not_share_the_folder_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(doctor, "here", list)
+    assert '"bad"' in doctor.answer("nothing-there")
+    Path("probe").write_text("login1")
+    assert '"ok", ' in doctor.answer("probe")

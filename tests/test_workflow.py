@@ -1,0 +1,281 @@
+"""The workflow with the real snakemake: what runs, what runs again, and what is left alone."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sintro import choices
+
+pytestmark = pytest.mark.slow
+
+HEAD = """
+title: Tiny
+comparable: false
+seeds: [0]
+overrides: {iterations: 12, batch_size: 32, samples: 2, evaluation_points: 200, evaluation_grid: 16}
+cells:
+"""
+VAE_BLOCK = "  - {datasets: [rings], objectives: [vae], priors: [normal]}\n"
+TINY = f"""{HEAD}{VAE_BLOCK}
+  - {{datasets: [rings], objectives: [soft-introvae], priors: [mog4-learned], regularizers: [clip]}}
+"""
+SEARCH = HEAD + VAE_BLOCK.replace("[normal]", "[normal], betas: {rec: [0.5, 1], kl: [1]}")
+SEARCHED = "hyperparameters: search" + HEAD + VAE_BLOCK.replace("[normal]", "[normal, vamp4]")
+VAE, MIXTURE = "rings/vae/normal/none/seed0", "rings/soft-introvae/mog4-learned/clip/seed0"
+
+
+class Checkout:
+    """A copy of the workflow in a folder of its own, with studies `quick` and `other`."""
+
+    def __init__(self, repository: Path, folder: Path):
+        self.folder, self.repository = folder, repository
+        shutil.copytree(repository / "workflow", folder / "workflow", ignore=shutil.ignore_patterns("studies"))
+        shutil.copytree(repository / "profiles", folder / "profiles")
+        shutil.copy(repository / "Snakefile", folder)
+        (folder / "workflow" / "studies").mkdir()
+        self.write("quick", TINY)
+        self.write("other", HEAD + VAE_BLOCK)
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / "workflow" / "studies" / f"{name}.yaml").write_text(text)
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+
+    def environment(self) -> dict[str, str]:
+        return os.environ | {"PYTHONPATH": str(self.repository), "OMP_NUM_THREADS": "1"}
+
+    def snakemake(self, *arguments: str, succeeds: bool = True) -> str:
+        """Run snakemake here -> what it printed."""
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment(),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        logs = "".join(f"\n{path}:\n{path.read_text()}" for path in self.folder.glob("logs/**/*.log"))
+        assert (done.returncode == 0) == succeeds, done.stdout + logs
+        return done.stdout
+
+    def planned(self, *arguments: str) -> set[str]:
+        """The jobs that a run would have: `train results/...`."""
+        printed = self.snakemake(*arguments, "--dry-run")
+        return set(re.findall(r"^Job \d+: ((?:fetch|train|evaluate|write) .*)$", printed, flags=re.MULTILINE))
+
+    def state(self) -> dict[str, tuple[int, str]]:
+        """Every file of the results: when it was written, and a hash of its content."""
+        return {
+            str(path.relative_to(self.folder)): (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
+            for path in self.folder.glob("results/**/*")
+            if path.is_file()
+        }
+
+    def json(self, path: str) -> dict:
+        return json.loads((self.folder / path).read_text())
+
+
+@pytest.fixture
+def fresh(repository: Path, tmp_path: Path) -> Checkout:
+    """A checkout in which nothing has run."""
+    return Checkout(repository, tmp_path / "fresh")
+
+
+@pytest.fixture(scope="module")
+def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A checkout in which both studies have run; tests copy it."""
+    checkout = Checkout(Path(__file__).parents[1], tmp_path_factory.mktemp("workflow") / "finished")
+    checkout.snakemake()
+    checkout.snakemake("--config", "study=other")
+    return checkout
+
+
+@pytest.fixture
+def finished(finished_once: Checkout, tmp_path: Path) -> Checkout:
+    """A checkout of the test's own in which both studies have run."""
+    copy = object.__new__(Checkout)
+    copy.folder, copy.repository = tmp_path / "finished", finished_once.repository
+    shutil.copytree(finished_once.folder, copy.folder)
+    return copy
+
+
+def both(verb: str, study: str) -> set[str]:
+    return {f"{verb} results/{study}/{cell}" for cell in (VAE, MIXTURE)}
+
+
+def test_a_run_of_a_study_ends_with_its_pages_and_is_then_done(finished: Checkout) -> None:
+    for cell in (f"quick/{VAE}", f"quick/{MIXTURE}", f"other/{VAE}"):
+        folder = f"results/{cell}"
+        assert finished.json(f"{folder}/metrics.json")["status"] == "done"
+        assert finished.json(f"{folder}/provenance.json")["digest"] == finished.json(f"{folder}/cell.json")["digest"]
+        assert not (finished.folder / folder / "checkpoint.pt").exists()
+    for page in ("reports/quick/index.html", "reports/other/index.html", "reports/index.html"):
+        assert (finished.folder / page).stat().st_size > 0
+    assert "Nothing to be done" in finished.snakemake("--config", "study=other")
+
+
+def test_a_study_is_planned_as_a_whole(fresh: Checkout) -> None:
+    expected = both("train", "quick") | both("evaluate", "quick")
+    assert expected < fresh.planned()
+    assert fresh.planned("results/quick/chosen.json") == expected
+
+
+def test_any_cell_is_a_target_and_runs_alone(fresh: Checkout) -> None:
+    assert fresh.planned(f"results/quick/{VAE}/metrics.json") == {
+        f"train results/quick/{VAE}",
+        f"evaluate results/quick/{VAE}",
+    }
+    cell = "results/quick/8gaussians/soft-introvae-rec0.5-kl0.5-neg1/mog3-fixed-lc/none/seed7"  # not in the grid
+    fresh.snakemake(f"{cell}/metrics.json")
+    assert {str(Path(path).parent) for path in fresh.state()} == {cell}
+    assert fresh.json(f"{cell}/metrics.json")["status"] == "done"
+    assert not (fresh.folder / "reports").exists()
+
+
+def test_an_image_set_is_fetched_before_anything_trains_on_it_and_only_then(fresh: Checkout) -> None:
+    cell = "results/quick/mnist/vae/normal/none/seed0"
+    assert "fetch mnist" in fresh.planned(f"{cell}/metrics.json")
+    lock = fresh.folder / "data" / "mnist.lock.json"
+    lock.parent.mkdir()
+    lock.write_text("{}")
+    assert fresh.planned(f"{cell}/metrics.json") == {f"train {cell}", f"evaluate {cell}"}
+    digits = "results/quick/digits/vae/normal/none/seed0"  # embedded
+    assert fresh.planned(f"{digits}/metrics.json") == {f"train {digits}", f"evaluate {digits}"}
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("results/quick/ringz/vae/normal/none/seed0/metrics.json", "dataset 'ringz' is not one of 8gaussians"),
+        ("results/quick/rings/vae/normal/metrics.json", "<regularizers>, <seed> missing"),
+        ("reports/nope/index.html", "study 'nope' is not one of other, quick"),
+        ("--config=study=nope", "study 'nope' is not one of other, quick"),
+        ("--config=studdy=quick", "studdy"),
+    ],
+)
+def test_a_target_that_makes_no_sense_is_refused_by_its_bad_part(fresh: Checkout, target: str, said: str) -> None:
+    assert said in fresh.snakemake(target, "--dry-run", succeeds=False)
+
+
+def test_one_cell_run_again_gives_the_same_and_touches_no_other(finished: Checkout) -> None:
+    cell = f"results/quick/{MIXTURE}"
+    own_jobs = {f"train {cell}", f"evaluate {cell}"}
+    assert finished.planned(f"{cell}/metrics.json", "--forcerun", "train") == own_jobs
+
+    before = finished.state()
+    finished.snakemake(f"{cell}/metrics.json", "--forcerun", f"{cell}/provenance.json")
+    after = finished.state()
+    assert before.keys() == after.keys()
+    assert all(path.startswith(f"{cell}/") for path in before if before[path] != after[path])
+    for name in ("model.pt", "history.csv", "provenance.json", "metrics.json"):
+        assert after[f"{cell}/{name}"][0] > before[f"{cell}/{name}"][0], f"{name} is new"
+    for name in ("model.pt", "history.csv"):
+        assert after[f"{cell}/{name}"][1] == before[f"{cell}/{name}"][1], f"{name} has the same bits"
+
+
+def test_editing_a_study_runs_its_new_cells_only(finished: Checkout) -> None:
+    finished.write("quick", TINY.replace("Tiny", "Tiny, edited").replace("[normal]", "[normal, vamp4]"))
+    new = "results/quick/rings/vae/vamp4/none/seed0"
+    planned = finished.planned()
+    assert planned - {"write the pages of study quick"} == {f"train {new}", f"evaluate {new}"}
+    assert finished.planned("reports/other/index.html") == set()
+
+
+def test_a_changed_hyper_parameter_runs_its_cells_again(finished: Checkout) -> None:
+    before = finished.state()
+    finished.write("quick", TINY.replace("samples: 2", "samples: 3"))
+    planned = finished.planned()
+    assert planned - {"write the pages of study quick"} == both("train", "quick") | both("evaluate", "quick")
+    assert finished.planned("reports/other/index.html") == set()
+
+    cell = f"results/quick/{VAE}"
+    finished.snakemake(f"{cell}/metrics.json")
+    after = finished.state()
+    assert {str(Path(path).parent) for path in before if before[path] != after[path]} == {cell}
+    assert finished.json(f"{cell}/cell.json")["settings"]["samples"] == 3
+    assert finished.planned(f"{cell}/metrics.json") == set()
+
+
+def test_a_changed_choice_runs_only_the_cells_it_is_for(fresh: Checkout) -> None:
+    fresh.write("search", SEARCH)
+    fresh.write("searched", SEARCHED)
+    said = "results/search/chosen.json, which is missing: make it with `sintro choose search`"
+    assert said in fresh.snakemake("--config", "study=searched", succeeds=False)
+
+    def write_choice(normal: float) -> None:
+        chosen = {"normal": normal, "vamp4": 1.0}
+        content = {
+            f"rings/vae/{prior}/none": {"betas": {"rec": rec, "kl": 1.0, "neg": None}, "candidates": 2}
+            for prior, rec in chosen.items()
+        }
+        path = fresh.folder / choices.choice_file("search")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"choices": content}))
+
+    write_choice(0.5)
+    cells = {prior: f"results/searched/rings/vae/{prior}/none/seed0" for prior in ("normal", "vamp4")}
+    fresh.snakemake(*(f"{cell}/metrics.json" for cell in cells.values()))
+    assert fresh.json(f"{cells['normal']}/cell.json")["settings"]["beta_rec"] == 0.5
+    write_choice(0.25)
+    planned = fresh.planned(*(f"{cell}/metrics.json" for cell in cells.values()))
+    assert planned == {f"train {cells['normal']}", f"evaluate {cells['normal']}"}
+
+
+def test_a_rule_that_is_worded_anew_runs_nothing_again(finished: Checkout) -> None:
+    rules = finished.folder / "workflow" / "rules" / "train.smk"
+    rules.write_text(rules.read_text().replace("--threads {threads} >", "--threads  {threads}  >") + "\n# a comment\n")
+    assert finished.planned("reports/quick/index.html") == set()
+
+
+def test_a_diverged_cell_is_a_result_like_any_other(fresh: Checkout) -> None:
+    beyond_float32 = "1" + "0" * 39
+    cell = f"results/quick/rings/vae-rec{beyond_float32}-kl1/normal/none/seed0"
+    fresh.snakemake(f"{cell}/metrics.json")
+    assert fresh.json(f"{cell}/provenance.json")["status"] == "diverged"
+    assert fresh.json(f"{cell}/metrics.json")["status"] == "diverged"
+    assert "Nothing to be done" in fresh.snakemake(f"{cell}/metrics.json")
+
+
+def test_a_stopped_cell_goes_on_from_its_checkpoint(fresh: Checkout) -> None:
+    fresh.write("quick", TINY.replace("iterations: 12", "iterations: 2500"))
+    cell = f"results/quick/{VAE}"
+    started = subprocess.Popen(
+        fresh.command(f"{cell}/metrics.json"),
+        cwd=fresh.folder,
+        env=fresh.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not (fresh.folder / cell / "cell.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(1)  # the first iterations
+    training = [child for child in descendants(started.pid) if "sintro\0train" in child[1]]
+    for process, _ in training:
+        os.kill(process, 15)
+    assert started.wait(timeout=120) != 0
+    assert training
+    assert (fresh.folder / cell / "checkpoint.pt").exists()
+    assert not (fresh.folder / cell / "provenance.json").exists()
+
+    fresh.snakemake(f"{cell}/metrics.json")
+    assert fresh.json(f"{cell}/provenance.json")["resumed"] == 1
+    assert not (fresh.folder / cell / "checkpoint.pt").exists()
+
+
+def descendants(process: int) -> list[tuple[int, str]]:
+    """The processes below one, with their command lines."""
+    import psutil
+
+    return [(child.pid, "\0".join(child.cmdline())) for child in psutil.Process(process).children(recursive=True)]

@@ -1,0 +1,35 @@
+import signal
+
+# A Slurm job that is warned is warned as a whole. Snakemake and the shell would die of it before the training inside has
+# written its checkpoint: the one lets it pass, the other makes way by `exec`.
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
+def gpus(wildcards):
+    image = Cell.from_path(f"results/{wildcards.cell}").dataset in IMAGES
+    return int({"images": image, "all": True, "none": False}[config["gpus"]])
+
+
+def data(wildcards):
+    dataset = Cell.from_path(f"results/{wildcards.cell}").dataset
+    return [ancient(f"{DATA}/{dataset}.lock.json")] if dataset in IMAGES and dataset != "digits" else []
+
+
+# The one declared output is what training writes last. It is there for a diverged cell too, which is a result;
+# the checkpoint is not declared, so Snakemake never deletes it and a run that was stopped goes on from it.
+rule train:
+    input:
+        data,
+    output:
+        "results/{cell}/provenance.json",
+    params:
+        digest=lambda wildcards: studies.settings(Cell.from_path(f"results/{wildcards.cell}")).digest,
+    log:
+        "logs/{cell}/train.log",
+    threads: config["threads"]
+    resources:
+        gpu=gpus,
+    message:
+        "train results/{wildcards.cell}"
+    shell:
+        "exec {SINTRO} train results/{wildcards.cell} --device {config[device]} --threads {threads} > {log} 2>&1"
