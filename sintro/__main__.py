@@ -1,0 +1,300 @@
+"""The command line: ``sintro VERB ...``, the same as ``python -m sintro VERB ...``.
+
+What a verb needs is imported when the verb runs, so that those which only read names start fast and without torch.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sintro import SintroError, runs
+from sintro.cells import RESULTS, Cell
+
+CELL = "results/quick/rings/soft-introvae/mog64-learned/clip/seed0"
+
+app = typer.Typer(
+    help="Train, evaluate and compare introspective variational autoencoders, one cell of a study at a time.",
+    epilog="Start with: sintro studies",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+CellPath = Annotated[str, typer.Argument(metavar="CELL", help="The cell's folder, as `sintro cells STUDY` prints it")]
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study's name, as `sintro studies` lists them")]
+Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda or cuda:N")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads for torch (default: torch's own choice)")]
+
+
+@app.command(epilog="Example: sintro studies")
+def studies() -> None:
+    """List the studies: how many cells each has and what it is for."""
+    from sintro import studies as known
+
+    table = Table("study", "cells", "length", "comparable", "what")
+    for name in known.names():
+        study = known.load(name)
+        length = "" if study.include else f"{study.length:.3g}"
+        table.add_row(name, str(len(study.cells())), length, "yes" if study.comparable else "no", study.title)
+    _print(table)
+
+
+@app.command(epilog="Example: sintro cells table1")
+def cells(study: StudyName) -> None:
+    """Print the paths of a study's cells, one a line."""
+    from sintro import studies as known
+
+    for cell in known.load(study).cells():
+        print(cell.path)
+
+
+@app.command(epilog=f"Example: sintro show {CELL}")
+def show(
+    cell: CellPath,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, the content of the cell's cell.json")] = False,
+) -> None:
+    """Show every setting of a cell and where it comes from; trains nothing."""
+    from sintro import studies as known
+
+    one = _cell(cell)
+    settings, sources = known.settings(one), known.sources(one)
+    if as_json:
+        shown = {
+            "cell": one.model_dump() | {"path": one.path},
+            "settings": settings.model_dump(mode="json"),
+            "digest": settings.digest,
+            "sources": sources,
+        }
+        print(json.dumps(shown, indent=1, sort_keys=True))
+        return
+    table = Table("setting", "value", "where it comes from", title=one.path, caption=f"digest {settings.digest}")
+    for name, value in settings.model_dump().items():
+        table.add_row(name, _plain(value), sources[name])
+    _print(table)
+
+
+@app.command(epilog=f"Example: sintro train {CELL} --device cpu --threads 1")
+def train(
+    cell: CellPath,
+    device: Device = "auto",
+    threads: Threads = None,
+    iterations: Annotated[
+        int | None, typer.Option(min=1, help="Another length, to try something out; the rest follows in proportion")
+    ] = None,
+    checkpoint_every: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Seconds between checkpoints")
+    ] = 120,
+    restart: Annotated[bool, typer.Option("--restart", help="Throw away a checkpoint or a finished run")] = False,
+) -> int:
+    """Train a cell; a run that was stopped goes on from its checkpoint, bit for bit.
+
+    Exit code 0: trained, or diverged (which is a result); 75: stopped by a signal, its checkpoint written; 2: an error.
+    """
+    from sintro import studies as known
+
+    one = _cell(cell)
+    settings, sources = known.settings(one, iterations), known.sources(one, iterations)
+    from sintro import training
+
+    return training.train(
+        one,
+        settings,
+        sources,
+        device=device,
+        threads=threads,
+        checkpoint_every=checkpoint_every,
+        restart=restart,
+        command=_command("train", one, device=device, threads=threads, iterations=iterations),
+    )
+
+
+@app.command(epilog=f"Example: sintro evaluate {CELL}")
+def evaluate(cell: CellPath, device: Device = "auto", threads: Threads = None) -> None:
+    """Evaluate a trained cell: its metrics.json and figures."""
+    one = _cell(cell)
+    from sintro import evaluation
+    from sintro.report import figures
+
+    metrics = evaluation.evaluate(one, device=device, threads=threads)
+    figures.draw_cell(Path(one.path))
+    print(f"{one.path}: {metrics['status']}")
+
+
+@app.command(epilog="Example: sintro report quick")
+def report(
+    studies: Annotated[
+        list[str] | None, typer.Argument(metavar="[STUDY]...", help="Studies' names (default: all that have results)")
+    ] = None,
+) -> None:
+    """Write the HTML pages under reports/."""
+    from sintro import report as pages
+
+    for path in pages.build(studies or []):
+        print(path)
+
+
+@app.command(epilog="Example: sintro status table1 --watch")
+def status(
+    study: StudyName,
+    watch: Annotated[bool, typer.Option("--watch", help="Show a live bar until every cell is finished")] = False,
+    while_: Annotated[
+        int | None, typer.Option("--while", metavar="PID", help="With --watch: until this process ends instead")
+    ] = None,
+) -> None:
+    """Show what of a study is done, runs, waits, diverged or failed; reads folders only, so it works on any node."""
+    from sintro import status as state
+    from sintro import studies as known
+
+    grid = known.load(study).cells()
+    if not watch:
+        state.show(study, grid)
+        return
+    try:
+        state.watch(study, grid, state.unfinished if while_ is None else state.while_alive(while_))
+    except KeyboardInterrupt:  # only the looking ends, not what is looked at
+        return
+
+
+@app.command(epilog="Example: sintro plan table1 --jobs 40")
+def plan(
+    study: StudyName, jobs: Annotated[int, typer.Option(min=1, help="Jobs at a time, for the time it takes")] = 8
+) -> None:
+    """Say what of a study is left, how much work that is, how long it takes and how much disk it needs."""
+    from sintro import plan as needs
+    from sintro import studies as known
+
+    for line in needs.describe(study, known.load(study).cells(), jobs):
+        print(line)
+
+
+@app.command(epilog="Example: sintro clean table1")
+def clean(
+    study: StudyName,
+    everything: Annotated[
+        bool,
+        typer.Option("--everything", help="The whole study: results, logs, pages; else only what nothing needs"),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete it; without this it is only shown")] = False,
+) -> None:
+    """Show what can be deleted: half-written files, checkpoints of finished cells. With --yes delete it."""
+    from sintro import plan as needs
+    from sintro import studies as known
+
+    grid = known.load(study).cells()
+    found = needs.everything(study, grid) if everything else needs.leftovers(grid)
+    if not found:
+        print("nothing to delete")
+        return
+    print("\n".join(needs.sized(found)))
+    if yes:
+        needs.remove(found)
+    print("deleted" if yes else "nothing was deleted; --yes deletes these")
+
+
+@app.command(epilog="Example: sintro doctor --gpu")
+def doctor(
+    gpu: Annotated[bool, typer.Option("--gpu", help="Ask for a GPU on the compute node")] = False,
+    job: Annotated[bool, typer.Option(help="Look at a compute node too, by a tiny Slurm job")] = True,
+    probe: Annotated[str | None, typer.Option(hidden=True)] = None,
+) -> int:
+    """Check everything a run needs, here and on a compute node. Exit code 1 if something would make runs fail."""
+    from sintro import doctor as checks
+
+    if probe is not None:
+        print(checks.answer(probe))
+        return 0
+    looked = {"here": checks.here(), "compute node": checks.compute_node(gpu) if job else []}
+    table = Table("where", "what", "", "found")
+    for where, found in looked.items():
+        for check in found:
+            table.add_row(where, check.what, check.state, check.found)
+    _print(table)
+    return int(any(check.state == "bad" for found in looked.values() for check in found))
+
+
+@app.command(epilog="Example: sintro fetch mnist cifar10 inception")
+def fetch(
+    datasets: Annotated[
+        list[str] | None, typer.Argument(metavar="[DATASET]...", help="Data sets, or inception (default: everything)")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Where data are kept (default: $SINTRO_DATA, else data/)")] = None,
+) -> None:
+    """Download image sets and the Inception weights and check their hashes; the only verb that uses a network."""
+    from sintro.data import fetch as fetching
+
+    fetching.fetch(datasets or (), data)
+
+
+@app.command(epilog="Example: sintro choose search2d")
+def choose(study: StudyName) -> None:
+    """Choose the hyper-parameters that a search study found best, for the studies which use them."""
+    from sintro import choices
+    from sintro import studies as known
+
+    print(choices.choose(study, known.load(study).cells()))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code; what the user can mend is one line on stderr and code 2."""
+    try:
+        given = sys.argv[1:] if arguments is None else list(arguments)
+        code = app(args=given or ["--help"], prog_name="sintro", standalone_mode=False)
+    except SintroError as error:
+        return _fail(str(error))
+    except typer.Abort:
+        return _fail("aborted")
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except Exception as error:
+        # Typer's own exceptions for a wrong command line moved between its releases; this method is what they share.
+        if not hasattr(error, "format_message"):
+            raise
+        context = getattr(error, "ctx", None)
+        verb = context.command_path if context else "sintro"
+        return _fail(f"{error.format_message().rstrip('.')}; see {verb} --help")
+    return code or 0
+
+
+def _fail(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _cell(path: str) -> Cell:
+    """The cell of a path. Its folder is always the one under results/ here, so another place is refused."""
+    cell = Cell.from_path(path)
+    given = Path(path).absolute()
+    root = given.parents[len(Path(cell.path).parts) - 2]
+    if root.resolve() != Path(RESULTS).resolve():
+        raise SintroError(
+            f"{path!r} lies in {root}, but cells are read and written in ./{RESULTS}: first cd {root.parent}"
+        )
+    runs.cell_folder(cell)
+    return cell
+
+
+def _command(verb: str, cell: Cell, **options: str | float | None) -> str:
+    """The command line that does the same again; the defaults are left out."""
+    given = [f"--{name} {value}" for name, value in options.items() if value not in (None, "auto")]
+    return " ".join(["sintro", verb, cell.path, *given])
+
+
+def _plain(value: object) -> str:
+    if value is None or value == ():
+        return "-"
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _print(table: Table) -> None:
+    """Print a table, as wide as it needs where no terminal bounds it."""
+    console = Console()
+    (console if console.is_terminal else Console(width=240)).print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

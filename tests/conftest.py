@@ -1,0 +1,29 @@
+"""What several test files share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Write = Callable[[str, str], Path]
+
+
+@pytest.fixture
+def repository() -> Path:
+    """The repository's root."""
+    return Path(__file__).parents[1]
+
+
+@pytest.fixture
+def write_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Write a study file into a folder of the test's own, which is where studies are then found."""
+    folder = tmp_path / "workflow" / "studies"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+
+    def write(name: str, text: str) -> Path:
+        path = folder / f"{name}.yaml"
+        path.write_text(text)
+        return path
+
+    return write
