@@ -7,5 +7,5 @@ import reliability
 @pytest.mark.slow
 def test_nothing_is_lost(tmp_path):
     found = list(reliability.results(tmp_path / "ground", kills=3, stops=1))
-    assert [what for what, passed, _ in found if not passed] == []
+    assert [(what, words) for what, passed, words in found if not passed] == []
     assert len(found) == len(reliability.CHECKS) + 3

@@ -89,7 +89,7 @@ DefMemPerCPU=200
 # Jobs start at once, and are remembered long enough to be asked for.
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=2,bf_interval=2
 MinJobAge=600
-KillWait=10
+KillWait=30
 ReturnToService=2
 NodeName=$node NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=64000$([ "$gpus" -eq 0 ] || echo " Gres=gpu:$gpus")
 PartitionName=main Nodes=$node Default=YES MaxTime=INFINITE State=UP
