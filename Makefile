@@ -5,6 +5,9 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
+# Python keeps what it has compiled, even where the shell says not to: every process would compile torch anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup demo test test-fast lint format
 .DEFAULT_GOAL := help
 
