@@ -170,3 +170,21 @@ def test_a_bad_entry_is_a_clear_error(tmp_path, old, new, words):
 
 def test_no_file_means_no_claims(tmp_path):
     assert claims.load(tmp_path / "claims.yaml") == {}
+
+
+def test_the_standard_form_is_judged_beside_the_published_one(tmp_path: Path) -> None:
+    claim = claims.load(write(tmp_path, ENTRY))["X1"]
+    assert [c.metric for c in claim.contrasts] == ["kl_published"]
+    assert [c.metric for c in claim.in_standard_form().contrasts] == ["kl"]
+    rng = np.random.default_rng(0)
+    found = made(lambda cell: rng.normal(10 - 2 * ("learned" in cell.prior), 0.1))
+    for result in found:
+        result.metrics["kl"] = -result.metrics["kl_published"]  # a form that turns the order around
+    assert claims.judge(claim, found).verdict == "supported"
+    assert claims.judge(claim.in_standard_form(), found).verdict == "contradicted"
+    assert claims.judge(claim, found).seeds == (5, 5)
+
+
+def test_a_metric_of_one_form_stays_as_it_is(tmp_path: Path) -> None:
+    claim = claims.load(write(tmp_path, ENTRY.replace("kl_published", "final:prior_log_var_max")))["X1"]
+    assert claim.in_standard_form() == claim

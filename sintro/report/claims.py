@@ -63,6 +63,11 @@ class Contrast(_Entry):
     datasets: tuple[str, ...] | None = Field(None, min_length=1)
     margin: NonNegativeFloat = 0.0
 
+    def in_standard_form(self) -> "Contrast":
+        """The same contrast by the metric's standard form, or itself where there is one form only."""
+        standard = self.metric.removesuffix("_published")
+        return self.model_copy(update={"metric": standard}) if standard in METRICS else self
+
 
 class Claim(_Entry):
     """What a paper says, and the contrasts that would show it."""
@@ -70,6 +75,10 @@ class Claim(_Entry):
     title: str
     source: str
     contrasts: tuple[Contrast, ...] = Field(min_length=1)
+
+    def in_standard_form(self) -> "Claim":
+        """The same claim by the standard forms of its metrics."""
+        return self.model_copy(update={"contrasts": tuple(c.in_standard_form() for c in self.contrasts)})
 
 
 class ClaimFile(_Entry):
@@ -173,6 +182,12 @@ class Verdict:
         """How many contrasts are in each state."""
         states = [outcome.state for outcome in self.outcomes]
         return {state: states.count(state) for state in dict.fromkeys(states)}
+
+    @property
+    def seeds(self) -> tuple[int, int]:
+        """The fewest and the most pairs of any data set and reading of the stars: (0, 0) where nothing ran."""
+        found = [len(stratum.pairs) for outcome in self.outcomes for stratum in outcome.strata if stratum.pairs]
+        return (min(found), max(found)) if found else (0, 0)
 
 
 def value_of(result: Result, metric: str) -> float | None:

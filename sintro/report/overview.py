@@ -11,7 +11,7 @@ from sintro.report import audit, claims, ledger
 from sintro.report.pages import render
 from sintro.report.pictures import draw_contrasts
 from sintro.report.tables import Table
-from sintro.report.words import DATASET_NAMES, row_label
+from sintro.report.words import DATASET_NAMES, plural, row_label
 from sintro.runs import write_atomic
 
 
@@ -54,21 +54,25 @@ def claims_view(own: Sequence[Any]) -> list[dict[str, Any]]:
         found = []
         for report in own:
             verdict = claims.judge(claim, report.results)
+            standard = claims.judge(claim.in_standard_form(), report.results)
             if verdict.verdict != "not run":
+                few, many = verdict.seeds
                 found.append({
                     "study": report.name, "comparable": report.comparable, "verdict": verdict.verdict,
+                    "standard": standard.verdict if standard.claim != claim else "",
+                    "seeds": plural(many, "seed") if few == many else f"{few} to {many} seeds",
                     "summary": ", ".join(f"{count} {state}" for state, count in verdict.counts.items()),
-                    "lines": [contrast_view(outcome) for outcome in verdict.outcomes],
+                    "lines": [contrast_view(*both) for both in zip(verdict.outcomes, standard.outcomes, strict=True)],
                     "svg": contrast_plot(name, report.name, verdict),
                 })  # fmt: skip
         views.append({"name": name, "claim": claim, "studies": found, "by": {s["study"]: s for s in found}})
     return views
 
 
-def contrast_view(outcome: claims.Outcome) -> dict[str, str]:
-    """One contrast as a table line."""
-    relative = [s.relative[0] for s in outcome.strata if s.pairs and math.isfinite(s.relative[0])]
+def contrast_view(outcome: claims.Outcome, standard: claims.Outcome) -> dict[str, str]:
+    """One contrast as a table line; ``standard`` is the same one by its metric's standard form."""
     p = outcome.adjusted
+    switched = standard.contrast != outcome.contrast
     return {
         "name": outcome.contrast.name,
         "metric": outcome.contrast.metric,
@@ -76,9 +80,16 @@ def contrast_view(outcome: claims.Outcome) -> dict[str, str]:
         "strata": str(len(outcome.strata)),
         "pairs": str(outcome.pairs),
         "lost": str(outcome.lost),
-        "difference": f"{sum(relative) / len(relative):+.1f}%" if relative else "–",
+        "difference": mean_difference(outcome),
         "p": "–" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001",
+        "standard": f"{standard.state} ({mean_difference(standard)})" if switched else "the same metric",
     }
+
+
+def mean_difference(outcome: claims.Outcome) -> str:
+    """The mean over the strata of the difference as claimed, in percent of B."""
+    relative = [s.relative[0] for s in outcome.strata if s.pairs and math.isfinite(s.relative[0])]
+    return f"{sum(relative) / len(relative):+.1f}%" if relative else "–"
 
 
 def contrast_plot(name: str, study: str, verdict: claims.Verdict, most: int = 40) -> str:
