@@ -14,10 +14,11 @@ with r_kn = exp(l_kn) / p(z_n),
     d / d log w_k   = M_k[1].
 
 The expanded square cancels badly when means are large against the variances (m^2 p = 1e10 for m = 100, s = -14), so the
-products run in float64, where 1e10 costs six of sixteen digits. The table is worked through in chunks that stay in the
-processor's second-level cache and is never stored. Exponentials are taken relative to a shift per point that is one
-more column of the product: the highest peak of any mode, which cannot overflow, and for points so remote that all their
-terms underflow, those points' own maximum.
+products run in float64, where 1e10 costs six of sixteen digits. Once shifted, l_kn - shift_n is at most zero, and where
+it matters above -87: a float32 holds that to 4e-6, so float32 input has its exponentials in float32, at half the cost.
+The table is worked through in chunks that stay in the processor's second-level cache and is never stored. The shift
+per point is one more column of the product: the highest peak of any mode, which cannot overflow, and for points so
+remote that all their terms underflow, those points' own maximum.
 """
 
 import math
@@ -26,14 +27,20 @@ from collections.abc import Iterator
 import torch
 
 LOG_2PI = math.log(2 * math.pi)
-CHUNK_ELEMENTS = {"cpu": 1 << 16, "cuda": 1 << 25}  # entries of the K x N table at a time: 512 KiB, 256 MiB
-LOWEST, UNDERFLOW = -690.0, 1e-290  # exp(-690) = 1e-300
+CHUNK_ELEMENTS = {"cpu": 1 << 17, "cuda": 1 << 25}  # entries of the K x N table at a time: 1 MiB, 256 MiB
+# Per precision: the smallest exponent, exp(-690) = 1e-300 and exp(-87) = 1.6e-38, and the sum under which it shows.
+LOWEST = {torch.float64: -690.0, torch.float32: -87.0}
+UNDERFLOW = {torch.float64: 1e-290, torch.float32: 1e-30}
 
 
 class _Modes:
-    """Everything about F mixtures of K modes that the table and its gradients need, in float64."""
+    """Everything about F mixtures of K modes that the table and its gradients need, in float64.
+
+    Exponentials are taken in the precision of ``means``, everything else in float64.
+    """
 
     def __init__(self, means: torch.Tensor, log_vars: torch.Tensor, log_weights: torch.Tensor):
+        self.precision = torch.float64 if means.dtype == torch.float64 else torch.float32
         self.means, self.precisions = means.double(), torch.exp(-log_vars.double())  # [F, K, L]
         peaks = log_weights.double() - 0.5 * (log_vars.double() + LOG_2PI).sum(-1)
         self.peak = peaks.amax(-1, keepdim=True)  # [F, 1]
@@ -42,7 +49,7 @@ class _Modes:
         ones = torch.ones_like(constants)
         self.rows = torch.cat((-0.5 * self.precisions, products, constants, ones), -1)  # [F, K, 2L + 2]
         self.ones = ones.mT  # [F, 1, K]
-        self.buffer: torch.Tensor | None = None
+        self.buffers: list[torch.Tensor] = []
         self.moments = torch.cat((self.ones, products.mT, self.precisions.mT), 1)  # [F, 1 + 2L, K]
 
     def features(self, z: torch.Tensor) -> torch.Tensor:
@@ -57,64 +64,87 @@ class _Modes:
             yield slice(start, start + size)
 
     def table(self, features: torch.Tensor) -> torch.Tensor:
-        """exp(l_kn - shift_n), [F, K, C], in a buffer that the next call overwrites.
+        """exp(l_kn - shift_n), float64 [F, K, C], in a buffer that the next call overwrites.
 
-        One buffer, because fresh memory for every chunk costs as much as the product. The clamp keeps exponentials
-        out of the subnormal range, where processors are a hundred times slower; what it adds is below 1e-299.
+        Buffers, because fresh memory for every chunk costs as much as the product. The clamp keeps exponentials out of
+        the subnormal range, where processors are a hundred times slower; what it adds is under 2e-38 (1e-299).
         """
         cells, components, points = *self.rows.shape[:2], features.shape[-1]
         size = cells * components * points
-        if self.buffer is None or self.buffer.numel() < size:
-            self.buffer = torch.empty(size, dtype=torch.float64, device=features.device)
-        table = self.buffer[:size].view(cells, components, points)
-        return torch.bmm(self.rows, features, out=table).clamp_(min=LOWEST).exp_()
+        if not self.buffers or self.buffers[0].numel() < size:
+            self.buffers = [
+                torch.empty(size, dtype=dtype, device=features.device) for dtype in {torch.float64, self.precision}
+            ]
+            self.buffers.sort(key=lambda buffer: -buffer.element_size())
+        table, *narrow = (buffer[:size].view(cells, components, points) for buffer in self.buffers)
+        torch.bmm(self.rows, features, out=table)
+        exponents = narrow[0].copy_(table) if narrow else table
+        exponents.clamp_(min=LOWEST[self.precision]).exp_()
+        return table.copy_(exponents) if narrow else table
 
-    def sums(self, features: torch.Tensor, moments: torch.Tensor) -> torch.Tensor:
-        """``moments`` [F, R, K] (first row ones) times the table, [F, R, N]; mends the shift where terms underflow."""
+    def sums(self, features: torch.Tensor, moments: torch.Tensor, usage: bool):
+        """``moments`` [F, R, K] (first row ones) times the table, [F, R, N], and M_k[z^2], M_k[z], M_k[1] at g = 1 / N,
+        [F, K, 2L + 1], the last of which are the mean responsibilities. The second result is None unless ``usage``.
+
+        Mends the shift where terms underflow.
+        """
         sums = torch.empty((*moments.shape[:2], features.shape[-1]), dtype=features.dtype, device=features.device)
+        shares = torch.zeros_like(self.rows[..., :-1]) if usage else None
         if features.device.type == "cpu":
             for part in self.parts(features):
-                sums[..., part] = torch.bmm(moments, self.table(features[..., part]))
-            remote = (~(sums[:, 0] >= UNDERFLOW)).any(0).nonzero().squeeze(-1)
+                self._add(features[..., part], moments, part, sums, shares)
+            remote = (~(sums[:, 0] >= UNDERFLOW[self.precision])).any(0).nonzero().squeeze(-1)
         else:  # on a GPU a look at the sums would make the processor wait for the device: shift every point
             remote = None
         if remote is None or len(remote):
-            mended = features if remote is None else features[..., remote]
-            for part in self.parts(mended):
-                chunk = mended[..., part]
-                chunk[:, -1] -= torch.bmm(self.rows, chunk).amax(1)
-                where = part if remote is None else remote[part]
-                sums[..., where] = torch.bmm(moments, self.table(chunk))
-            if remote is not None:
-                features[:, -1, remote] = mended[:, -1]
-        return sums
+            self._mend(features, moments, remote, sums, shares)
+        return sums, None if shares is None else shares / features.shape[-1]
+
+    def _add(self, chunk, moments, where, sums, shares, counted=1) -> None:
+        """One chunk's part of both results; points that underflow do not count as yet."""
+        table = self.table(chunk)
+        sums[..., where] = torch.bmm(moments, table)
+        if shares is not None:
+            total = sums[:, 0, where]
+            weight = torch.where(total >= UNDERFLOW[self.precision], counted / total, 0)
+            shares += torch.bmm(table, (chunk[:, :-1] * weight.unsqueeze(1)).mT)
+
+    def _mend(self, features, moments, remote, sums, shares) -> None:
+        """Again for the ``remote`` points (None: for all), with each point's own maximum as its shift."""
+        mended = features if remote is None else features[..., remote]
+        counted = torch.ones_like(mended[:, 0])
+        if remote is not None:  # the point may be remote to one cell of a fleet and counted already in another
+            counted[sums[:, 0, remote] >= UNDERFLOW[self.precision]] = 0
+        for part in self.parts(mended):
+            chunk = mended[..., part]
+            chunk[:, -1] -= torch.bmm(self.rows, chunk).amax(1)
+            self._add(chunk, moments, part if remote is None else remote[part], sums, shares, counted[:, part])
+        if remote is not None:
+            features[:, -1, remote] = mended[:, -1]
 
 
 class _MixtureLogProb(torch.autograd.Function):
-    """z [F, N, L], means and log_vars [F, K, L], log_weights [F, K] -> log p [F, N], mean responsibilities [F, K]."""
+    """z [F, N, L], means and log_vars [F, K, L], log_weights [F, K] -> log p [F, N]; with ``usage`` also mean
+    responsibilities [F, K] and, without a gradient, what the mean of log p tells the prior, [F, K, 2L + 1]."""
 
     @staticmethod
     def forward(ctx, z, means, log_vars, log_weights, usage):
         modes = _Modes(means, log_vars, log_weights)
         features = modes.features(z)
-        sums = modes.sums(features, modes.moments if ctx.needs_input_grad[0] else modes.ones)
+        sums, shares = modes.sums(features, modes.moments if ctx.needs_input_grad[0] else modes.ones, usage)
         total = sums[:, 0]
         log_prob = (total.log() - features[:, -1]).to(z.dtype)
         slope = (_slope(sums, features) / total.unsqueeze(1)).mT.to(z.dtype) if ctx.needs_input_grad[0] else None
-        responsibility = None
-        if usage:
-            responsibility = torch.zeros_like(log_weights, dtype=torch.float64)
-            inverse = total.reciprocal().unsqueeze(-1)
-            for part in modes.parts(features):
-                responsibility += torch.bmm(modes.table(features[..., part]), inverse[:, part]).squeeze(-1)
-            responsibility = (responsibility / z.shape[1]).to(z.dtype)
         ctx.save_for_backward(means, log_vars, log_weights, slope, features, total)
         ctx.set_materialize_grads(False)
-        return log_prob, responsibility
+        if shares is None:
+            return log_prob, None, None
+        ctx.mark_non_differentiable(shares)
+        return log_prob, shares[..., -1].to(z.dtype), shares
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_log_prob, grad_usage):
+    def backward(ctx, grad_log_prob, grad_usage, _):
         means, log_vars, log_weights, slope, features, total = ctx.saved_tensors
         wants_z, wants_prior = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1:4])
         if grad_log_prob is None:
@@ -130,15 +160,29 @@ class _MixtureLogProb(torch.autograd.Function):
             for part in modes.parts(features):
                 sums += torch.bmm(modes.table(features[..., part]), weighted[..., part].mT)
         else:
-            grad_z, sums = _backward_with_usage(modes, features, total, grad_log_prob, grad_usage.double())
+            cotangents = grad_log_prob, grad_usage.double()
+            grad_z, sums = _backward_with_usage(modes, features, total, *cotangents, wants_prior)
             grad_z = grad_z.to(slope.dtype) if wants_z else None
-        grads = _prior_gradients(modes, sums)
-        leaves = (means, log_vars, log_weights)
-        grads = [grad.to(leaf.dtype) for grad, leaf in zip(grads, leaves, strict=True)] if wants_prior else [None] * 3
+        grads = _prior_gradients(means, log_vars, sums) if wants_prior else [None] * 3
         return grad_z, *grads, None
 
 
-def _backward_with_usage(modes, features, total, grad_log_prob, c):
+class _MeanLogProb(torch.autograd.Function):
+    """The mean over points of log p, [F], as a function of the mixture alone, from the moments taken with log p."""
+
+    @staticmethod
+    def forward(ctx, means, log_vars, log_weights, moments, mean):
+        ctx.save_for_backward(means, log_vars, moments)
+        return mean
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        means, log_vars, moments = ctx.saved_tensors
+        return *_prior_gradients(means, log_vars, moments * grad.view(-1, 1, 1)), None, None
+
+
+def _backward_with_usage(modes, features, total, grad_log_prob, c, wants_prior):
     """Cotangents when the mean responsibilities carry one too, c [F, K]: entry (k, n) of the table then has
     the cotangent e_kn (a_n + c_k b_n), b_n = 1 / (N total_n), a_n = g_n / total_n - b_n sum_k e_kn c_k / total_n."""
     both = torch.cat((modes.moments, modes.moments * c.unsqueeze(1)), 1)
@@ -150,8 +194,9 @@ def _backward_with_usage(modes, features, total, grad_log_prob, c):
         b = 1 / (total.shape[-1] * total[:, part])
         a = (grad_log_prob[:, part] - scaled[:, 0] * b) / total[:, part]
         grad_z[..., part] = _slope(plain, chunk) * a.unsqueeze(1) + _slope(scaled, chunk) * b.unsqueeze(1)
-        sums += torch.bmm(table, (chunk[:, :-1] * a.unsqueeze(1)).mT)
-        sums += torch.bmm(table, (chunk[:, :-1] * b.unsqueeze(1)).mT) * c.unsqueeze(-1)
+        if wants_prior:
+            sums += torch.bmm(table, (chunk[:, :-1] * a.unsqueeze(1)).mT)
+            sums += torch.bmm(table, (chunk[:, :-1] * b.unsqueeze(1)).mT) * c.unsqueeze(-1)
     return grad_z.mT, sums
 
 
@@ -161,14 +206,21 @@ def _slope(sums: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
     return sums[:, 1 : size + 1] - features[:, size : 2 * size] * sums[:, size + 1 :]
 
 
-def _prior_gradients(modes: _Modes, sums: torch.Tensor):
+def _prior_gradients(means: torch.Tensor, log_vars: torch.Tensor, sums: torch.Tensor) -> list[torch.Tensor]:
     """The cotangents of means, log-variances and log weights from M_k[z^2], M_k[z], M_k[1]: [F, K, 2L + 1]."""
-    size = modes.means.shape[-1]
+    size, dtype = means.shape[-1], means.dtype
     squares, firsts, ones = sums[..., :size], sums[..., size : 2 * size], sums[..., -1:]
-    means, precisions = modes.means, modes.precisions
+    means, precisions = means.double(), torch.exp(-log_vars.double())
     grad_means = precisions * (firsts - means * ones)
     spread = precisions * (squares - 2 * means * firsts + means.square() * ones)
-    return grad_means, 0.5 * (spread - ones), sums[..., -1]
+    return [grad.to(dtype) for grad in (grad_means, 0.5 * (spread - ones), sums[..., -1])]
+
+
+def _flat(z, means, log_vars, log_weights) -> tuple[torch.Size, list[torch.Tensor]]:
+    """The leading axes, and everything with these made one axis F."""
+    lead = torch.broadcast_shapes(z.shape[:-2], means.shape[:-2])
+    flat = [t.expand(*lead, *t.shape[-2:]).reshape(-1, *t.shape[-2:]) for t in (z, means, log_vars)]
+    return lead, [*flat, log_weights.expand(*lead, log_weights.shape[-1]).reshape(-1, log_weights.shape[-1])]
 
 
 def mixture_log_prob(
@@ -187,9 +239,24 @@ def mixture_log_prob(
         Relative error of log p under 1e-4 and of gradients under 1e-3 for float32 input with means up to 100 and
         log-variances down to -14 (tests/test_mixture.py).
     """
-    lead = torch.broadcast_shapes(z.shape[:-2], means.shape[:-2])
-    flat = [t.expand(*lead, *t.shape[-2:]).reshape(-1, *t.shape[-2:]) for t in (z, means, log_vars)]
-    flat_weights = log_weights.expand(*lead, log_weights.shape[-1]).reshape(-1, log_weights.shape[-1])
-    log_prob, mean_responsibility = _MixtureLogProb.apply(*flat, flat_weights, usage)
+    lead, flat = _flat(z, means, log_vars, log_weights)
+    log_prob, mean_usage, _ = _MixtureLogProb.apply(*flat, usage)
     log_prob = log_prob.reshape(*lead, z.shape[-2])
-    return log_prob, None if mean_responsibility is None else mean_responsibility.reshape(*lead, means.shape[-2])
+    return log_prob, None if mean_usage is None else mean_usage.reshape(*lead, means.shape[-2])
+
+
+def shared_log_prob(
+    z: torch.Tensor, means: torch.Tensor, log_vars: torch.Tensor, log_weights: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """log p(z) for two players in one pass: one who moves the points, and one who moves the mixture.
+
+    Args: as of :func:`mixture_log_prob`.
+
+    Returns:
+        log p(z) ``[..., N]`` and the mean responsibilities ``[..., K]``, both with gradients to z alone; and the mean
+        of log p(z) over the points ``[...]``, with gradients to means, log_vars and log_weights alone.
+    """
+    lead, flat = _flat(z, means, log_vars, log_weights)
+    log_prob, usage, moments = _MixtureLogProb.apply(flat[0], *(t.detach() for t in flat[1:]), True)
+    mean = _MeanLogProb.apply(*flat[1:], moments, log_prob.detach().mean(-1))
+    return log_prob.reshape(*lead, z.shape[-2]), usage.reshape(*lead, means.shape[-2]), mean.reshape(lead)

@@ -27,13 +27,15 @@ class Betas(NamedTuple):
 
 @dataclass
 class Step:
-    """What one player's step computed: ``loss`` [...] to minimise, ``terms`` for the history (detached, [...]),
-    and the real batch's posterior, latents and reconstruction for the other player."""
+    """What one player's step computed: ``loss`` [...] to minimise, ``terms`` for the history (detached, [...]), and for
+    the other player the real batch's posterior and latents, and KL(q(z|x) || p) as a function of a prior that learns
+    (batch mean, [...], with gradients to the prior alone; None where no prior learns)."""
 
     loss: torch.Tensor
     terms: dict[str, torch.Tensor]
     posterior: Posterior
     z: torch.Tensor
+    prior_kl: torch.Tensor | None = None
 
 
 def kl(
@@ -49,24 +51,60 @@ def kl(
     of log q(z) - log p(z) over ``samples`` reparameterised draws per datum, the estimator of Athanasiadis et al. 2025.
     Its noise matters: inside the soft exponential, less noise is another expectation.
     """
-    return _kl(mean, log_var, prior, samples, generator)[0]
+    if isinstance(prior, StandardNormal) or prior.components == 1:
+        return _closed_kl(mean, log_var, prior)
+    z, log_posterior = _draws(mean, log_var, samples, generator)
+    return _sampled_kl(log_posterior, prior.log_prob(z))
 
 
-def _kl(mean, log_var, prior, samples, generator, usage=False):
-    """KL [..., B], the latents it was estimated with [..., S * B, L] or None, mean responsibilities or None."""
+def _closed_kl(mean, log_var, prior):
+    """KL [..., B] to a single Gaussian."""
     negative_entropy = -0.5 * (log_var + 1 + LOG_2PI).sum(-1)
     if isinstance(prior, StandardNormal):
-        cross_entropy = 0.5 * (mean.square() + log_var.exp() + LOG_2PI).sum(-1)
-        return negative_entropy + cross_entropy, None, None
-    if prior.components == 1:
-        cross_entropy = _gaussian_cross_entropy(mean, log_var, prior.means, prior.log_vars)
-        return negative_entropy + cross_entropy, None, torch.ones_like(prior.logits) if usage else None
+        return negative_entropy + 0.5 * (mean.square() + log_var.exp() + LOG_2PI).sum(-1)
+    return negative_entropy + _gaussian_cross_entropy(mean, log_var, prior.means, prior.log_vars)
+
+
+def _draws(mean, log_var, samples, generator):
+    """Reparameterised latents [..., S * B, L], sample s of datum b in row s B + b, and the mean log q of each datum."""
     noise = normal((samples, *mean.shape[-2:]), generator, mean.dtype)  # [..., S, B, L]
     scale = torch.exp(0.5 * log_var).unsqueeze(-3)
-    z = torch.addcmul(mean.unsqueeze(-3), scale, noise).flatten(-3, -2)  # sample s of datum b in row s B + b
-    log_prob, shares = prior.log_prob_and_usage(z, usage)
-    log_posterior = -0.5 * (log_var + LOG_2PI + noise.square().mean(-3)).sum(-1)  # mean over the draws
-    return log_posterior - log_prob.unflatten(-1, (samples, mean.shape[-2])).mean(-2), z, shares
+    z = torch.addcmul(mean.unsqueeze(-3), scale, noise).flatten(-3, -2)
+    return z, -0.5 * (log_var + LOG_2PI + noise.square().mean(-3)).sum(-1)
+
+
+def _sampled_kl(log_posterior, log_prob):
+    """KL [..., B] from the mean log q of each datum [..., B] and log p of all draws [..., S * B]."""
+    size = log_posterior.shape[-1]
+    return log_posterior - log_prob.unflatten(-1, (-1, size)).mean(-2)
+
+
+class _RealKL(NamedTuple):
+    """KL(q(z|x) || p) of a real batch, for those who move q and for the prior."""
+
+    per_datum: torch.Tensor  # [..., B]; the prior is a constant
+    for_prior: torch.Tensor | None  # [...], the batch mean; q is a constant. None where the prior does not learn
+    usage: torch.Tensor | None  # mean responsibilities [..., K], where they were asked for or came along
+
+    def for_both(self) -> torch.Tensor:
+        """The batch mean, [...], with gradients to q and to the prior."""
+        mean = self.per_datum.mean(-1)
+        return mean if self.for_prior is None else mean + (self.for_prior - self.for_prior.detach())
+
+
+def _real_kl(posterior: Posterior, prior, samples: int, generator, usage: bool) -> _RealKL:
+    """As :func:`kl`, in one pass over a mixture for both players: the same draws serve the encoder and the prior."""
+    learns, target = any(p.requires_grad for p in prior.parameters()), prior.detach()
+    if isinstance(prior, StandardNormal) or prior.components == 1:
+        shares = torch.ones_like(prior.logits.detach()) if usage and isinstance(prior, MixturePrior) else None
+        for_prior = _closed_kl(*posterior.detach(), prior).mean(-1) if learns else None
+        return _RealKL(_closed_kl(*posterior, target), for_prior, shares)
+    z, log_posterior = _draws(*posterior, samples, generator)
+    if not learns:
+        log_prob, shares = target.log_prob_and_usage(z, usage)
+        return _RealKL(_sampled_kl(log_posterior, log_prob), None, shares)
+    log_prob, shares, mean = prior.shared_log_prob(z)
+    return _RealKL(_sampled_kl(log_posterior, log_prob), log_posterior.detach().mean(-1) - mean, shares)
 
 
 def _gaussian_cross_entropy(mean, log_var, target_mean, target_log_var):
@@ -103,10 +141,11 @@ def vae_loss(model: Model, real: torch.Tensor, betas: Betas, generator: Generato
     posterior = model.encode(real)
     z = posterior.sample(generator)
     reconstruction = model.squared_error(real, model.decoder(z)).mean(-1)
-    kl_real, _, usage = _kl(*posterior, model.mixture(), samples, generator, usage=True)
-    loss = betas.rec * reconstruction + betas.kl * kl_real.mean(-1)
-    terms = {"loss_encoder": loss, "loss_decoder": loss, "reconstruction": reconstruction, "kl_real": kl_real.mean(-1)}
-    return Step(loss, _detached(terms, usage), posterior, z)
+    kl_real = _real_kl(posterior, model.mixture(), samples, generator, usage=True)
+    loss = betas.rec * reconstruction + betas.kl * kl_real.for_both()
+    terms = {"loss_encoder": loss, "loss_decoder": loss, "reconstruction": reconstruction}
+    terms["kl_real"] = kl_real.per_datum.mean(-1)
+    return Step(loss, _detached(terms, kl_real.usage), posterior, z)
 
 
 def encoder_loss(
@@ -142,19 +181,16 @@ def encoder_loss(
         z = posterior.sample(generator)
         reconstructed = model.decoder(z)
         reconstruction = model.squared_error(real, reconstructed).mean(-1)
-        learns = cooperation == "encoder"
-        kl_real, latents, shares = _kl(
-            *posterior, prior if learns else target, samples, generator, usage=(usage or regularised) and not learns
-        )
-        if learns and (usage or regularised) and latents is not None:
-            shares = target.log_prob_and_usage(latents)[1]  # the regulariser's gradient goes to the encoder alone
+        kl_real = _real_kl(posterior, prior, samples, generator, usage=usage or regularised)
         negatives = (reconstructed, fake)
         terms, penalty = _negatives(model, negatives, target, betas, generator, samples, alpha * scale)
-    loss = scale * (betas.rec * reconstruction + betas.kl * kl_real.mean(-1)) + penalty / alpha
-    if regularised:
-        loss = loss + scale * responsibility_weight * _regularizer_of_usage(shares)
-    terms |= {"loss_encoder": loss, "reconstruction": reconstruction, "kl_real": kl_real.mean(-1)}
-    return Step(loss, _detached(terms, shares), posterior.detach(), z.detach())
+    kl_mean = kl_real.per_datum.mean(-1)
+    kl_learned = kl_real.for_both() if cooperation == "encoder" else kl_mean
+    loss = scale * (betas.rec * reconstruction + betas.kl * kl_learned) + penalty / alpha
+    if regularised:  # its gradient goes to the encoder alone
+        loss = loss + scale * responsibility_weight * _regularizer_of_usage(kl_real.usage)
+    terms |= {"loss_encoder": loss, "reconstruction": reconstruction, "kl_real": kl_mean}
+    return Step(loss, _detached(terms, kl_real.usage), posterior.detach(), z.detach(), kl_real.for_prior)
 
 
 def _negatives(model, batches, target, betas, generator, samples, rate):
@@ -184,6 +220,7 @@ def decoder_loss(
     *,
     posterior: Posterior | None = None,
     z: torch.Tensor | None = None,
+    prior_kl: torch.Tensor | None = None,
     samples: int = 100,
     scale: float | None = None,
     gamma: float = 1.0,
@@ -194,6 +231,8 @@ def decoder_loss(
 
     Args:
         posterior, z: q(z|x) and its latents from the encoder's step, taken as constants; computed when None.
+        prior_kl: KL(q(z|x) || p) as a function of the prior from that step, whose pass over the mixture gives the
+            prior's gradient almost for nothing; estimated with draws of its own when None.
         gamma_r: the weight of re-reconstructing. Terms so light that float32 cannot hold them beside the
             reconstruction (gamma_r under 6e-8, the published 1e-8 included) are left out: they cost a quarter
             of the step and would not change a bit of the loss (tests/test_objectives.py measures the gradient).
@@ -215,7 +254,9 @@ def decoder_loss(
         kl_fake = kl(*of_fake, target, samples, generator).mean(-1)
         loss = betas.rec * reconstruction + gamma * betas.kl * 0.5 * (kl_reconstructed + kl_fake)
         if any(parameter.requires_grad for parameter in prior.parameters()):
-            loss = loss + betas.kl * kl(*posterior, prior, samples, generator).mean(-1)
+            if prior_kl is None:
+                prior_kl = _real_kl(posterior, prior, samples, generator, usage=False).for_prior
+            loss = loss + betas.kl * prior_kl
         if gamma * gamma_r > torch.finfo(torch.float32).eps / 2:
             posteriors = (of_reconstructed.detach(), of_fake.detach())
             again = model.decode_each([each.sample(generator) for each in posteriors])

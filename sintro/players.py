@@ -187,6 +187,7 @@ class Players:
             noise,
             posterior=first.posterior,
             z=first.z,
+            prior_kl=first.prior_kl,
             gamma=one.gamma,
             gamma_r=one.gamma_r,
             **common,

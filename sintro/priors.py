@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 
-from sintro.mixture import mixture_log_prob
+from sintro.mixture import mixture_log_prob, shared_log_prob
 from sintro.randomness import Generators, normal, uniform
 
 LOG_2PI = math.log(2 * math.pi)
@@ -99,6 +99,11 @@ class MixturePrior:
         """log p(z) ``[..., N]``, and the mean responsibility a_k of each mode over the N points ``[..., K]``."""
         log_weights = torch.log_softmax(self.logits, -1)
         return mixture_log_prob(z, self.means, self.log_vars, log_weights, usage)
+
+    def shared_log_prob(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """log p(z) ``[..., N]`` and a_k ``[..., K]`` as functions of z alone, and the mean of log p(z) over the points
+        ``[...]`` as a function of the prior alone: what two players need, in one pass."""
+        return shared_log_prob(z, self.means, self.log_vars, torch.log_softmax(self.logits, -1))
 
     def responsibilities(self, z: torch.Tensor) -> torch.Tensor:
         """p(k | z): ``[..., N, L]`` to ``[..., N, K]``; sums to one over k.

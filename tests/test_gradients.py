@@ -58,9 +58,8 @@ def mean_gradients(golden, model, weight):
         kept = {key: p.grad.clone() for key, p in named.items() if key.startswith("encoder")}
         for parameter in named.values():
             parameter.grad = None
-        decoder_loss(
-            model, golden["real"], BETAS, noise, samples=SAMPLES, posterior=step.posterior, z=step.z
-        ).loss.backward()
+        shared = {"posterior": step.posterior, "z": step.z, "prior_kl": step.prior_kl}
+        decoder_loss(model, golden["real"], BETAS, noise, samples=SAMPLES, **shared).loss.backward()
         assert all(p.grad is None for p in model.encoder.parameters())
         kept |= {key: p.grad for key, p in named.items() if not key.startswith("encoder")}
         for key, gradient in kept.items():

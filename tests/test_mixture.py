@@ -7,7 +7,7 @@ import torch
 from torch import distributions
 
 from sintro import mixture
-from sintro.mixture import mixture_log_prob
+from sintro.mixture import mixture_log_prob, shared_log_prob
 
 
 def reference(z, means, log_vars, log_weights):
@@ -146,3 +146,47 @@ def test_nan_and_infinite_points_are_passed_on_not_hidden():
     value = mixture_log_prob(z, *rest)[0]
     assert torch.isfinite(value[[0, 3]]).all()
     assert not torch.isfinite(value[[1, 2]]).any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("far", [1.0, 1e3])  # 1e3: points where all terms underflow, for one cell or for all
+def test_one_pass_for_two_players_gives_what_two_passes_give(dtype, far):
+    cells = [made(200, 5, 2, seed, dtype=dtype) for seed in (1, 2)]
+    tensors = [torch.stack(t) for t in zip(*cells, strict=True)]
+    tensors[0][:, :20] *= far
+    tensors[0][0, 20:40] *= far
+    shared, apart = copies(tensors), copies(tensors)
+    log_prob, usage, mean = shared_log_prob(*shared)
+    expected, expected_usage = mixture_log_prob(*apart, usage=True)
+    for mine, other in ((log_prob, expected), (usage, expected_usage), (mean, expected.mean(-1))):
+        torch.testing.assert_close(mine, other)
+    cotangent = torch.linspace(-1, 1, 5, dtype=dtype)
+    for_z = (
+        log_prob.square().sum() + (usage @ cotangent).sum(),
+        expected.square().sum() + (expected_usage @ cotangent).sum(),
+    )
+    torch.testing.assert_close(
+        *(
+            torch.autograd.grad(value, own[0], retain_graph=True)[0]
+            for value, own in zip(for_z, (shared, apart), strict=True)
+        )
+    )
+    factors = torch.tensor([2.0, -3.0], dtype=dtype)
+    mine = torch.autograd.grad(mean @ factors, shared[1:])
+    other = torch.autograd.grad(expected.mean(-1) @ factors, apart[1:])
+    for one, expected_one in zip(mine, other, strict=True):
+        torch.testing.assert_close(one, expected_one, rtol=1e-5, atol=1e-5 if dtype == torch.float32 else 1e-9)
+    with pytest.raises(RuntimeError, match="not have been used"):
+        torch.autograd.grad(shared_log_prob(*shared)[0].sum(), shared[1])
+
+
+def test_float32_usage_and_its_gradient_are_those_of_float64():
+    double = made(3000, 64, 2)
+    found = []
+    for tensors in (double, [t.float() for t in double]):
+        leaves = copies(tensors)
+        usage = mixture_log_prob(*leaves, usage=True)[1]
+        (usage * torch.log(usage)).sum().backward()
+        found.append([usage.detach().double(), *(leaf.grad.double() for leaf in leaves)])
+    for exact, single in zip(*found, strict=True):
+        assert (single - exact).norm() / exact.norm() < 1e-4

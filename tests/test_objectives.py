@@ -186,6 +186,20 @@ def test_the_weights_of_the_prior_learn_from_the_real_kl_alone():
     torch.testing.assert_close(logits, again.prior.logits.grad)
 
 
+def test_the_encoders_pass_over_the_mixture_gives_the_prior_the_gradient_of_its_kl():
+    model, real = made_model(), real_batch()
+    noise = generator(0, "a")
+    step = encoder_loss(model, real, BETAS, noise, samples=8)
+    found = torch.autograd.grad(step.prior_kl, model.prior.parameters())
+    noise = generator(0, "a")
+    model.prior.sample(64, noise)  # what encoder_loss draws before its first KL
+    step.posterior.sample(noise)
+    divergence = kl(*step.posterior, model.prior, 8, noise).mean()
+    torch.testing.assert_close(step.prior_kl, divergence)
+    for mine, expected in zip(found, torch.autograd.grad(divergence, model.prior.parameters()), strict=True):
+        torch.testing.assert_close(mine, expected)
+
+
 def test_leaving_out_gamma_r_changes_no_gradient_that_float32_could_hold():
     """The published gamma_r of 1e-8, in float64: the left-out terms are far below float32's resolution."""
     found = []
