@@ -8,13 +8,14 @@ STAMP := $(VENV)/.installed
 # Python keeps what it has compiled, even where the shell says not to: every process would compile torch anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-fast lint format
+.PHONY: help setup demo test test-fast bench lint format
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo       install, run study "quick", show where its page is (CORES=2 to use two cores)'
 	@echo 'make setup      install the exact versions of requirements.txt and sintro itself into $(VENV)'
 	@echo 'make test       run every test;  make test-fast leaves out the slow ones'
+	@echo 'make bench      time what takes long (see python -m benchmarks --help)'
 	@echo 'make lint       check the code;  make format mends what can be mended'
 	@echo 'PYTHON=...      the Python to install with, 3.11 to 3.13 (now: $(PYTHON))'
 
@@ -38,6 +39,9 @@ test: setup
 
 test-fast: setup
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -m 'not slow'
+
+bench: setup
+	$(RUN) -m benchmarks
 
 lint: setup
 	$(RUN) -m ruff check .

@@ -1,4 +1,4 @@
-"""Time and peak memory of the image metrics at full size, on random features: ``python -m benchmarks.image_metrics``.
+"""Time and peak memory of the image metrics at full size, on random features: ``python -m benchmarks image-metrics``.
 
 Each row runs in a process of its own, so that the peak is its own; the peak includes Python, torch and the inputs
 (50,000 x 2,048 float32 features are 391 MiB, and precision and recall hold two such sets).
@@ -17,13 +17,13 @@ measured the neighbours:
 
 from __future__ import annotations
 
-import argparse
 import importlib
-import multiprocessing
-import resource
-import time
 
 import torch
+
+from benchmarks.training import Row
+
+IMAGES, FEATURES = 50_000, 2_048
 
 
 def features(count: int, dimension: int, seed: int) -> torch.Tensor:
@@ -33,6 +33,7 @@ def features(count: int, dimension: int, seed: int) -> torch.Tensor:
 
 
 def statistics(count: int, dimension: int):
+    """Mean and covariance of the features."""
     from sintro.metrics.fid import FeatureStatistics
 
     inputs = features(count, dimension, 0)
@@ -45,6 +46,7 @@ def covariances(dimension: int):
 
 
 def distance(count: int, dimension: int):
+    """Fréchet distance."""
     from sintro.metrics.fid import frechet_distance
 
     inputs = covariances(dimension)
@@ -52,6 +54,7 @@ def distance(count: int, dimension: int):
 
 
 def pytorch_fid(count: int, dimension: int):
+    """The same distance by pytorch-fid's function."""
     importlib.import_module("sintro.data.vision")  # pytorch-fid imports torchvision
     theirs = importlib.import_module("pytorch_fid.fid_score").calculate_frechet_distance
     inputs = [value.numpy() for value in covariances(dimension)]
@@ -59,6 +62,7 @@ def pytorch_fid(count: int, dimension: int):
 
 
 def manifolds(count: int, dimension: int):
+    """Precision and recall."""
     from sintro.metrics.manifold import precision_recall
 
     real, generated = features(count, dimension, 0), features(count, dimension, 1)
@@ -76,6 +80,7 @@ def codes(count: int, latent_size: int = 128):
 
 
 def published_probes(count: int, dimension: int):
+    """Two linear SVMs and two k-NN on 41,667 codes of 128 dimensions."""
     from sintro.metrics import representation
 
     inputs = codes(count)
@@ -83,6 +88,7 @@ def published_probes(count: int, dimension: int):
 
 
 def linear_probe(count: int, dimension: int):
+    """Logistic regression on the same codes."""
     from sintro.metrics import representation
 
     inputs = codes(count)
@@ -99,51 +105,14 @@ def inception(count: int, dimension: int):
     return lambda: extractor.features(images, "train", 50)
 
 
-METRICS = {
-    function.__name__: function
-    for function in (
-        statistics,
-        distance,
-        pytorch_fid,
-        inception,
-        linear_probe,
-        published_probes,
-        manifolds,
-    )
-}
-
-
-def measure(name: str, count: int, dimension: int, threads: int, result) -> None:
-    torch.set_num_threads(threads)
-    work = METRICS[name](count, dimension)
-    wall, processor = time.perf_counter(), time.process_time()
-    work()
-    wall, processor = time.perf_counter() - wall, time.process_time() - processor
-    result.put((wall, processor, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
-
-
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("metrics", nargs="*", choices=[*METRICS, []], help="which ones; all when none is named")
-    parser.add_argument("--images", type=int, default=50_000)
-    parser.add_argument("--features", type=int, default=2_048)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    options = parser.parse_args(arguments)
-    print(f"{options.images:,} x {options.features:,} features, {options.threads} threads, torch {torch.__version__}")
-    context = multiprocessing.get_context("spawn")
-    for name in options.metrics or METRICS:
-        result = context.Queue()
-        process = context.Process(
-            target=measure, args=(name, options.images, options.features, options.threads, result)
+def rows() -> dict[str, Row]:
+    """All rows of this file by name."""
+    functions = (statistics, distance, pytorch_fid, inception, linear_probe, published_probes, manifolds)
+    return {
+        function.__name__.replace("_", "-"): Row(
+            (function.__doc__ or function.__name__.replace("_", " ")).splitlines()[0].rstrip("."),
+            lambda device, function=function: function(IMAGES, FEATURES),
+            repeats=1,
         )
-        process.start()
-        process.join()
-        if process.exitcode:
-            print(f"{name:18s} failed")
-            continue
-        wall, processor, peak = result.get()
-        print(f"{name:18s} {wall:8.1f} s wall {processor:8.1f} s processor {peak:8.0f} MiB", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+        for function in functions
+    }

@@ -1,0 +1,63 @@
+"""One row in a process of its own: times, T, the floor's share and peak memory (see benchmarks/__main__.py)."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import time
+from typing import Any
+
+import torch
+
+from benchmarks import image_metrics, training
+
+SIDE = 2048
+GROUPS = {"training": training.rows, "image-metrics": image_metrics.rows}
+
+
+def all_rows() -> dict[str, training.Row]:
+    return {name: row for rows in GROUPS.values() for name, row in rows().items()}
+
+
+def seconds(work: Any, device: str, clock: Any) -> float:
+    """Of one call; a GPU is waited for."""
+    began = clock()
+    work()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return clock() - began
+
+
+def product(device: str, clock: Any) -> float:
+    """T: the median time of a large matrix product."""
+    generator = torch.Generator(device).manual_seed(0)
+    one, other = (torch.randn(SIDE, SIDE, generator=generator, device=device) for _ in range(2))
+    return statistics.median(seconds(lambda: one @ other, device, clock) for _ in range(7))
+
+
+def measure(name: str, device: str, threads: int, repeats: int | None, cpu_time: bool, result: Any) -> None:
+    """One row, in a process of its own; puts its figures into the queue."""
+    torch.set_num_threads(threads)
+    row = all_rows()[name]
+    clock = time.process_time if cpu_time else time.perf_counter
+    work = row.prepare(device)
+    before = product(device, clock)
+    if row.repeats > 1:
+        work()  # warm-up
+    times = [seconds(work, device, clock) / row.count for _ in range(repeats or row.repeats)]
+    median, unit = statistics.median(times), (before + product(device, clock)) / 2
+    figures = {
+        "what": row.what,
+        "unit": row.unit,
+        "seconds": median,
+        "least": min(times),
+        "most": max(times),
+        "T": median / unit,
+        "T_seconds": unit,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    if device == "cuda":
+        figures["device_peak_mib"] = torch.cuda.max_memory_allocated() / 2**20
+    if row.flop is not None:
+        figures["floor_T"] = row.flop() / (2 * SIDE**3)
+    result.put(figures)
