@@ -183,8 +183,8 @@ def _minimised(inside: list[dict[str, Any]], total: int) -> tuple[str, bool]:
     climbed = sum(at["gradient"]["distance"] < SAME for at in inside)
     text = (
         f"{len(inside)} of {total} values of gamma, up to {inside[-1]['gamma']:g}: "
-        f"{'all' if rests else 'not all'} at rest, total variation to the minimiser at most {apart:.1e}, gain left to the decoder at most {gain:.1e} nats; "
-        f"gradient play ends there for {climbed}"
+        f"{'all' if rests else 'not all'} at rest, total variation to the minimiser at most {apart:.1e}, "
+        f"gain left to the decoder at most {gain:.1e} nats; gradient play ends there for {climbed}"
     )
     return text, rests and apart < SAME and gain < NO_GAIN
 
