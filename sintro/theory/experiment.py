@@ -6,6 +6,7 @@ is W = -inf, which no decoder survives, so such points drop out of the game.
 
 import math
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -110,17 +111,21 @@ def _at(game: g.Game, starts: np.ndarray) -> dict[str, Any]:
         "gradient": _rest(game, play.by_gradient(game, starts[0], ROUNDS["gradient"], 1.0), minimiser),
     }
     if met:
-        found["prior"] = _cooperations(game, starts[0], math.ceil(len(game.data) / 2), minimiser)
+        found["prior"] = _cooperations(
+            game, starts[0], math.ceil(len(game.data) / 2), minimiser, ("decoder", "encoder")
+        )
     return found
 
 
-def _cooperations(game: g.Game, start: np.ndarray, latents: int, reference: np.ndarray) -> dict[str, Any]:
-    """The three players at rest, for every kind of prior, from a uniform p(z)."""
+def _cooperations(
+    game: g.Game, start: np.ndarray, latents: int, reference: np.ndarray, kinds: Sequence[str] = prior.COOPERATION
+) -> dict[str, Any]:
+    """The three players at rest, for each kind of prior, from a uniform p(z)."""
     blocks = prior.blocks_of(len(game.data), latents)
     model = play.softmax(start)
     for block in blocks:
         model[block] /= latents * model[block].sum()
-    ends = {kind: prior.play(game, blocks, kind, model, ROUNDS["responses"]) for kind in prior.COOPERATION}
+    ends = {kind: prior.play(game, blocks, kind, model, ROUNDS["responses"]) for kind in kinds}
     keep = ("at_rest", "rounds", "distance", "end")
     return {"latents": latents} | {
         kind: {key: value for key, value in _rest(game, ended, reference).items() if key in keep}

@@ -136,7 +136,7 @@ def larger_root(c: np.ndarray) -> np.ndarray:
     """The root v >= 1 of v - log v = c >= 1, which is -W_{-1}(-exp(-c)); by Newton, as that exp underflows."""
     beyond = c - 1
     v = 1 + np.sqrt(2 * beyond) + beyond  # never below the root, so that Newton falls onto it (Chatzigeorgiou 2013)
-    for _ in range(6):
+    for _ in range(5):
         v = v - (v - np.log(v) - c) * v / np.maximum(v - 1, np.finfo(float).tiny)
     return np.maximum(v, 1.0)
 
