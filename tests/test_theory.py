@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime, minimize
 from scipy.special import lambertw, softmax
+from test_report import Page
 
-from sintro import SintroError
+from sintro import SintroError, report
 from sintro.__main__ import main
 from sintro.theory import experiment, play, prior
 from sintro.theory import game as g
@@ -276,3 +277,31 @@ def test_an_unreadable_result_is_one_line(tmp_path):
     Path(tmp_path, "result.json").write_text("[]")
     with pytest.raises(SintroError, match="run sintro theory again"):
         theory.draw(tmp_path)
+
+
+def test_the_page_the_index_and_the_claims_show_the_result(write_study, repository, monkeypatch, capsys):
+    monkeypatch.setattr(experiment, "SWEEP", (0.001, 0.3, 3.0))
+    for name in ("claims.yaml", "reported.csv"):
+        Path("workflow", name).write_text((repository / "workflow" / name).read_text())
+    report.build()
+    assert not Path("reports/theory").exists()
+    assert main(["theory", "--points", "3", "--gamma", "0.3"]) == 0
+    folder = Path("results/theory/points3-alpha2-gamma0.3-seed0")
+    written = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert written == [folder / name for name in ("result.json", "trajectories.png", "fixed-points.png")]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in written[1:])
+    Path("results/theory/damaged").mkdir()
+    Path("results/theory/damaged/result.json").write_text('{"verdict": "suppor')
+    report.build()
+    page = Page(Path("reports/theory/index.html"))
+    assert "3 points, alpha 2, gamma 0.3, seed 0: C6 supported" in page.words
+    assert "What this does not show" in page.words
+    assert "damaged/result.json is not whole JSON" in page.words
+    assert page.path.read_text().count("<svg ") == 2
+    assert not page.images
+    index = Page(Path("reports/index.html"))
+    assert {"theory/index.html", "theory/index.html#3points-alpha2-gamma0.3-seed0"} <= set(index.links)
+    assert "3points-alpha2-gamma0.3-seed0" in page.ids
+    assert "C6 At the equilibrium the model minimises" in index.words
+    assert "C6" in Page(Path("reports/claims.html")).ids
+    assert "as claimed" in Page(Path("reports/claims.html")).words

@@ -54,10 +54,10 @@ def draw_fixed_points(result: dict[str, Any]) -> Figure:
     left, right = figure.subplots(1, 2)
     gammas = [at["gamma"] for at in sweep]
     rested = [at for at in sweep if at["responses"]["at_rest"]]
-    reached = np.array([at["responses"]["end"] for at in rested]).reshape(len(rested), -1)
     for i, colour in enumerate(_colours(result)):
         left.semilogx(gammas, [at["minimiser"][i] for at in sweep], color=colour)
-        left.plot([at["gamma"] for at in rested], reached[:, i], "o", color=colour, markersize=3)
+        reached = [at["responses"]["end"][i] for at in rested]
+        left.plot([at["gamma"] for at in rested], reached, "o", color=colour, markersize=3)
     left.set(title="lines: the minimiser; dots: the game at rest", xlabel="gamma", ylabel="$p_d(x)$")
     series = {
         "minimiser to p_data": [(at["gamma"], at["to_data"]) for at in sweep],
