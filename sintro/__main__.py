@@ -239,6 +239,26 @@ def choose(study: StudyName) -> None:
     print(choices.choose(study, known.load(study).cells()))
 
 
+@app.command(epilog="Example: sintro theory --points 8 --gamma 0.5")
+def theory(
+    points: Annotated[int, typer.Option(help="Points of the data space, 2 to 50 (8: seconds, 50: minutes)")] = 8,
+    alpha: Annotated[float, typer.Option(help="Factor inside the soft exponential, 0.1 to 100 (published: 2)")] = 2.0,
+    gamma: Annotated[
+        float,
+        typer.Option(help="The decoder's weight of generated data for the plays shown, 0.001 to 10 (published: 1)"),
+    ] = 0.5,
+    seed: Annotated[int, typer.Option(help="Draws the data's distribution and the starts")] = 0,
+) -> None:
+    """Solve the game's equilibrium exactly on a small data space, over a sweep of gamma: claim C6."""
+    from sintro.theory import experiment
+
+    experiment.check(points, alpha, gamma, seed)
+    from sintro.report import theory as drawn
+
+    folder = experiment.write(points, alpha, gamma, seed)
+    print("\n".join(map(str, [folder / experiment.RESULT, *drawn.draw(folder)])))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; what the user can mend is one line on stderr and code 2."""
     try:

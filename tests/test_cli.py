@@ -14,7 +14,20 @@ from sintro.__main__ import main
 from sintro.cells import Cell
 
 CELL = "results/quick/rings/soft-introvae/mog64-learned/clip/seed0"
-VERBS = ("studies", "cells", "show", "train", "evaluate", "status", "plan", "clean", "doctor", "report", "choose")
+VERBS = (
+    "studies",
+    "cells",
+    "show",
+    "train",
+    "evaluate",
+    "status",
+    "plan",
+    "clean",
+    "doctor",
+    "report",
+    "choose",
+    "theory",
+)
 
 
 def test_studies_lists_every_study_with_its_number_of_cells(capsys: pytest.CaptureFixture[str]) -> None:

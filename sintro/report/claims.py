@@ -81,10 +81,18 @@ class Claim(_Entry):
         return self.model_copy(update={"contrasts": tuple(c.in_standard_form() for c in self.contrasts)})
 
 
+class ExactClaim(_Entry):
+    """A claim on the game's equilibrium, judged on what ``sintro theory`` found instead of on cells."""
+
+    title: str
+    source: str
+
+
 class ClaimFile(_Entry):
     """``workflow/claims.yaml``."""
 
     claims: dict[str, Claim]
+    exact: dict[str, ExactClaim] = {}
 
 
 def claims_file() -> Path:
@@ -105,6 +113,12 @@ def load(path: Path | None = None) -> dict[str, Claim]:
         for contrast in claim.contrasts:
             _check(contrast, f"{path}: claims.{name}: contrast {contrast.name!r}")
     return found
+
+
+def load_exact(path: Path | None = None) -> dict[str, ExactClaim]:
+    """The claims by name that need no cells; none when there is no file. Raises SintroError as :func:`load` does."""
+    path = path or claims_file()
+    return yamlfiles.read(path, ClaimFile).exact if path.exists() else {}
 
 
 def _check(contrast: Contrast, where: str) -> None:

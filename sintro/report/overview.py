@@ -15,13 +15,19 @@ from sintro.report.words import DATASET_NAMES, plural, row_label
 from sintro.runs import write_atomic
 
 
-def build(reports_read: Sequence[Any], tables: Mapping[str, Sequence[Table]], reports: Path) -> Path:
+def build(
+    reports_read: Sequence[Any],
+    tables: Mapping[str, Sequence[Table]],
+    reports: Path,
+    games: Sequence[Mapping[str, Any]] = (),
+) -> Path:
     """Write `index.html`, `claims.html`, `audit.html` and `ledger.html` -> the path of the first.
 
-    ``reports_read`` are the studies that were read (site.StudyReport), ``tables`` theirs by name.
+    ``reports_read`` are the studies that were read (site.StudyReport), ``tables`` theirs by name; ``games`` what
+    theory.build found of the exact equilibrium.
     """
     own = sorted((r for r in reports_read if not r.parts), key=lambda r: (not r.comparable, r.name))
-    judged = claims_view(own)
+    judged = sorted([*claims_view(own), *exact_view(games)], key=lambda view: (len(view["name"]), view["name"]))
     entries = ledger.load()
     comparable = [result for report in own if report.comparable for result in report.results]
     pages = {
@@ -40,6 +46,7 @@ def build(reports_read: Sequence[Any], tables: Mapping[str, Sequence[Table]], re
             "claims": judged,
             "judged": [r.name for r in own],
             "transcribed": len(entries),
+            "games": games,
         },
     }  # fmt: skip
     for page, context in pages.items():
@@ -65,8 +72,16 @@ def claims_view(own: Sequence[Any]) -> list[dict[str, Any]]:
                     "lines": [contrast_view(*both) for both in zip(verdict.outcomes, standard.outcomes, strict=True)],
                     "svg": contrast_plot(name, report.name, verdict),
                 })  # fmt: skip
-        views.append({"name": name, "claim": claim, "studies": found, "by": {s["study"]: s for s in found}})
+        views.append(
+            {"name": name, "claim": claim, "studies": found, "by": {s["study"]: s for s in found}, "games": None}
+        )
     return views
+
+
+def exact_view(games: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The claims on the exact equilibrium, each judged on every game that ``sintro theory`` has solved."""
+    exact = claims.load_exact().items()
+    return [{"name": name, "claim": claim, "studies": [], "by": {}, "games": games} for name, claim in exact]
 
 
 def contrast_view(outcome: claims.Outcome, standard: claims.Outcome) -> dict[str, str]:

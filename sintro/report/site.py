@@ -8,7 +8,7 @@ from typing import Any
 
 from sintro import SintroError, studies
 from sintro.cells import DENSITIES
-from sintro.report import cellviews, exports, histories, maps, overview, tables, views
+from sintro.report import cellviews, exports, histories, maps, overview, tables, theory, views
 from sintro.report.pages import Writer, cell_page, group_page, page_key, relative, render, result_stamp
 from sintro.report.results import Result, by_group, check_complete, read_cells
 from sintro.report.words import show_number
@@ -213,4 +213,6 @@ def build(studies_asked: list[str] | None = None, results: Path = Path("results"
     paths = [build_study(report, reports) for report in asked.values()]
     everything = [asked.get(name) or read_study(name, results) for name in present(results)]
     everything += [report for name, report in asked.items() if name not in {r.name for r in everything}]
-    return [*paths, overview.build(everything, {report.name: tables_of(report, {}) for report in everything}, reports)]
+    games = theory.build(results, reports)
+    made = {report.name: tables_of(report, {}) for report in everything}
+    return [*paths, overview.build(everything, made, reports, games)]

@@ -1,0 +1,87 @@
+"""The game played: encoder and decoder answer each other, by exact best responses or by gradient steps on the logits.
+
+The decoder's distribution is d = softmax(theta). In every round the encoder opens its best gap s against d; then
+
+    best responses   theta <- (1 - step) theta + step log d',  d' the decoder's exact best response to s
+    gradient         theta <- theta + step dL_D/dtheta = theta + step d (g - sum d g),  g = p / d + gamma (log d - s)
+
+With the encoder at its best, the gradient is that of one function of d, the *potential*
+
+    Phi(d) = sum_x [ p log d + gamma int_0^d W*(u) du ],   W*(u) = min(log u, (1/alpha) log(p / u))
+
+which where the condition holds is, up to a constant, minus the theory's criterion, and flatter beyond it: gradient play
+in small steps climbs Phi and comes to rest for any gamma. A point of rest need be no equilibrium, as the decoder may
+gain by a larger move; best responses rest at equilibria only, and where there is none they go on for ever.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sintro.theory.game import Game, condition_margin, decoder_response, encoder_response
+
+TOLERANCE = 1e-10  # largest move of a probability within a round at which a play has come to rest
+
+
+@dataclass(frozen=True)
+class Play:
+    """The decoder's distribution after every round [rounds + 1, n], and whether it came to rest."""
+
+    path: np.ndarray
+    at_rest: bool
+
+    @property
+    def end(self) -> np.ndarray:
+        """The last distribution [n]."""
+        return self.path[-1]
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Logits [n] -> distribution [n]."""
+    shares = np.exp(logits - logits.max())
+    return shares / shares.sum()
+
+
+def by_best_responses(game: Game, start: np.ndarray, rounds: int, step: float = 0.5) -> Play:
+    """Exact best responses from logits ``start`` [n]; ``step`` 1 takes each response whole."""
+
+    def move(logits: np.ndarray, model: np.ndarray) -> np.ndarray:
+        response = decoder_response(game, encoder_response(game, model))
+        return (1 - step) * (logits - logits.max()) + step * np.log(response / response.max())
+
+    return _play(start, rounds, move)
+
+
+def by_gradient(game: Game, start: np.ndarray, rounds: int, step: float = 0.5) -> Play:
+    """Gradient ascent of the decoder from logits ``start`` [n], the encoder at its best response in every round."""
+
+    def move(logits: np.ndarray, model: np.ndarray) -> np.ndarray:
+        slope = game.data + game.gamma * model * (np.log(model) - encoder_response(game, model))
+        return logits + step * (slope - model * slope.sum())
+
+    return _play(start, rounds, move)
+
+
+def _play(start: np.ndarray, rounds: int, move) -> Play:
+    logits = np.asarray(start, dtype=float)
+    path = [softmax(logits)]
+    for _ in range(rounds):
+        logits = move(logits, path[-1])
+        path.append(softmax(logits))
+        if np.abs(path[-1] - path[-2]).max() < TOLERANCE:
+            return Play(np.array(path), True)
+    return Play(np.array(path), False)
+
+
+def potential(game: Game, model: np.ndarray) -> float:
+    """Phi, which gradient play climbs; in nats."""
+    below = np.minimum(model, game.data ** (1 / (game.alpha + 1)))  # up to here the gap is closed
+    closed = below * (np.log(below) - 1)
+    # int (log p - log u) / alpha du from there on to d
+    beyond = ((model - below) * (np.log(game.data) + 1) - model * np.log(model) + below * np.log(below)) / game.alpha
+    return float(np.sum(game.data * np.log(model) + game.gamma * (closed + beyond)))
+
+
+def gaps(game: Game, model: np.ndarray) -> int:
+    """At how many points the encoder keeps W below log p_d."""
+    return int((condition_margin(game, model) < 0).sum())
