@@ -316,8 +316,8 @@ def ood_metric(kind: str, score: str, measure: str) -> str:
 
 # Kind of outlier -> what is added to a label, what it is, for which data.
 OOD_KINDS = {
-    "uniform": ("", "points uniform on the range off the density's support", "2d"),
-    "pair": ("", "test images of the partner (CIFAR-10 and SVHN, FashionMNIST and MNIST)", "images"),
+    "uniform": (", off support", "points uniform on the range off the density's support", "2d"),
+    "pair": (", other data set", "test images of the partner (CIFAR-10 and SVHN, FashionMNIST and MNIST)", "images"),
     "inverted": (", inverted", "the test images inverted", "images"),
     "noise": (", noise", "the test images with each one's pixels shuffled", "images"),
 }
