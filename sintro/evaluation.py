@@ -10,6 +10,7 @@ import torch
 from sintro import SintroError
 from sintro.cells import Cell
 from sintro.data.densities import Density, density
+from sintro.data.outliers import uniform_off_support
 from sintro.image_evaluation import ImageEvaluation, snapshots_of
 from sintro.metrics.density import (
     energies,
@@ -21,6 +22,7 @@ from sintro.metrics.density import (
     off_support,
 )
 from sintro.metrics.latent import inactive_modes, responsibility_entropy
+from sintro.metrics.ood import compare, score_batches
 from sintro.model import Model
 from sintro.objectives import kl
 from sintro.players import Players
@@ -35,6 +37,7 @@ GNELBO_POINTS = 100 * 128  # real points of the published gnELBO: 100 batches of
 LOWEST_LOG_VAR = -80.0  # the published gnELBO clamps the posterior's log-variance here
 MAP_POINTS = 256  # side of the density map that is kept for the pictures
 PICTURE_POINTS = 4096
+OOD_POINTS = 1000  # on the density, and as many off its support
 
 
 def evaluate(cell: Cell, device: str = "auto", threads: int | None = None) -> dict[str, Any]:
@@ -111,7 +114,20 @@ def measure_density(model: Model, settings: Settings, device: str) -> tuple[dict
     metrics["gnelbo_published"] = grid_normalized(on_points, on_grid)
     metrics["gnelbo"] = normalized_nll(on_points, on_grid, target.scale)
     state, latent = _latent_state(model, prior, *real("latent", count), settings, device)
-    return metrics | state, _arrays(target, samples, on_grid, latent, prior)
+    detected, scored = _detection(model, prior, target, settings, device)
+    return metrics | state | detected, _arrays(target, samples, on_grid, latent, prior) | scored
+
+
+def _detection(model, prior, target: Density, settings: Settings, device: str):
+    """Out-of-distribution detection: fresh points of the density against uniform ones off its support."""
+    count, draws = min(OOD_POINTS, settings.evaluation_points), generator(settings.seed, "evaluation-ood")
+    inside = target.sample(count, draws)[0]
+    noise = generator(settings.seed, "evaluation-ood-noise", 0, device)
+    own, others = (
+        score_batches(model, [points.to(device)], prior, settings.samples, noise)
+        for points in (inside, uniform_off_support(target, count, draws))
+    )
+    return compare(own, {"uniform": others}, settings.seed, PICTURE_POINTS)
 
 
 def _energy(model: Model, prior, settings: Settings, device: str):

@@ -13,7 +13,8 @@ import torch
 
 from sintro import SintroError
 from sintro.data import images, sources
-from sintro.data.images import ImageSet
+from sintro.data.images import ImageSet, to_float
+from sintro.data.outliers import image_outliers
 from sintro.metrics.features import (
     FeatureExtractor,
     classifier_features,
@@ -26,6 +27,7 @@ from sintro.metrics.features import (
 from sintro.metrics.fid import FeatureStatistics, sample_warning
 from sintro.metrics.latent import Shares, drift, inactive_modes, responsibility_entropy
 from sintro.metrics.manifold import precision_recall
+from sintro.metrics.ood import compare, score_batches
 from sintro.metrics.representation import linear_probe, published_probes
 from sintro.model import Model
 from sintro.objectives import kl
@@ -35,6 +37,7 @@ from sintro.randomness import generator
 
 PICTURES = 64
 LATENTS = 2000  # codes kept for the picture of the latent space
+SCORED = 4096  # scores kept for the picture of out-of-distribution detection
 Load = Callable[[str], Model]
 
 
@@ -105,7 +108,8 @@ class ImageEvaluation:
         metrics |= self._distances(model, "eval", "")
         _set_mode(model, "eval")
         state, codes = self._latent_state(model)
-        return metrics | state | self._probes(model, codes), self._arrays(model, codes)
+        detected, scored = self._detection(model)
+        return metrics | state | self._probes(model, codes) | detected, self._arrays(model, codes) | scored
 
     def _distances(self, model: Model, mode: str, suffix: str) -> dict[str, Any]:
         """Fréchet distances of samples and reconstructions, precision and recall, in one protocol."""
@@ -147,6 +151,21 @@ class ImageEvaluation:
             state["inactive_modes"] = int(inactive_modes(shares.mean))
         mean, sampled = (torch.cat(kind) for kind in zip(*codes, strict=True))
         return state, {"mean": mean, "sampled": sampled}
+
+    def _detection(self, model: Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Out-of-distribution detection, in eval mode: test images against each kind of outlier that is there."""
+        seed, size = self.settings.seed, self.settings.batch_size
+        outliers, missing = image_outliers(self.test, generator(seed, "evaluation-ood"))
+        most = min(len(self.test), self.settings.evaluation_images)
+        noise = generator(seed, "evaluation-ood-noise", 0, self.device)
+
+        def scored(pixels: torch.Tensor) -> dict[str, np.ndarray]:
+            batches = map(to_float, pixels[:most].split(size))
+            return score_batches(model, batches, model.mixture(), self.settings.samples, noise)
+
+        own = scored(self.test.images) if outliers else {}
+        metrics, arrays = compare(own, {kind: scored(pixels) for kind, pixels in outliers.items()}, seed, SCORED)
+        return metrics | ({"ood_missing": missing} if missing else {}), arrays
 
     def _probes(self, model: Model, test: dict[str, torch.Tensor]) -> dict[str, Any]:
         """The published probes on sampled codes, the standard one on posterior means; names what did not converge."""

@@ -105,6 +105,29 @@ def test_a_margin_must_be_exceeded(tmp_path):
     assert judged(tmp_path, slightly, ENTRY + "        margin: 0.1\n").verdict == "inconclusive"
 
 
+def test_a_constant_is_tested_by_the_one_sample_t_test(tmp_path):
+    """Against the strata's t-tests by SciPy and Stouffer's sum by hand; B's name and its stars are not needed."""
+    text = ENTRY.replace(
+        '        b: {objective: soft-introvae, prior: "mog*-fixed", regularizers: none}', "        constant: 10"
+    )
+    rng = np.random.default_rng(5)
+    found = made(lambda cell: rng.normal(9.5, 1), {("mog64-learned", "rings", 0): "diverged"})
+    outcome = judged(tmp_path, found, text).outcomes[0]
+    assert (outcome.pairs, outcome.lost) == (19, 1)
+    scores = []
+    for dataset in DENSITIES:
+        values = [r.metrics["kl_published"] for r in found
+                  if r.state == "done" and r.cell.dataset == dataset and "learned" in r.cell.prior]  # fmt: skip
+        scores.append(stats.norm.isf(stats.ttest_1samp(values, 10, alternative="less").pvalue))
+    assert outcome.p_for == pytest.approx(stats.norm.sf(sum(scores) / 2))
+    first = outcome.strata[0]
+    mean = np.mean([a for a, _ in first.pairs])
+    assert first.relative[0] == pytest.approx(10 * (10 - mean))
+    for planted, verdict in ((8, "supported"), (12, "contradicted")):
+        assert judged(tmp_path, made(lambda cell, m=planted: rng.normal(m, 1)), text).verdict == verdict
+    assert judged(tmp_path, made(lambda cell: 1.0, priors=("mog64-fixed",)), text).verdict == "not run"
+
+
 def test_divergence_is_compared_by_mcnemar(tmp_path):
     text = ENTRY.replace("kl_published", "diverged")
     states = {("mog64-fixed", d, s): "diverged" for d in DENSITIES for s in range(3)}
@@ -134,7 +157,7 @@ def test_the_last_value_of_a_history_can_be_compared(tmp_path):
 
 def test_the_shipped_claims_are_legal_and_hold_where_planted(repository, tmp_path):
     shipped = claims.load(repository / "workflow" / "claims.yaml")
-    assert set(shipped) == {"C1", "C2", "C3", "C4", "C5", "C7"}
+    assert set(shipped) == {"C1", "C2", "C3", "C4", "C5", "C7", "C9", "C9-prior"}
     rng = np.random.default_rng(3)
     results = []
     for cell in made_cells.grid():
@@ -150,6 +173,10 @@ def test_the_shipped_claims_are_legal_and_hold_where_planted(repository, tmp_pat
     [
         ("kl_published", "kl_publishd", ["X1", "first", "kl_publishd", "did you mean 'kl_published'"]),
         ("kl_published", "final:prior", ["final:prior"]),
+        ("        b: {", "        c: {", ["c", "unknown key", "constant"]),
+        ("        b: {", "        constant: 1.0\n        b: {", ["first", "b", "constant", "both"]),
+        ("        b: {", "        constant: .nan\n        # {", ["constant", "finite"]),
+        ("        b: {", "        # {", ["first", "b", "constant", "none"]),
         ("expect: lower", "expect: smaller", ["expect", "smaller", "lower"]),
         ("expect: lower", "direction: lower", ["direction", "unknown key"]),
         ("        expect: lower\n", "", ["expect", "missing"]),
@@ -166,6 +193,12 @@ def test_a_bad_entry_is_a_clear_error(tmp_path, old, new, words):
     assert "\n" not in message
     assert "claims.yaml" in message
     assert all(word in message for word in words), message
+
+
+def test_divergence_has_no_constant(tmp_path):
+    text = ENTRY[: ENTRY.index("        b: {")].replace("kl_published", "diverged") + "        constant: 0\n"
+    with pytest.raises(SintroError, match="needs pairs"):
+        claims.load(write(tmp_path, text))
 
 
 def test_no_file_means_no_claims(tmp_path):

@@ -308,6 +308,53 @@ _REPRESENTATION = (
     ),
 )
 
+
+def ood_metric(kind: str, score: str, measure: str) -> str:
+    """The name of a metric of out-of-distribution detection, such as ``ood_uniform_elbo_auroc``."""
+    return f"ood_{kind}_{score}_{measure}"
+
+
+# Kind of outlier -> what is added to a label, what it is, for which data.
+OOD_KINDS = {
+    "uniform": (", off support", "points uniform on the range off the density's support", "2d"),
+    "pair": (", other data set", "test images of the partner (CIFAR-10 and SVHN, FashionMNIST and MNIST)", "images"),
+    "inverted": (", inverted", "the test images inverted", "images"),
+    "noise": (", noise", "the test images with each one's pixels shuffled", "images"),
+}
+OOD_SCORES = {
+    "elbo": ("ELBO", "the ELBO, -(reconstruction + KL)", SOFT),
+    "kl": ("KL", "-KL(q(z|x) || p(z))", SOFT),
+    "reconstruction": ("reconstruction", "minus the expected squared error of the reconstruction", "ours"),
+    "iw": ("IW bound", "the importance-weighted bound of 16 samples, decoder variance 1/2", "Burda et al. 2016"),
+}
+OOD_MEASURES: dict[str, tuple[str, str, str, Direction, float]] = {
+    "auroc": ("AUROC", "Area under the ROC curve; chance is 0.5", "", "higher", 1.0),
+    "aupr": ("AUPR", "Average precision with the model's own data as positives; chance is 0.5", "", "higher", 1.0),
+    "fpr95": ("FPR95", "Outliers accepted where 95% of the own data are; chance is 95%", "%", "lower", 100.0),
+}
+
+
+def _detection() -> tuple[Metric, ...]:
+    """Out-of-distribution detection: every kind of outlier, score and measure (:mod:`sintro.metrics.ood`)."""
+    return tuple(
+        Metric(
+            ood_metric(kind, score, measure),
+            f"{head} ({label}{suffix})",
+            f"{meaning}. Fresh data of the model's own kind against as many {outliers}, ranked by {ranked}.",
+            unit,
+            direction,
+            "both",
+            f"{source}; {SECTION}",
+            display_scale=factor,
+            datasets=(data,),
+        )
+        for kind, (suffix, outliers, data) in OOD_KINDS.items()
+        for score, (label, ranked, source) in OOD_SCORES.items()
+        for measure, (head, meaning, unit, direction, factor) in OOD_MEASURES.items()
+    )
+
+
 METRICS: dict[str, Metric] = {
-    metric.name: metric for metric in (*_DENSITY, *_MODEL, *_distances(), *_manifolds(), *_REPRESENTATION)
+    metric.name: metric
+    for metric in (*_DENSITY, *_MODEL, *_distances(), *_manifolds(), *_REPRESENTATION, *_detection())
 }

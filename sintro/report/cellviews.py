@@ -24,6 +24,8 @@ FIGURES = {
     "density.png": "Density map: exp(−energy) over the plane, relative to its peak; bright is probable",
     "latent.png": "Latent space: posterior samples coloured by label, the prior's modes as discs sized by weight, "
     "crosses where dead (responsibility below 1/K²)",
+    "ood.png": "Out-of-distribution detection: scores of the model's own kind of data (filled) and of other data "
+    "(lines); the less they overlap, the better the score detects",
     "history.png": "Losses, reconstruction and KL over the iterations; the warm-up is shaded",
 }
 

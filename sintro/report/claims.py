@@ -1,6 +1,7 @@
 """The papers' claims as tests: contrasts between cells, read from ``workflow/claims.yaml``, and their verdicts.
 
-A contrast compares cells A with cells B on every data set (a stratum), paired over common seeds by a t-test; its strata
+A contrast compares cells A with cells B on every data set (a stratum), paired over common seeds by a t-test, or cells A
+with a constant, such as what chance scores: then the test is the one-sample t-test over the seeds of A. Its strata
 are combined by Stouffer's sum of normal scores, its two directions tested at 5% together, and the contrasts of a claim
 corrected by Holm. So a claim about nothing gets a verdict other than inconclusive in at most 5% of the cases.
 """
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeFloat
 from scipy import stats
 
 from sintro import SintroError, studies, yamlfiles
@@ -53,13 +54,14 @@ class Side(_Entry):
 
 
 class Contrast(_Entry):
-    """A metric of cells A against cells B, and what the claim expects of A."""
+    """A metric of cells A against cells B or against a constant, and what the claim expects of A."""
 
     name: str
     metric: str
     expect: Literal["lower", "higher"]
     a: Side
-    b: Side
+    b: Side | None = None
+    constant: FiniteFloat | None = None  # in the metric's stored unit, in place of b
     datasets: tuple[str, ...] | None = Field(None, min_length=1)
     margin: NonNegativeFloat = 0.0
 
@@ -122,7 +124,7 @@ def load_exact(path: Path | None = None) -> dict[str, ExactClaim]:
 
 
 def _check(contrast: Contrast, where: str) -> None:
-    """Refuse a metric or data set that does not exist, and stars that cannot be matched between A and B."""
+    """Refuse an unknown metric or data set, no or two things to compare with, and stars that cannot be matched."""
     legal = [*METRICS, DIVERGED, *(FINAL + column for column in HISTORY)]
     if contrast.metric not in legal:
         raise SintroError(
@@ -132,7 +134,14 @@ def _check(contrast: Contrast, where: str) -> None:
     for dataset in contrast.datasets or ():
         if dataset not in DATASETS:
             raise SintroError(f"{where}: dataset {dataset!r} is not one of {', '.join(DATASETS)}")
-    for axis in AXES:
+    if (contrast.b is None) == (contrast.constant is None):
+        given = "both are" if contrast.b else "none is"
+        raise SintroError(f"{where}: legal is either b (cells) or constant (a number), and {given} given")
+    if contrast.metric == DIVERGED and contrast.b is None:
+        raise SintroError(
+            f"{where}: {DIVERGED} is compared with cells b, not with a constant (McNemar's test needs pairs)"
+        )
+    for axis in AXES if contrast.b else ():
         stars = [getattr(side, axis).count("*") for side in (contrast.a, contrast.b)]
         if stars[0] != stars[1]:
             raise SintroError(
@@ -228,9 +237,11 @@ def _strata(contrast: Contrast, results: Iterable[Result]) -> list[Stratum]:
         if kind not in defined or (contrast.datasets and result.cell.dataset not in contrast.datasets):
             continue
         for found, side in zip(sides, (contrast.a, contrast.b), strict=True):
-            captures = side.captures(result.row)
+            captures = side.captures(result.row) if side else None
             if captures is not None:
                 found.setdefault((result.cell.dataset, captures), {})[result.cell.seed] = result
+    if contrast.constant is not None:
+        sides[1] = sides[0]
     strata = [_stratum(contrast, key, sides[0][key], sides[1][key]) for key in sides[0] if key in sides[1]]
     return [stratum for stratum in strata if stratum is not None]
 
@@ -240,6 +251,8 @@ def _stratum(contrast: Contrast, key: tuple, a: Mapping[int, Result], b: Mapping
     pairs, lost = [], 0
     for seed in sorted(set(a) & set(b)):
         values = [value_of(side[seed], contrast.metric) for side in (a, b)]
+        if contrast.constant is not None and values[0] is not None:
+            values[1] = contrast.constant
         if all(v is not None and math.isfinite(v) for v in values):
             pairs.append((values[0], values[1]))
         elif any(side[seed].state != "missing" for side in (a, b)):

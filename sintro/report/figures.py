@@ -15,7 +15,9 @@ from matplotlib.collections import EllipseCollection
 from matplotlib.figure import Figure
 from PIL import Image
 
+from sintro.report.detection import ood_figure
 from sintro.report.results import read_arrays, read_history
+from sintro.report.style import DENSITY_MAP, LABEL_MAP, LINES, STYLE
 from sintro.runs import read_json, write_atomic
 
 # Plots and maps span [-half_width, half_width] in both coordinates (docs/science.md, section 6). The densities say the
@@ -29,26 +31,6 @@ SETS = {
     "reconstructions": "reconstructions",
     "mode_images": "the prior's modes, by falling weight",
 }
-
-STYLE = {
-    "figure.dpi": 100,
-    "savefig.dpi": 100,
-    "figure.constrained_layout.use": True,
-    "font.size": 10,
-    "axes.titlesize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-    "lines.linewidth": 1.3,
-    "legend.framealpha": 0.7,
-    "legend.edgecolor": "none",
-    "legend.fontsize": 8.5,
-    "path.simplify_threshold": 1.0,
-}
-# From dark to light, so that they keep their order in grey; each goes with its own dash.
-LINES = (("#00224e", "-"), ("#c1440e", "--"), ("#2a7f62", "-."), ("#8f8f8f", ":"), ("#b58900", (0, (5, 1))))
-DENSITY_MAP = "magma"
-LABEL_MAP = "viridis"
 DEAD = "#d1495b"
 MOST_POINTS = 4000
 
@@ -272,6 +254,8 @@ def _draw_sets(arrays: Mapping[str, np.ndarray], dataset: str) -> dict[str, Call
         drawn["latent.png"] = lambda: draw_latent(np.asarray(latent, np.float64), labels, *prior)
     elif "codes" in arrays:
         drawn["latent.png"] = lambda: draw_codes(np.asarray(arrays["codes"], np.float64), arrays["code_labels"])
+    if any(name.startswith("ood_inside_") for name in arrays):
+        drawn["ood.png"] = lambda: ood_figure(arrays)
     return drawn
 
 
@@ -293,6 +277,6 @@ def draw_cell(folder: Path) -> list[Path]:
         for name, draw in pictures.items():
             write_atomic(folder / name, to_png(draw()))
             written.append(folder / name)
-    for name in {*CELL_FIGURES, *(f"{name}.png" for name in SETS)} - set(pictures):
+    for name in {*CELL_FIGURES, "ood.png", *(f"{name}.png" for name in SETS)} - set(pictures):
         (folder / name).unlink(missing_ok=True)  # of an earlier run that got further
     return written

@@ -16,8 +16,9 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from sintro import SintroError
-from sintro.report.figures import DENSITY_MAP, LINES, STYLE, to_png
+from sintro.report.figures import to_png
 from sintro.report.results import read_arrays
+from sintro.report.style import DENSITY_MAP, LINES, STYLE
 
 MAP_PIXELS = 144
 INK = "#010203"  # a colour nobody chooses: replaced by the page's own text colour

@@ -8,7 +8,7 @@ from typing import Any
 
 from sintro import SintroError, studies
 from sintro.cells import DENSITIES
-from sintro.report import cellviews, exports, histories, maps, overview, tables, theory, views
+from sintro.report import cellviews, detection, exports, histories, maps, overview, tables, theory, views
 from sintro.report.pages import Writer, cell_page, group_page, page_key, relative, render, result_stamp
 from sintro.report.results import Result, by_group, check_complete, read_cells
 from sintro.report.words import show_number
@@ -181,13 +181,14 @@ def build_study(report: StudyReport, reports: Path) -> Path:
         return relative(group_page(groups[entry.results[0].group]), page)
 
     picture = maps.grid_png(report.results)
+    shown = [*made, *detection.tables_of(report.results)]
     if picture is not None:
         writer.always(f"{report.name}/density-maps.png", picture)
     text = render(
         "study.html", page, report=report, facts=report.facts, problems_found=views.problem_views(
             report.results, lambda r: relative(cell_page(r), page)),
-        tables=[views.table_view(t, entry_link) | {"exports": export(writer, report.name, t)} for t in made],
-        comparisons=[c for t in made for c in views.comparisons_view(t)],
+        tables=[views.table_view(t, entry_link) | {"exports": export(writer, report.name, t)} for t in shown],
+        comparisons=[c for t in shown for c in views.comparisons_view(t)],
         grid=maps.grid_view(report.results, lambda r: relative(cell_page(r), page)), picture=picture is not None,
         pictures=histories.study_pictures(made), spreads=tables.SPREADS,
     )  # fmt: skip

@@ -1,0 +1,74 @@
+"""Out-of-distribution detection in the report: the score histograms of a cell and the tables of a study."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from sintro.metrics import OOD_KINDS, OOD_SCORES, ood_metric
+from sintro.report.results import Result
+from sintro.report.style import LINES
+from sintro.report.tables import Measure, Table, make_table
+
+BINS = 50
+OUTLIERS = {
+    "uniform": "uniform, off support",
+    "pair": "the other data set",
+    "inverted": "inverted",
+    "noise": "pixels shuffled",
+}
+
+
+def ood_figure(arrays: Mapping[str, np.ndarray]) -> Figure:
+    """A histogram of each score: the model's own data filled, every kind of outlier as a line of its own dash.
+
+    ``arrays``: scores [N] by the name ``ood_<kind>_<score>``, kind ``inside`` for the model's own data; high is like
+    the training data. What is not finite is left out of the picture (never of the measures) and counted in its legend.
+    """
+    figure = Figure(figsize=(8.2, 4.6))
+    for axes, (score, (label, *_)) in zip(figure.subplots(2, 2).flat, OOD_SCORES.items(), strict=True):
+        found = {kind: arrays[name] for kind in ("inside", *OOD_KINDS) if (name := f"ood_{kind}_{score}") in arrays}
+        finite = {kind: values[np.isfinite(values)].astype(np.float64) for kind, values in found.items()}
+        edges = _edges([values for values in finite.values() if len(values)])
+        for i, (kind, values) in enumerate(finite.items()):
+            lost = len(found[kind]) - len(values)
+            name = OUTLIERS.get(kind, "own kind") + (f", {lost} not finite" if lost else "")
+            share = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0] / max(len(values), 1)
+            colour, dash = LINES[i % len(LINES)]
+            filled = {"fill": True, "alpha": 0.45, "linewidth": 0} if kind == "inside" else {"linestyle": dash}
+            axes.stairs(share, edges, color=colour, label=name, **filled)
+        sign = "" if score in ("elbo", "iw") else "−"
+        axes.set(title=sign + label, ylabel="share of the data", ylim=(0, None))
+        axes.locator_params(nbins=5)
+    figure.axes[0].legend(loc="best")
+    figure.supxlabel("score in nats, high: like the training data; the outermost bins hold the rest", fontsize=9)
+    return figure
+
+
+def _edges(sets: Sequence[np.ndarray]) -> np.ndarray:
+    """Bin edges that show each set's bulk: from the lowest to the highest of their 2% and 98% quantiles.
+
+    Outliers' scores can lie a hundred times farther off than the data's own scores are wide. Then the bins rise in
+    width: they are equal in asinh((score - median) / spread) of the first set, the model's own data.
+    """
+    if not sets:
+        return np.linspace(0.0, 1.0, BINS + 1)
+    low, high = (pick(np.quantile(values, q) for values in sets) for pick, q in ((min, 0.02), (max, 0.98)))
+    low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
+    return np.linspace(low, high, BINS + 1)
+
+
+def tables_of(results: Sequence[Result]) -> list[Table]:
+    """Detection by each score on every data set, a table per kind of outlier that any of the results has."""
+    made = []
+    for kind, (_, described, _) in OOD_KINDS.items():
+        held = [r for r in results if any(ood_metric(kind, score, "auroc") in r.metrics for score in OOD_SCORES)]
+        if not held:
+            continue
+        datasets = {r.cell.dataset for r in held}
+        names = [ood_metric(kind, score, "auroc") for score in OOD_SCORES]
+        names += [ood_metric(kind, "elbo", measure) for measure in ("aupr", "fpr95")]
+        title = f"Out-of-distribution detection: own data against {described}"
+        beside = [r for r in results if r.cell.dataset in datasets]  # those without a number are counted
+        made.append(make_table(f"ood-{kind}", title, beside, [Measure(name, name) for name in names]))
+    return made
