@@ -239,7 +239,7 @@ def test_weights_that_stand_elsewhere_are_locked_where_they_are(weights, monkeyp
     assert list(sources.read_lock("inception", tmp_path / "data")) == [str(named)]
     named.write_bytes(b"other")  # what was asked for is not replaced, and counts as not fetched
     sources.lock_path("inception", tmp_path / "data").unlink()
-    with pytest.raises(SintroError, match="SINTRO_INCEPTION names .*named.pth, which is corrupted"):
+    with pytest.raises(SintroError, match=r"SINTRO_INCEPTION names .*named.pth, which is corrupted"):
         fetch.fetch(["inception"], tmp_path / "data", quiet)
     assert not sources.lock_path("inception", tmp_path / "data").exists()
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sintro import choices
 
@@ -272,6 +273,19 @@ def test_a_stopped_cell_goes_on_from_its_checkpoint(fresh: Checkout) -> None:
     fresh.snakemake(f"{cell}/metrics.json")
     assert fresh.json(f"{cell}/provenance.json")["resumed"] == 1
     assert not (fresh.folder / cell / "checkpoint.pt").exists()
+
+
+def test_every_try_on_a_cluster_asks_for_more_up_to_a_bound(repository: Path) -> None:
+    profile = yaml.safe_load((repository / "slurm" / "config.yaml").read_text())
+    assert profile["retries"] >= 2
+    asked = {"default": profile["default-resources"], **profile["set-resources"]}
+    assert asked.keys() == {"default", "train", "evaluate"}
+    for rule, resources in asked.items():
+        for name in ("mem_mb", "runtime"):
+            tries = [eval(resources[name], {"attempt": attempt}) for attempt in range(1, 30)]
+            assert tries[0] < tries[1] <= tries[2], (rule, name)
+            assert tries == sorted(tries)
+            assert tries[-2] == tries[-1] <= 6 * tries[0], (rule, name)
 
 
 def descendants(process: int) -> list[tuple[int, str]]:

@@ -1,8 +1,11 @@
 import signal
 
+from sintro import preemption
+
 # A Slurm job that is warned is warned as a whole. Snakemake and the shell would die of it before the training inside has
 # written its checkpoint: the one lets it pass, the other makes way by `exec`.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+preemption.ends_a_job()
 
 
 def gpus(wildcards):
