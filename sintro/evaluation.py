@@ -29,7 +29,7 @@ from sintro.players import Players
 from sintro.presets import Settings
 from sintro.priors import MixturePrior
 from sintro.randomness import generator, normal
-from sintro.runs import load_tensors, now, read_json, write_atomic, write_json
+from sintro.runs import load_tensors, now, read_json, remove_unfinished, write_atomic, write_json
 from sintro.training import pick_device, set_threads
 
 RESULTS = Path("results")  # under which reference features are kept for all cells
@@ -50,6 +50,7 @@ def evaluate(cell: Cell, device: str = "auto", threads: int | None = None) -> di
     folder = Path(cell.path)
     if not (folder / "provenance.json").exists():
         raise SintroError(f"{cell.path} is not trained to its end: no provenance.json; run: sintro train {cell.path}")
+    remove_unfinished(folder)
     provenance = read_json(folder / "provenance.json")
     if provenance["status"] == "diverged":
         metrics = {key: provenance[key] for key in ("status", "diverged_at", "reason", "digest")}

@@ -21,6 +21,7 @@ from sintro.states import STATES, State, of_cells
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_BETWEEN_LINES = 15.0
 LISTED = 20  # cells of one kind that are named one by one
+BARS = 10  # cells that have a bar of their own; the table below counts them all
 COLOURS = {"done": "green", "running": "cyan", "evaluating": "cyan", "diverged": "yellow", "failed": "red"}
 
 
@@ -97,7 +98,7 @@ GoesOn = Callable[[Mapping[Cell, State]], bool]
 
 
 def watch(study: str, cells: Sequence[Cell], goes_on: GoesOn, root: str | Path = ".") -> None:
-    """Show a bar that lives until `goes_on` says no; where there is no terminal, a line now and then."""
+    """Show bars and the table, which live until `goes_on` says no; where there is no terminal, a line now and then."""
     console = Console(stderr=True)
     most, last = 1, -SECONDS_BETWEEN_LINES
     with Live(console=console, auto_refresh=False) if console.is_terminal else contextlib.nullcontext() as live:
@@ -110,7 +111,7 @@ def watch(study: str, cells: Sequence[Cell], goes_on: GoesOn, root: str | Path =
             most = max(most, sum(bool(state.progress) for state in states.values()))
             share, words = overall(states, pace, most)
             if live is not None:
-                live.update(_bars(study, states, pace, share, words), refresh=True)
+                live.update(_living(study, states, pace, share, words), refresh=True)
             elif time.monotonic() - last >= SECONDS_BETWEEN_LINES or not going:
                 last = time.monotonic()
                 print(_line(study, states, pace, share, words), file=sys.stderr, flush=True)
@@ -154,18 +155,17 @@ def _progress_note(cell: Cell, state: State, pace: Pace) -> str:
     return f"{progress['done']} of {progress['total']} iterations{speed}, {left} left, on {progress['host']}"
 
 
-def _bars(study: str, states: Mapping[Cell, State], pace: Pace, share: float, words: str) -> Group:
+def _living(study: str, states: Mapping[Cell, State], pace: Pace, share: float, words: str) -> Group:
     grid = Table.grid(padding=(0, 1))
     grid.add_row(Text(f"study {study}", style="bold"), ProgressBar(100, 100 * share, width=30), words)
-    for cell, state in states.items():
-        if state.progress:
-            left = f"{in_words(pace.seconds_left(cell, state))} left"
-            grid.add_row(Text(name_of(cell)), ProgressBar(100, 100 * _share(state), width=30), left)
+    for cell in [cell for cell, state in states.items() if state.progress][:BARS]:
+        left = f"{in_words(pace.seconds_left(cell, states[cell]))} left"
+        grid.add_row(Text(name_of(cell)), ProgressBar(100, 100 * _share(states[cell]), width=30), left)
     lines: list = [grid]
     for name in ("evaluating", "failed"):
         chosen = [cell for cell, state in states.items() if state.name == name][:5]
         lines += [Text(f"{name}: {name_of(cell)}: {states[cell].note}", style=COLOURS[name]) for cell in chosen]
-    return Group(*lines)
+    return Group(*lines, summary(states, pace))
 
 
 def _line(study: str, states: Mapping[Cell, State], pace: Pace, share: float, words: str) -> str:

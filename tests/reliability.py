@@ -7,6 +7,8 @@ file system of its own (a full disk, a read-only one) mounts a small tmpfs, as r
 
 import contextlib
 import hashlib
+import itertools
+import json
 import os
 import random
 import shutil
@@ -36,6 +38,8 @@ cells: [{{datasets: [rings], objectives: [soft-introvae], priors: [mog4-learned]
 """
 CELL = "results/tiny/rings/soft-introvae/mog4-learned/clip/seed0"
 FINAL = ("model.pt", "history.csv")
+SLOW = 0.03  # seconds that a slow disk takes to write
+MOMENTS = ("any", "warm-up", "mixture", "introspective", "writing a checkpoint", "writing the metrics")
 Result = tuple[str, bool, str]  # what was tried, whether all of it came out right, in numbers or words
 
 
@@ -47,8 +51,8 @@ class Ground:
         (folder / "studies").mkdir(parents=True)
         (folder / "studies" / "tiny.yaml").write_text(STUDY)
 
-    def start(self, *options: str, evaluate: bool = False) -> int:
-        """Begin to train, and to evaluate if asked -> the process id."""
+    def start(self, *options: str, evaluate: bool = False, slow_disk: bool = False, cell: str = CELL) -> int:
+        """Begin to train, and to evaluate if asked -> the process id. A slow disk makes every writing take long."""
         sys.stdout.flush()
         process = os.fork()
         if process:
@@ -60,7 +64,10 @@ class Ground:
             with self.log.open("w") as log:
                 os.dup2(log.fileno(), 2)
             sys.stderr = os.fdopen(2, "w", 1, closefd=False)  # pytest has put another one in its place
-            code = sintro(["train", CELL, "--device", "cpu", "--threads", "1", *options])
+            if slow_disk:
+                quick = os.fsync
+                os.fsync = lambda file: (quick(file), time.sleep(SLOW))
+            code = sintro(["train", cell, "--device", "cpu", "--threads", "1", *options])
             if evaluate and code == 0:
                 evaluation.evaluate(Cell.from_path(CELL), device="cpu", threads=1)
         finally:
@@ -112,23 +119,37 @@ class Ground:
 
 
 def phase(ground: Ground) -> str:
-    """What was interrupted."""
-    left = {path.name for path in ground.cell.glob(".*")} if ground.cell.exists() else set()
-    if any(name.startswith(".unfinished-checkpoint.pt") for name in left):
-        return "writing a checkpoint"
+    """What goes on, or was interrupted."""
+    left = [path.name for path in ground.cell.glob(".*")] if ground.cell.exists() else []
+    for name, words in (("checkpoint.pt", "writing a checkpoint"), ("metrics.json", "writing the metrics")):
+        if any(path.startswith(f".unfinished-{name}") for path in left):
+            return words
     if (ground.cell / "provenance.json").exists():
         return "evaluation"
     at = ground.at()
     return "warm-up" if at < CONVERSION else "mixture" if at < WARMUP else "introspective"
 
 
-def interrupted(ground: Ground, number: signal.Signals, count: int, expected: str, seconds: float) -> Result:
-    """`count` runs from nothing, each hit once at a random moment and started again."""
-    equal, phases, source = 0, {}, random.Random(int(number))
-    for _ in range(count):
-        ground.clear()
-        process = ground.start("--checkpoint-every", "0", evaluate=True)
+def until(ground: Ground, process: int, moment: str, source: random.Random, seconds: float) -> None:
+    """Wait for a moment: any at all, one at random within a phase, or the next at which a file is being written."""
+    if moment == "any":
         time.sleep(source.uniform(0.02, seconds))
+        return
+    if moment == "writing a checkpoint":  # any of them
+        time.sleep(source.uniform(0.02, seconds))
+    while phase(ground) != moment and not os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        time.sleep(0.002)
+    time.sleep(source.uniform(0, 0.5 * SLOW if moment.startswith("writing") else 0.1 * seconds))
+
+
+def interrupted(ground: Ground, number: signal.Signals, count: int, expected: str, seconds: float) -> Result:
+    """`count` runs from nothing, each hit once, at random moments of every phase in turn, and started again."""
+    equal, phases, source = 0, {}, random.Random(int(number))
+    for moment in itertools.islice(itertools.cycle(MOMENTS), count):
+        ground.clear()
+        slow = moment.startswith("writing")
+        process = ground.start("--checkpoint-every", "0", evaluate=True, slow_disk=slow)
+        until(ground, process, moment, source, seconds)
         os.kill(process, number)
         ground.end(process)
         phases[phase(ground)] = phases.get(phase(ground), 0) + 1
@@ -267,7 +288,31 @@ def links(ground: Ground, expected: str) -> Result:
     (ground.folder / "results" / "tiny").symlink_to(ground.folder / "outside")
     refused = ground.run() == 2 and ground.one_line() and not list((ground.folder / "outside").iterdir())
     (ground.folder / "results" / "tiny").unlink()
-    return "a link that leaves results/", refused, "refused in one line, nothing written"
+    for path in (f"results/../../{CELL}", f"{CELL}/../seed1", f"results/tiny/../../outside/{CELL}"):
+        refused &= ground.end(ground.start(cell=path)) == 2 and ground.one_line()
+        refused &= not list((ground.folder / "outside").iterdir()) and not list((ground.folder / "results").iterdir())
+    return "a link or `..` that leaves results/", refused, "refused in one line each, nothing written"
+
+
+def lock_of_another_host(ground: Ground, expected: str) -> Result:
+    """The lock of another host is respected until its heartbeat is old. (That of a dead process: see the kills.)"""
+    ground.stop_midway()
+    path, before = ground.cell / running.NAME, running.SECONDS_UNTIL_OLD
+    path.write_text(json.dumps(running.this_process() | {"host": "elsewhere", "done": 1, "total": ITERATIONS}))
+    running.SECONDS_UNTIL_OLD = 2.0
+    process = ground.start()
+    while not (ended := os.waitpid(process, os.WNOHANG))[0]:
+        os.utime(path)  # the other host's heartbeat
+        time.sleep(0.05)
+    refused = os.waitstatus_to_exitcode(ended[1]) == 2 and "on elsewhere" in ground.said()[0]
+    taken = ground.run(evaluate=True) == 0 and ground.bits() == expected
+    running.SECONDS_UNTIL_OLD = before
+    words = "respected while its heart beats" if refused else "NOT respected"
+    return (
+        "lock of another host",
+        refused and taken,
+        f"{words}, then {'' if taken else 'NOT '}taken over, bit-identical",
+    )
 
 
 CHECKS: tuple[Callable[[Ground, str], Result], ...] = (
@@ -276,6 +321,7 @@ CHECKS: tuple[Callable[[Ground, str], Result], ...] = (
     clock_set_back,
     hostile_checkpoint,
     two_at_once,
+    lock_of_another_host,
     read_only,
     full_disk,
     links,

@@ -217,6 +217,8 @@ def test_inception_weights_are_fetched_checked_and_stored(weights, tmp_path, ser
     fetch.fetch(["inception"], tmp_path / "data", quiet)
     assert weights.read_bytes() == WEIGHTS
     assert sources.require_inception(tmp_path / "data").path == weights
+    lock = sources.read_lock("inception", tmp_path / "data")
+    assert lock == {str(weights): {"sha256": hash_file(weights), "bytes": len(WEIGHTS)}}
     fetch.fetch(["inception"], tmp_path / "data", quiet)
     assert len(server.requests) == 2  # one redirect check, one body
     assert left_over(tmp_path) == []
@@ -227,6 +229,19 @@ def test_other_weights_are_refused(weights, tmp_path, server):
     with pytest.raises(SintroError, match="gave a file whose sha256 begins with "):
         fetch.fetch(["inception"], tmp_path / "data", quiet)
     assert not weights.exists()
+
+
+def test_weights_that_stand_elsewhere_are_locked_where_they_are(weights, monkeypatch, tmp_path):
+    named = tmp_path / "named.pth"
+    named.write_bytes(WEIGHTS)
+    monkeypatch.setenv("SINTRO_INCEPTION", str(named))
+    fetch.fetch(["inception"], tmp_path / "data", quiet)
+    assert list(sources.read_lock("inception", tmp_path / "data")) == [str(named)]
+    named.write_bytes(b"other")  # what was asked for is not replaced, and counts as not fetched
+    sources.lock_path("inception", tmp_path / "data").unlink()
+    with pytest.raises(SintroError, match=r"SINTRO_INCEPTION names .*named.pth, which is corrupted"):
+        fetch.fetch(["inception"], tmp_path / "data", quiet)
+    assert not sources.lock_path("inception", tmp_path / "data").exists()
 
 
 def test_inception_weights_are_looked_for_in_three_places(weights, monkeypatch, tmp_path):

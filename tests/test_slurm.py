@@ -176,8 +176,12 @@ def test_pre_empted_cancelled_and_interrupted_it_ends_with_the_same_bits(tmp_pat
     first = login.start(f"{RINGS}/metrics.json", *QUICKLY)
     trainer = login.training(first)
     (job,) = login.jobs("jobid")
-    subprocess.run(["scancel", "--signal=USR1", job], check=True)  # pre-emption warns like this
+    subprocess.run(["scancel", "--signal=USR1", job], check=True)  # how a job is warned
     trainer = login.training(first, after=trainer)
+    urgent = ["sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"]
+    subprocess.run(urgent, check=True, capture_output=True)  # takes the whole node away
+    trainer = login.training(first, after=trainer)
+    assert "PREEMPTED" in login.jobs("state")
     assert login.json(f"{RINGS}/cell.json")
     subprocess.run(["scancel", max(login.jobs("jobid"), key=int)], check=True)
     login.training(first, after=trainer)
@@ -187,7 +191,7 @@ def test_pre_empted_cancelled_and_interrupted_it_ends_with_the_same_bits(tmp_pat
     assert not (login.folder / RINGS / "provenance.json").exists()
     assert (login.folder / RINGS / "checkpoint.pt").exists()
     assert login.run(f"{RINGS}/metrics.json", *QUICKLY) == 0, login.said()
-    assert login.json(f"{RINGS}/provenance.json")["resumed"] == 3, login.said()
+    assert login.json(f"{RINGS}/provenance.json")["resumed"] == 4, login.said()
     assert login.bits() == login.locally(tmp_path / "here")
     asked = set(login.jobs("minmemory", "timelimit"))
     assert {"4000M 4:00:00", "8000M 8:00:00", "12000M 12:00:00"} < asked  # every try asks for more
@@ -212,7 +216,9 @@ def test_one_that_fails_stops_no_other_and_the_pages_say_so(tmp_path: Path) -> N
     assert login.run(*QUICKLY, "--retries", "0") != 0
     said = login.log.read_text()
     assert login.json(f"{RINGS}/metrics.json")["status"] == "done", login.said()
-    assert (tmp_path / "reports" / "paper" / "index.html").exists()
+    assert "failed: " in said.split("study paper:")[0]  # by `sintro status`, with the log's last line
+    page = (tmp_path / "reports" / "paper" / "index.html").read_text()
+    assert "spirals" in page
     assert f"logs/{SPIRALS.removeprefix('results/')}/train.log" in said
     assert "by a link" in said  # the log of what failed is the last thing shown
 
@@ -223,8 +229,10 @@ def test_a_second_workflow_at_once_is_refused(tmp_path: Path) -> None:
     login.training(first)
     assert login.run(f"{RINGS}/metrics.json", *QUICKLY) != 0
     assert "cannot be locked" in login.said()
-    assert login.end(first) == 0, login.said()
-    assert login.json(f"{RINGS}/metrics.json")["status"] == "done"
+    other = login.start(f"{SPIRALS}/metrics.json", *QUICKLY)  # other cells, which the first one does not make
+    for process, cell in ((first, RINGS), (other, SPIRALS)):
+        assert login.end(process) == 0, login.said()
+        assert login.json(f"{cell}/metrics.json")["status"] == "done"
 
 
 def test_doctor_looks_at_a_compute_node(tmp_path: Path) -> None:
@@ -236,3 +244,5 @@ def test_doctor_looks_at_a_compute_node(tmp_path: Path) -> None:
     assert states["compute node", "shared file system"] == "ok", done.stdout + done.stderr
     assert states["compute node", "results"] == "ok"
     assert states["here", "torch"] in ("ok", "note")
+    for what in ("python", "torch", "GPU driver", "disk", "digits", "mnist", "Inception weights"):
+        assert states["compute node", what] in ("ok", "note", "bad"), done.stdout  # looked at there as well

@@ -4,12 +4,14 @@ import itertools
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from sintro import SintroError, pace, running, runs, states, status, studies
 from sintro.__main__ import main
@@ -109,6 +111,20 @@ def test_the_table_says_it_all(cells, capsys):
     assert "error: some reason" in printed
     assert "25 of 100 iterations" in printed
     assert "1 of 8 cells" in printed
+
+
+def test_on_a_terminal_the_table_lives_below_the_bars(cells, capsys, monkeypatch):
+    monkeypatch.setattr(
+        status, "Console", lambda **_: Console(force_terminal=True, width=150, height=40, file=sys.stdout)
+    )
+    put(cells[0], "model.pt", "metrics.json", provenance={"status": "done", "wall_seconds": 1.0, "iterations": 100})
+    put(cells[1], progress=running.this_process() | {"done": 25, "total": 100, "ms_per_iteration": 2000.0})
+    log(cells[2], "train", "error: some reason\n")
+    status.watch("tiny", cells, lambda _: False)
+    printed = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().out)
+    assert "failed: rings vae normal none seed2: error: some reason" in printed
+    row = next(line for line in printed.splitlines() if line.startswith("│ rings"))
+    assert [field.strip() for field in row.split("│")[5:11]] == ["1", "1", "", "1", "", "1"]
 
 
 def test_watching_ends_with_the_process_or_the_last_cell(cells, capsys, monkeypatch):

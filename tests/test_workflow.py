@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sintro import choices
 
@@ -144,10 +145,10 @@ def test_any_cell_is_a_target_and_runs_alone(fresh: Checkout) -> None:
 
 def test_an_image_set_is_fetched_before_anything_trains_on_it_and_only_then(fresh: Checkout) -> None:
     cell = "results/quick/mnist/vae/normal/none/seed0"
-    assert "fetch mnist" in fresh.planned(f"{cell}/metrics.json")
-    lock = fresh.folder / "data" / "mnist.lock.json"
-    lock.parent.mkdir()
-    lock.write_text("{}")
+    assert {"fetch mnist", "fetch inception"} < fresh.planned(f"{cell}/metrics.json")
+    (fresh.folder / "data").mkdir()
+    for name in ("mnist", "inception"):
+        (fresh.folder / "data" / f"{name}.lock.json").write_text("{}")
     assert fresh.planned(f"{cell}/metrics.json") == {f"train {cell}", f"evaluate {cell}"}
     digits = "results/quick/digits/vae/normal/none/seed0"  # embedded
     assert fresh.planned(f"{digits}/metrics.json") == {f"train {digits}", f"evaluate {digits}"}
@@ -272,6 +273,19 @@ def test_a_stopped_cell_goes_on_from_its_checkpoint(fresh: Checkout) -> None:
     fresh.snakemake(f"{cell}/metrics.json")
     assert fresh.json(f"{cell}/provenance.json")["resumed"] == 1
     assert not (fresh.folder / cell / "checkpoint.pt").exists()
+
+
+def test_every_try_on_a_cluster_asks_for_more_up_to_a_bound(repository: Path) -> None:
+    profile = yaml.safe_load((repository / "slurm" / "config.yaml").read_text())
+    assert profile["retries"] >= 2
+    asked = {"default": profile["default-resources"], **profile["set-resources"]}
+    assert asked.keys() == {"default", "train", "evaluate"}
+    for rule, resources in asked.items():
+        for name in ("mem_mb", "runtime"):
+            tries = [eval(resources[name], {"attempt": attempt}) for attempt in range(1, 30)]
+            assert tries[0] < tries[1] <= tries[2], (rule, name)
+            assert tries == sorted(tries)
+            assert tries[-2] == tries[-1] <= 6 * tries[0], (rule, name)
 
 
 def descendants(process: int) -> list[tuple[int, str]]:

@@ -132,6 +132,7 @@ def _fetch_inception(name: str, root: Path, say: Say) -> None:
     state = sources.inception_state(root)
     if state.state == "verified":
         say(f"{name}: {state.path} is there and right")
+        _lock_inception(name, state, root)
         return
     target = root / sources.INCEPTION / sources.INCEPTION_FILE
     with tempfile.TemporaryDirectory(dir=_made(target.parent), prefix=".fetch-") as folder:
@@ -145,8 +146,18 @@ def _fetch_inception(name: str, root: Path, say: Say) -> None:
             )
         temporary.replace(target)
     say(f"{name}: stored {target}")
-    if sources.inception_state(root).path != target:
-        say(f"{name}: but SINTRO_INCEPTION names {os.environ['SINTRO_INCEPTION']}, which is {state.state}: unset it")
+    stored = sources.inception_state(root)
+    if stored.path != target:
+        named = os.environ["SINTRO_INCEPTION"]
+        raise SintroError(f"{name}: but SINTRO_INCEPTION names {named}, which is {stored.state}: unset it")
+    _lock_inception(name, stored, root)
+
+
+def _lock_inception(name: str, state: sources.FileState, root: Path) -> None:
+    """What tells Snakemake that the weights are there, wherever they were found."""
+    found = {str(state.path): {"sha256": state.sha256, "bytes": state.bytes}}
+    if sources.read_lock(name, root) != found:
+        sources.write_lock(name, root, found)
 
 
 def _made(folder: Path) -> Path:

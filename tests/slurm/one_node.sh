@@ -92,8 +92,12 @@ MinJobAge=600
 KillWait=30
 ReturnToService=2
 NodeName=$node NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=64000$([ "$gpus" -eq 0 ] || echo " Gres=gpu:$gpus")
+# Jobs of partition urgent take the node from the others', which get SIGTERM and, after KillWait, SIGKILL.
+PreemptType=preempt/partition_prio
+PreemptMode=CANCEL
 PartitionName=main Nodes=$node Default=YES MaxTime=INFINITE State=UP
 PartitionName=spare Nodes=$node MaxTime=INFINITE State=UP
+PartitionName=urgent Nodes=$node MaxTime=INFINITE State=UP PriorityTier=9 PreemptMode=OFF
 CONF
 }
 

@@ -9,7 +9,7 @@ rule fetch:
     output:
         DATA + "/{dataset}.lock.json",
     wildcard_constraints:
-        dataset="|".join(name for name in IMAGES if name != "digits"),
+        dataset="|".join([*(name for name in IMAGES if name != "digits"), "inception"]),  # FID's network is fetched too
     log:
         "logs/fetch-{dataset}.log",
     message:
