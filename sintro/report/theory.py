@@ -18,7 +18,7 @@ from sintro.theory.experiment import PUBLISHED_GAMMA, RESULT
 
 PAGE = "theory/index.html"
 LEAST = 1e-12  # total variations below are drawn here
-MARKERS = "osD^"
+SHOWN = 60  # rounds of best responses that are drawn: what has not come to rest by then goes round in circles
 
 
 def _colours(result: dict[str, Any]) -> np.ndarray:
@@ -33,7 +33,7 @@ def draw_trajectories(result: dict[str, Any]) -> Figure:
     left, right = figure.subplots(1, 2)
     for i, above in enumerate(plays["above"]):
         colour, dash = LINES[i % len(LINES)]
-        values = np.maximum(above, 1e-16)
+        values = np.maximum(above[:SHOWN], 1e-16)
         left.semilogy(values, color=INK if i == 0 else colour, linestyle=dash, label=f"start {i}")
     left.set(
         title=f"best responses, gamma {plays['gamma']:g}", xlabel="round", ylabel="criterion above its minimum, nats"

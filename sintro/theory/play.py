@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sintro.theory.game import Game, condition_margin, decoder_response, encoder_response
+from sintro.theory.game import Game, decoder_response, encoder_response
 
 TOLERANCE = 1e-10  # largest move of a probability within a round at which a play has come to rest
 
@@ -80,8 +80,3 @@ def potential(game: Game, model: np.ndarray) -> float:
     # int (log p - log u) / alpha du from there on to d
     beyond = ((model - below) * (np.log(game.data) + 1) - model * np.log(model) + below * np.log(below)) / game.alpha
     return float(np.sum(game.data * np.log(model) + game.gamma * (closed + beyond)))
-
-
-def gaps(game: Game, model: np.ndarray) -> int:
-    """At how many points the encoder keeps W below log p_d."""
-    return int((condition_margin(game, model) < 0).sum())
