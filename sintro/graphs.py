@@ -4,6 +4,9 @@ The first iterations of every kind run as they are, on a stream of their own, th
 Then one is captured, and it and all later ones are replayed: the batch and the draws, made outside from the
 iteration's own generators, are copied to where the graph reads them. So the noise has the same bits as without graphs,
 and a run that is resumed draws what an uninterrupted one draws.
+
+Written without a GPU at hand: tests/test_fleets.py compares graphs with plain iterations where there is one, and until
+that has been seen to pass, ``--graph`` has to be asked for.
 """
 
 from collections.abc import Callable
@@ -27,9 +30,9 @@ class _Captured:
         self.real = torch.empty(0, device=device)
         self.terms: dict[str, torch.Tensor] = {}
 
-    def capture(self, step: Step, usage: bool, stream: torch.cuda.Stream) -> None:
+    def capture(self, step: Step, usage: bool, stream: torch.cuda.Stream, pool: Any) -> None:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=stream):
+        with torch.cuda.graph(graph, pool=pool, stream=stream):
             self.terms = step(self.real, self.tape, usage)
         self.graph = graph
 
@@ -40,6 +43,8 @@ class Graphs:
     def __init__(self, device: torch.device):
         self.device = device
         self.stream = torch.cuda.Stream(device)
+        # One pool for all: they are never replayed at the same time, and leave nothing there but their terms.
+        self.pool = torch.cuda.graph_pool_handle()
         self.kinds: dict[tuple, _Captured] = {}
 
     def clear(self) -> None:
@@ -64,7 +69,7 @@ class Graphs:
         if kind.graph is None:
             kind.real = real.clone()
             kind.tape.fill(noise)
-            kind.capture(step, usage, self.stream)
+            kind.capture(step, usage, self.stream, self.pool)
         else:
             kind.real.copy_(real)
             kind.tape.fill(noise)

@@ -254,7 +254,7 @@ def train_all(tasks: Sequence[Task], options: Options, side_by_side: int | None 
             accept(task)
     with StopSignals() as stop:
         while left:
-            size = side_by_side or fleet_size(left[0].settings, options.device)
+            size = side_by_side or fleet_size(left[0].settings, options.device, graph=options.graph)
             part, left = left[:size], left[size:]
             code = _train_together(part, options, stop)
             if code or (stop.caught and left):

@@ -326,6 +326,9 @@ def test_the_size_of_a_fleet_follows_the_free_memory():
     players = Players([small(MOG)])
     own = sum(p.numel() for part in players.parameters().values() for p in part.values())
     assert own * 16 < devices.bytes_per_cell(small(MOG)) < one
+    assert devices.fleet_size(published, "cuda", free=8 << 30, graph=True) < devices.fleet_size(
+        published, "cuda", free=8 << 30
+    )
     sizes = [devices.fleet_size(published, "cuda", free=gigabytes << 30) for gigabytes in (1, 8, 24, 80, 1000)]
     assert sizes[0] == 1
     assert sizes[-1] == fleets.LARGEST

@@ -7,8 +7,7 @@ signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 def gpus(wildcards):
-    cell = getattr(wildcards, "cell", None)  # a fleet is none: it is in the plane
-    image = cell is not None and Cell.from_path(f"results/{cell}").dataset in IMAGES
+    image = Cell.from_path(f"results/{wildcards.cell}").dataset in IMAGES
     return int({"images": image, "all": True, "none": False}[config["gpus"]])
 
 
@@ -40,11 +39,13 @@ rule train:
 # Fleets: cells of equal shape that train side by side. A study as a whole waits for its fleets, and then asks for its
 # cells, whose `sintro train` finds them trained; a cell that is asked for by itself knows nothing of fleets.
 # `fleet: auto` is for GPUs: without them more cells side by side are not faster, and could not go to several nodes.
+PLANE_ON_GPUS = config["gpus"] == "all" or config["device"].startswith("cuda")
+
+
 @functools.cache
 def fleets_of(study):
     known = studies.load(study)
-    on_gpus = config["gpus"] == "all" or config["device"].startswith("cuda")
-    return list(fleets.of_study(known)) if known.fleet != "auto" or on_gpus else []
+    return list(fleets.of_study(known)) if known.fleet != "auto" or PLANE_ON_GPUS else []
 
 
 def metrics_of(wildcards):
@@ -63,7 +64,7 @@ rule fleet:
         "logs/{study}/.fleets/{fleet}.log",
     threads: config["threads"]
     resources:
-        gpu=gpus,
+        gpu=int(PLANE_ON_GPUS),
     message:
         "train fleet {wildcards.fleet} of study {wildcards.study}"
     shell:
