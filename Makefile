@@ -1,6 +1,7 @@
 # make demo: from a fresh clone to reports/index.html. Everything is installed into .venv only.
 PYTHON ?= python3
 CORES ?= all
+DEVICE ?= cuda
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
@@ -8,11 +9,12 @@ STAMP := $(VENV)/.installed
 # Python keeps what it has compiled, even where the shell says not to: every process would compile torch anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-fast bench lint format
+.PHONY: help setup demo table1 test test-fast bench lint format
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo       install, run study "quick", show where its page is (CORES=2 to use two cores)'
+	@echo 'make table1     train, evaluate and report all of Table 1 on this machine'"'"'s GPU (DEVICE=cpu: on its cores)'
 	@echo 'make setup      install the exact versions of requirements.txt and sintro itself into $(VENV)'
 	@echo 'make test       run every test;  make test-fast leaves out the slow ones'
 	@echo 'make bench      time what takes long (see python -m benchmarks --help)'
@@ -33,6 +35,10 @@ $(STAMP): requirements.txt pyproject.toml
 
 demo: setup
 	@$(RUN) -m sintro.demo quick $(CORES)
+
+# One fleet at a time has the GPU; the evaluations that follow share it.
+table1: setup
+	$(RUN) -m snakemake --cores $(CORES) --resources gpu=1 --config study=table1 device=$(DEVICE)
 
 test: setup
 	OMP_NUM_THREADS=1 $(RUN) -m pytest

@@ -4,7 +4,7 @@ import sys
 
 from snakemake.utils import min_version, validate
 
-from sintro import studies
+from sintro import fleets, studies
 from sintro.cells import IMAGES, PARTS, Cell
 
 min_version("9.27")
@@ -19,7 +19,7 @@ wildcard_constraints:
     cell=".+",
 
 
-localrules: all, choose, report, index
+localrules: all, choose, report, index, fleets
 
 
 rule all:

@@ -29,6 +29,7 @@ CellPath = Annotated[str, typer.Argument(metavar="CELL", help="The cell's folder
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study's name, as `sintro studies` lists them")]
 Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda or cuda:N")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads for torch (default: torch's own choice)")]
+Graph = Annotated[bool, typer.Option("--graph", help="On a GPU: whole iterations as CUDA graphs")]
 
 
 @app.command(epilog="Example: sintro studies")
@@ -80,7 +81,9 @@ def show(
 
 @app.command(epilog=f"Example: sintro train {CELL} --device cpu --threads 1")
 def train(
-    cell: CellPath,
+    cells: Annotated[
+        list[str], typer.Argument(metavar="CELL...", help="Cells' folders, as `sintro cells` prints them")
+    ],
     device: Device = "auto",
     threads: Threads = None,
     iterations: Annotated[
@@ -90,27 +93,54 @@ def train(
         float, typer.Option(min=0, metavar="SECONDS", help="Seconds between checkpoints")
     ] = 120,
     restart: Annotated[bool, typer.Option("--restart", help="Throw away a checkpoint or a finished run")] = False,
+    fleet: Annotated[
+        int | None, typer.Option(min=1, help="Train so many cells side by side (default: 1, on a GPU what it holds)")
+    ] = None,
+    graph: Graph = False,
 ) -> int:
-    """Train a cell; a run that was stopped goes on from its checkpoint, bit for bit.
+    """Train a cell, or 2D cells of equal shape side by side; a stopped run goes on from its checkpoint, bit for bit.
 
     Exit code 0: trained, or diverged (which is a result); 75: stopped by a signal, its checkpoint written; 2: an error.
     """
+    grid = [_cell(path) for path in dict.fromkeys(cells)]
+    given = {"device": device, "threads": threads, "iterations": iterations}
+    return _train(grid, given, fleet, checkpoint_every=checkpoint_every, restart=restart, graph=graph)
+
+
+@app.command(epilog="Example: sintro fleet search2d")
+def fleet(
+    study: StudyName,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A fleet; without it they are listed")] = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    graph: Graph = False,
+) -> int:
+    """Train one of a study's fleets; the last step of each cell is left to its own `sintro train CELL`."""
+    from sintro import fleets
     from sintro import studies as known
 
-    one = _cell(cell)
-    settings, sources = known.settings(one, iterations), known.sources(one, iterations)
-    from sintro import training
+    one = known.load(study)
+    found = fleets.of_study(one)
+    if name is None:
+        for each, members in found.items():
+            print(f"{each}  {len(members)} cells")
+        return 0
+    size = None if one.fleet == "auto" else one.fleet
+    given = {"device": device, "threads": threads}
+    return _train(fleets.find(found, study, name), given, size, graph=graph, hand_over=True)
 
-    return training.train(
-        one,
-        settings,
-        sources,
-        device=device,
-        threads=threads,
-        checkpoint_every=checkpoint_every,
-        restart=restart,
-        command=_command("train", one, device=device, threads=threads, iterations=iterations),
-    )
+
+def _train(cells: Sequence[Cell], given: dict, fleet: int | None, **options: float) -> int:
+    """Train cells, as `train` and `fleet` were told."""
+    from sintro import studies as known
+
+    iterations = given.get("iterations")
+    resolved = [(cell, known.settings(cell, iterations), known.sources(cell, iterations)) for cell in cells]
+    from sintro import record, training
+
+    tasks = [record.Task(*one, _command("train", one[0], **given)) for one in resolved]
+    device, threads = training.pick_device(given["device"]), training.set_threads(given["threads"])
+    return training.train_all(tasks, training.Options(device, threads, **options), fleet)
 
 
 @app.command(epilog=f"Example: sintro evaluate {CELL}")

@@ -22,7 +22,9 @@ class DensityBatches:
 
     def _draw(self, count: int, stream: str, iteration: int) -> torch.Tensor:
         drawn = [density(one.dataset).sample(count, generator(one.seed, stream, iteration))[0] for one in self.settings]
-        return (torch.stack(drawn) if len(drawn) > 1 else drawn[0]).to(self.device)
+        batch = torch.stack(drawn) if len(drawn) > 1 else drawn[0]
+        # From pinned memory a GPU fetches it when it comes to it, and the processor need not wait.
+        return batch.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else batch
 
     def at(self, iteration: int) -> torch.Tensor:
         """The real batch of an iteration."""

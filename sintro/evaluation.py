@@ -11,6 +11,7 @@ from sintro import SintroError
 from sintro.cells import Cell
 from sintro.data.densities import Density, density
 from sintro.data.outliers import uniform_off_support
+from sintro.devices import pick_device, set_threads
 from sintro.image_evaluation import ImageEvaluation, snapshots_of
 from sintro.metrics.density import (
     energies,
@@ -30,7 +31,6 @@ from sintro.presets import Settings
 from sintro.priors import MixturePrior
 from sintro.randomness import generator, normal
 from sintro.runs import load_tensors, now, read_json, remove_unfinished, write_atomic, write_json
-from sintro.training import pick_device, set_threads
 
 RESULTS = Path("results")  # under which reference features are kept for all cells
 GNELBO_POINTS = 100 * 128  # real points of the published gnELBO: 100 batches of 128

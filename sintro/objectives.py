@@ -271,7 +271,8 @@ def decoder_loss(
 
 
 def _nonzero(weight: Weight) -> bool:
-    return bool(weight.ne(0).any()) if isinstance(weight, torch.Tensor) else weight != 0
+    """A tensor counts as one: a look at its content would make the processor wait for a GPU."""
+    return isinstance(weight, torch.Tensor) or weight != 0
 
 
 def _detached(terms: dict[str, torch.Tensor], usage: torch.Tensor | None) -> dict[str, torch.Tensor]:

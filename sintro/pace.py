@@ -73,7 +73,8 @@ class Pace:
                 self.counted[row] = self.counted.get(row, 0) + 1
                 with contextlib.suppress(SintroError, KeyError, TypeError, ZeroDivisionError):
                     finished = read_json(Path(root, cell.path, "provenance.json"))
-                    self._add(row, 1e3 * finished["wall_seconds"] / finished["iterations"])
+                    own = finished["wall_seconds"] / finished.get("fleet", 1)
+                    self._add(row, 1e3 * own / finished["iterations"])
         for cell, state in states.items():
             if state.progress and (latest := state.progress.get("ms_per_iteration")) and row_of(cell) not in self.found:
                 self._add(row_of(cell), latest)

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from sintro import SintroError
 from sintro.batches import batches_of
+from sintro.fleets import check_equal_shape
+from sintro.graphs import Graphs
 from sintro.model import Model
 from sintro.networks import mlp_pair, residual_pair
 from sintro.objectives import Betas, decoder_loss, encoder_loss, vae_loss
@@ -15,25 +16,25 @@ from sintro.presets import Settings
 from sintro.priors import MixturePrior, StandardNormal, VampPrior
 from sintro.randomness import Generators, generator
 
-OWN_TO_A_CELL = ("seed", "dataset", "beta_rec", "beta_kl", "beta_neg", "responsibility_weight")
-
 
 class Players:
     """One cell, or a fleet of F of equal shape, in training: networks, prior, optimisers.
 
     The cells of a fleet may differ in seed, density, betas and responsibility weight. With one cell no tensor has a
     fleet axis; with F cells all parameters and losses have a leading one, and each cell draws from its own generators
-    what it would draw alone.
+    what it would draw alone. ``graph``: iterations become CUDA graphs (:mod:`sintro.graphs`).
     """
 
-    def __init__(self, settings: Sequence[Settings], device: str | torch.device = "cpu"):
+    def __init__(self, settings: Sequence[Settings], device: str | torch.device = "cpu", graph: bool = False):
         self.settings, self.device = list(settings), torch.device(device)
         self.shared = self.settings[0]
-        _check_equal_shape(self.settings)
+        check_equal_shape(self.settings)
+        self.graphs = Graphs(self.device) if graph else None
         self.data = batches_of(self.settings, self.device)
         self.model = self._first_model()
         self.betas = Betas(*(self._per_cell(name) for name in ("beta_rec", "beta_kl", "beta_neg")))
-        self.responsibility_weight = self._per_cell("responsibility_weight")
+        regularised = any(one.responsibility_weight for one in self.settings)
+        self.responsibility_weight = self._per_cell("responsibility_weight") if regularised else 0.0
         self.restart_optimisers()
 
     @property
@@ -98,11 +99,19 @@ class Players:
         """Adam from nothing for every player that learns; schedules depend on the iteration alone."""
         one = self.shared
         self.optimisers = {}
+        rate = one.learning_rate
+        if self.graphs:  # a graph holds what it captured: new optimisers are a new one, a new rate is a new content
+            self.graphs.clear()
+            rate = torch.tensor(rate, device=self.device)
         for player, parameters in self.parameters().items():
             learning = [p for p in parameters.values() if p.requires_grad]
             if learning:
                 self.optimisers[player] = torch.optim.Adam(
-                    learning, lr=one.learning_rate, betas=(one.adam_beta1, one.adam_beta2), fused=True
+                    learning,
+                    lr=rate,
+                    betas=(one.adam_beta1, one.adam_beta2),
+                    fused=True,
+                    capturable=self.graphs is not None,
                 )
 
     def learning_rate(self, iteration: int) -> float:
@@ -138,6 +147,8 @@ class Players:
         self.model.prior = MixturePrior(*parameters)
 
     def _end_warmup(self, prior: MixturePrior) -> None:
+        if self.graphs:
+            self.graphs.clear()
         if not self.shared.learned:
             for parameter in prior.parameters():
                 parameter.requires_grad_(False)
@@ -154,16 +165,21 @@ class Players:
         ``usage`` asks for the mean responsibilities of the prior's modes too, ``[..., K]``.
         """
         self.enter(iteration)
-        rate = self.learning_rate(iteration)
-        for optimiser in self.optimisers.values():
-            optimiser.param_groups[0]["lr"] = rate
+        self._set_learning_rate(self.learning_rate(iteration))
         real = self.data.at(iteration)
         noise = self.generators("noise", iteration)
-        if iteration < self.shared.warmup:
-            step = vae_loss(self.model, real, self.betas, noise, samples=self.shared.samples)
-            self._descend(step.loss, *self.optimisers)
-            return step.terms
-        return self._introspective_step(real, noise, usage)
+        step = self._vae_step if iteration < self.shared.warmup else self._introspective_step
+        return self.graphs.run(step, real, noise, usage) if self.graphs else step(real, noise, usage)
+
+    def _set_learning_rate(self, rate: float) -> None:
+        for optimiser in self.optimisers.values():
+            group = optimiser.param_groups[0]
+            group["lr"] = group["lr"].fill_(rate) if self.graphs else rate
+
+    def _vae_step(self, real, noise, usage: bool) -> dict[str, torch.Tensor]:
+        step = vae_loss(self.model, real, self.betas, noise, samples=self.shared.samples)
+        self._descend(step.loss, *self.optimisers)
+        return step.terms
 
     def _introspective_step(self, real, noise, usage: bool) -> dict[str, torch.Tensor]:
         one = self.shared
@@ -259,15 +275,3 @@ class Players:
                             for moment in ("exp_avg", "exp_avg_sq")
                         },
                     }
-
-
-def _check_equal_shape(settings: Sequence[Settings]) -> None:
-    def shape(one: Settings) -> dict[str, Any]:
-        return one.model_dump(exclude=set(OWN_TO_A_CELL))
-
-    if len(settings) > 1 and settings[0].network != "mlp":
-        raise SintroError("only 2D cells train in fleets; a fleet of image cells was asked for")
-    for other in settings[1:]:
-        differing = [name for name, value in shape(settings[0]).items() if shape(other)[name] != value]
-        if differing or (other.beta_neg is None) != (settings[0].beta_neg is None):
-            raise SintroError(f"the cells of a fleet must agree in {', '.join(differing or ['beta_neg'])}")

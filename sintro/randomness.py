@@ -24,7 +24,49 @@ def generator(seed: int, stream: str, iteration: int = 0, device: str | torch.de
     return made
 
 
-def _draw(sampler, shape: Sequence[int], generators: Generators, dtype: torch.dtype) -> torch.Tensor:
+class Tape:
+    """Draws noted once and made again outside of where they are used, as a CUDA graph needs it.
+
+    While it has no generators it hands out what :meth:`fill` drew, request by request in the order in which they were
+    noted; otherwise it draws from its generators and notes the request.
+    """
+
+    def __init__(self):
+        self.requests: list[tuple] = []
+        self.drawn: list[torch.Tensor] = []  # static: filled in place
+        self.source: Generators | None = None
+        self.position = 0
+
+    def note(self, generators: Generators) -> "Tape":
+        """From here on it draws from these generators, and notes what it drew."""
+        self.requests, self.source = [], generators
+        return self
+
+    def fill(self, generators: Generators) -> "Tape":
+        """Makes all noted draws anew, each cell's from its own generator in their order: the bits are the same."""
+        fresh = [_draw(sampler, shape, generators, dtype) for sampler, shape, dtype in self.requests]
+        if self.drawn:
+            for old, new in zip(self.drawn, fresh, strict=True):
+                old.copy_(new)
+        else:
+            self.drawn = fresh
+        self.source, self.position = None, 0
+        return self
+
+    def draw(self, sampler, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+        """The next draw."""
+        if self.source is not None:
+            self.requests.append((sampler, tuple(shape), dtype))
+            return _draw(sampler, shape, self.source, dtype)
+        if self.requests[self.position] != (sampler, tuple(shape), dtype):
+            raise RuntimeError(f"draw {self.position} is not the one that was noted: {shape}")
+        self.position += 1
+        return self.drawn[self.position - 1]
+
+
+def _draw(sampler, shape: Sequence[int], generators: Generators | Tape, dtype: torch.dtype) -> torch.Tensor:
+    if isinstance(generators, Tape):
+        return generators.draw(sampler, shape, dtype)
     if isinstance(generators, torch.Generator):
         return sampler(tuple(shape), generator=generators, device=generators.device, dtype=dtype)
     drawn = [sampler(tuple(shape), generator=one, device=one.device, dtype=dtype) for one in generators]

@@ -102,6 +102,10 @@ class Claim:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """The cell is finished, or the training is stopped: others may have the folder."""
         with contextlib.suppress(OSError):
             if self._mine():
                 self.path.unlink()
@@ -124,6 +128,13 @@ class Claim:
         try:
             write_json(self.path, content, durable=False)
         except SintroError:  # a full disk is no reason to stop; a beat needs no space on it
+            with contextlib.suppress(OSError):
+                os.utime(self.path)
+
+    def hold(self) -> None:
+        """A beat without progress: the cell waits until the others of its fleet are as far."""
+        if time.monotonic() - self.last >= SECONDS_BETWEEN_BEATS:
+            self.last = time.monotonic()
             with contextlib.suppress(OSError):
                 os.utime(self.path)
 

@@ -19,6 +19,8 @@ from typing import Any
 from sintro import SintroError, __version__
 from sintro.cells import RESULTS, Cell
 
+PROVENANCE = "provenance.json"  # with it a cell is trained
+HANDED_OVER = "provenance.fleet.json"  # the same, of a cell that a fleet trained, until its own `sintro train` takes it
 UNFINISHED = ".unfinished-"  # begins the names of files that are being written
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sintro import running
 from sintro.cells import PARTS, RESULTS, Cell
-from sintro.runs import read_json
+from sintro.runs import HANDED_OVER, PROVENANCE, read_json
 
 LOGS = "logs"
 TAIL = 4096  # bytes of a log that are looked at
@@ -60,7 +60,7 @@ def _state(root: Path, path: str, files: set[str], logs: set[str]) -> State:
         return State("running", progress=progress)
     if {"metrics.json", "provenance.json"} <= files:
         return State("done") if "model.pt" in files else _diverged(folder)
-    step = "evaluate" if "provenance.json" in files else "train"
+    step = "evaluate" if files & {PROVENANCE, HANDED_OVER} else "train"
     said = _last_line(root / LOGS / path.removeprefix(f"{RESULTS}/") / f"{step}.log") if f"{step}.log" in logs else ""
     if said and not HARMLESS.search(said):
         return State("failed", said)

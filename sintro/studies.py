@@ -24,7 +24,7 @@ from pydantic import (
 
 import sintro
 from sintro import SintroError, choices, presets, yamlfiles
-from sintro.cells import Betas, Cell, check_study_name, objective_token, suggestion
+from sintro.cells import IMAGES, Betas, Cell, check_study_name, objective_token, suggestion
 
 PRESETS = "presets"
 
@@ -95,6 +95,7 @@ class Study(_Part):
     seeds: tuple[NonNegativeInt, ...] | None = Field(None, min_length=1)
     overrides: Overrides = Overrides()
     hyperparameters: str = PRESETS  # or the study that searched for them
+    fleet: PositiveInt | Literal["auto"] = 1  # how many cells train side by side; auto: as many as a GPU holds
     cells_of: tuple[Block, ...] | None = Field(None, alias="cells", min_length=1)
     include: tuple[str, ...] | None = Field(None, min_length=1)
     _name: str = PrivateAttr("")
@@ -232,13 +233,19 @@ def _check(study: Study) -> None:
             f"{study.file}: hyperparameters: {study.hyperparameters!r} is not one of {', '.join(legal)}"
             f"{suggestion(study.hyperparameters, legal)}"
         )
+    grid = study._grid  # a bad cell is found now, not when the cells are asked for
+    images = [cell.dataset for cell in grid if cell.dataset in IMAGES] if study.fleet != 1 else []
+    if images:
+        raise SintroError(
+            f"{study.file}: fleet: {study.fleet}, but {images[0]} is a set of images: only 2D cells train side by "
+            "side; legal is 1"
+        )
     changed = [name for name in study.overrides.given() if name != "logits_at_conversion"]
     changed += ["length"] if study.length != 1 else []
     if study.comparable and changed:
         raise SintroError(
             f"{study.file}: comparable: true, but {', '.join(changed)} differs from the published runs; legal is false"
         )
-    _ = study._grid  # a bad cell is found now, not when the cells are asked for
 
 
 def _check_includes(study: Study, seen: tuple[str, ...]) -> None:

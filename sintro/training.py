@@ -1,220 +1,217 @@
-"""The one training loop: from a cell to its folder's cell.json, history.csv, model.pt and provenance.json.
+"""The one training loop: from cells to their folders' cell.json, history.csv, model.pt and provenance.json.
 
-A run that is stopped, however, and started again by the same command ends with the same bits as one that was not
-(docs/design.md, invariant 3). Divergence is a result: it is written down and the run ends with exit code 0.
+It serves one cell and a fleet of F alike. A run that is stopped, however, and started again by the same command ends
+with the same bits as one that was not (docs/design.md, invariant 3). Divergence is a result: it is written down, the
+other cells of a fleet go on, and the run ends with exit code 0.
 """
 
-import math
-import os
 import sys
 import time
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import NamedTuple
 
 import torch
 
-from sintro import SintroError, __version__
+from sintro import SintroError
 from sintro.cells import Cell
-from sintro.history import COLUMNS, to_csv
+from sintro.devices import fleet_size, pick_device, set_threads
+from sintro.fleets import check_equal_shape
 from sintro.players import Players
 from sintro.presets import Settings
 from sintro.priors import MixturePrior
 from sintro.progress import Progress
+from sintro.record import Record, Task, accept, is_finished, read_checkpoint
 from sintro.running import Claim, StopSignals
-from sintro.runs import (
-    cell_folder,
-    environment,
-    load_tensors,
-    now,
-    peak_memory,
-    read_json,
-    remove_unfinished,
-    save_tensors,
-    write_atomic,
-    write_json,
-)
+from sintro.runs import HANDED_OVER, PROVENANCE, remove_unfinished
 
-ROWS_OF_HISTORY = 300
 INTERRUPTED = 75  # the exit code that asks for another try (sysexits: EX_TEMPFAIL)
-NAN = math.nan
+
+# Iterations between looks at the losses. A look at a GPU's waits for everything it has to do, so that it would idle
+# afterwards; the terms in between are kept there and come over in one piece, so a divergence is noticed late but
+# written down as of its iteration. Rows of the history, checkpoints and snapshots look at once.
+LOOK_EVERY = {"cpu": 1, "cuda": 50}
 
 
-class Run:
-    """One cell's training in its folder: settings, players, history, and everything that is written."""
+class Options(NamedTuple):
+    """How cells are trained; nothing here changes a result beyond the last bits."""
 
-    def __init__(self, cell: Cell, settings: Settings, device: str, threads: int, command: str):
-        self.cell, self.settings, self.device, self.command = cell, settings, device, command
-        self.folder = cell_folder(cell)
-        self.players = Players([settings], device)
-        self.every = max(1, settings.iterations // ROWS_OF_HISTORY)
-        self.rows: list[list[float]] = []
-        self.start, self.resumed, self.seconds = 0, 0, 0.0
-        self.provenance = environment(device, threads) | {"started": now(), "digest": settings.digest}
+    device: str = "cpu"
+    threads: int = 1
+    checkpoint_every: float = 120.0  # seconds; 0: after every iteration
+    restart: bool = False
+    graph: bool = False  # CUDA graphs (sintro/graphs.py)
+    hand_over: bool = False  # leave the last step to each cell's own `sintro train`
 
-    # --- what is written
 
-    def announce(self, sources: dict[str, str]) -> None:
-        """cell.json, before the first step."""
-        write_json(
-            self.folder / "cell.json",
-            {
-                "cell": self.cell.model_dump() | {"path": self.cell.path},
-                "settings": self.settings.model_dump(mode="json"),
-                "digest": self.settings.digest,
-                "sources": sources,
-                "command": self.command,
-                "version": __version__,
-            },
-        )
+class Fleet:
+    """Cells of equal shape in training side by side, one cell too. ``records`` and ``claims`` go in pairs."""
 
-    def save_checkpoint(self, iteration: int, seconds: float) -> None:
-        """Everything a resumed run needs. Rows of the history travel with it."""
-        save_tensors(
-            self.folder / "checkpoint.pt",
-            {
-                "digest": self.settings.digest,
-                "version": __version__,
-                "iteration": iteration,
-                "seconds": seconds,
-                "resumed": self.resumed,
-                "started": self.provenance["started"],
-                "rows": torch.tensor(self.rows, dtype=torch.float64).reshape(-1, len(COLUMNS)),
-                "state": self.players.state(),
-            },
-        )
+    def __init__(self, records: Sequence[Record], claims: Sequence[Claim], options: Options, stop: StopSignals):
+        self.claims = dict(zip(records, claims, strict=True))
+        self.waiting, self.options, self.stop = list(records), options, stop
+        self.total = records[0].settings.iterations
+        self.look_every = LOOK_EVERY[torch.device(options.device).type]
+        self._gather()
 
-    def save_model(self, name: str) -> None:
-        """What evaluation needs of the players as they are now: model.pt, and the snapshots at evaluation epochs."""
-        state = self.players.state()
-        model = {key: state[key] for key in ("prior_kind", "parameters", "buffers", "bounds")}
-        save_tensors(self.folder / name, model | {"digest": self.settings.digest, "version": __version__})
+    def _gather(self) -> None:
+        """Those that are least far, which train until they meet the next ones, or to the end."""
+        self.done = min(record.done for record in self.waiting)
+        self.group = [record for record in self.waiting if record.done == self.done]
+        self.until = min((record.done for record in self.waiting if record.done > self.done), default=self.total)
+        for record in self.group:
+            record.beside = max(record.beside, len(self.group))
+        self._make_players([record.state for record in self.group])
 
-    def take_up(self, checkpoint: dict[str, Any]) -> None:
-        """Goes on from a checkpoint of the same settings."""
-        self.start, self.seconds = checkpoint["iteration"], checkpoint["seconds"]
-        self.resumed = checkpoint["resumed"] + 1
-        self.provenance["started"] = checkpoint["started"]
-        self.rows = checkpoint["rows"].tolist()
-        self.players.load([checkpoint["state"]], self.start)
+    def _make_players(self, states: Sequence[dict | None]) -> None:
+        self.players = Players([one.settings for one in self.group], self.options.device, self.options.graph)
+        if self.done:
+            self.players.load(states, self.done)
+        self.unseen: list[dict[str, torch.Tensor]] = []  # the terms of iterations whose losses nobody has looked at
 
-    def finish(self, seconds: float, diverged_at: int | None) -> None:
-        """The final files, provenance last: with it the cell is done."""
-        write_atomic(self.folder / "history.csv", to_csv(self.rows))
-        outcome: dict[str, Any] = {"status": "done"}
-        if diverged_at is None:
-            self.save_model("model.pt")
-        else:
-            outcome = {
-                "status": "diverged",
-                "diverged_at": diverged_at,
-                "reason": f"the loss was not finite in iteration {diverged_at} of {self.settings.iterations}",
-            }
-            (self.folder / "model.pt").unlink(missing_ok=True)
-        self.provenance |= outcome | {
-            "finished": now(),
-            "wall_seconds": round(seconds, 3),
-            "peak_memory_bytes": peak_memory(),
-            "iterations": self.settings.iterations,
-            "resumed": self.resumed,
-            "data_sha256": self.players.data.sha256,
-        }
-        if self.device.startswith("cuda"):
-            self.provenance["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated(self.device)
-        write_json(self.folder / "provenance.json", self.provenance)
-        (self.folder / "checkpoint.pt").unlink(missing_ok=True)
+    def train(self) -> int:
+        """Iterates until every cell has come to its end or diverged, or to a signal. Returns the exit code."""
+        for record in self.waiting:
+            record.announce()
+        while True:
+            if self._stretch():
+                return INTERRUPTED
+            if not self.waiting:
+                return 0
+            self._gather()
 
-    # --- the loop
-
-    def train(self, checkpoint_every: float, progress: Progress, claim: Claim, stop: StopSignals) -> int:
-        """Iterates to the end, to divergence or to a signal. Returns the exit code."""
-        began, last_saved = time.monotonic(), time.monotonic()
-        diverged_at = None
-        claim.begin(self.start)
-        with progress:
-            for iteration in range(self.start, self.settings.iterations):
-                if iteration in self.settings.snapshots:
-                    self.save_model(f"snapshot-{iteration}.pt")
-                logs = (iteration + 1) % self.every == 0 or iteration + 1 == self.settings.iterations
-                terms = self.players.step(iteration, usage=logs)
-                if not _finite(terms):
-                    diverged_at = iteration
-                    self.rows.append(self._row(iteration, terms))
+    def _stretch(self) -> bool:
+        """From where the group is to where it ends or meets others. True: a signal came, checkpoints are written."""
+        self.began = last_saved = time.monotonic()
+        for record in self.group:
+            self.claims[record].begin(self.done)
+        name = self.group[0].task.cell.path
+        others = len(self.group) - 1
+        with Progress(f"{name} and {others} more" if others else name, self.total, self.done) as progress:
+            for iteration in range(self.done, self.until):
+                self._iterate(iteration)
+                if not self.group:
                     break
-                if logs:
-                    self.rows.append(self._row(iteration, terms))
-                done = iteration + 1
-                progress.update(done)
-                claim.beat(done)
-                elapsed = self.seconds + time.monotonic() - began
-                if stop.caught and done < self.settings.iterations:
-                    claim.check()
-                    self.save_checkpoint(done, elapsed)
-                    print(f"stopped by {stop.caught} after {done} iterations, checkpoint written", file=sys.stderr)
-                    return INTERRUPTED
-                if time.monotonic() - last_saved >= checkpoint_every and done < self.settings.iterations:
-                    claim.check()
-                    self._try_checkpoint(done, elapsed)
+                progress.update(self.done)
+                self._beat()
+                if self.stop.caught and self.done < self.total:
+                    self._look()
+                    self._check_claims()
+                    self._save_checkpoints()
+                    said = f"stopped by {self.stop.caught} after {self.done} iterations, checkpoint written"
+                    print(said, file=sys.stderr)
+                    return True
+                if time.monotonic() - last_saved >= self.options.checkpoint_every and self.done < self.total:
+                    self._look()
+                    self._check_claims()
+                    self._try_checkpoints()
                     last_saved = time.monotonic()
-        claim.check()
-        self.finish(self.seconds + time.monotonic() - began, diverged_at)
-        return 0
+        self._look()
+        self._end_stretch()
+        return False
 
-    def _try_checkpoint(self, done: int, elapsed: float) -> None:
+    def _iterate(self, iteration: int) -> None:
+        """One iteration of every cell in the group, and its rows of the history."""
+        shared = self.group[0].settings
+        if iteration in shared.snapshots:
+            self._look()
+            for index, record in enumerate(self.group):
+                record.save_model(f"snapshot-{iteration}.pt", self.players.state(index))
+        if iteration == shared.warmup:  # from here on there are other terms
+            self._look()
+        if not self.group:
+            return
+        logs = self.group[0].logs(iteration)
+        terms = self.players.step(iteration, usage=logs)
+        usage = terms.pop("usage", None)
+        self.done = iteration + 1
+        self.unseen.append(terms)
+        if logs or len(self.unseen) >= self.look_every:
+            self._look(usage, logs)
+
+    def _look(self, usage: torch.Tensor | None = None, logs: bool = False) -> None:
+        """Looks at the losses of the last iterations: cells that diverged leave; ``logs``: the others get a row."""
+        if not self.unseen:
+            return
+        names, first = list(self.unseen[0]), self.done - len(self.unseen)
+        stacked = torch.stack([torch.stack(list(terms.values())) for terms in self.unseen])
+        table = stacked.cpu().reshape(len(self.unseen), len(names), -1)  # [iterations, terms, F]
+        self.unseen = []
+        finite = torch.isfinite(table[:, [names.index("loss_encoder"), names.index("loss_decoder")]]).all(1)
+        usage = None if usage is None else usage.cpu().reshape(table.shape[-1], -1)  # [F, K]
+        prior, log_vars = self.players.model.prior, None
+        if isinstance(prior, MixturePrior) and (logs or not finite.all()):
+            own = prior.log_vars.detach().cpu()
+            log_vars = own.reshape(-1, *own.shape[-2:])  # [F, K, L]
+        diverged = {}
+        for index, record in enumerate(self.group):
+            bad = (~finite[:, index]).nonzero()
+            if len(bad):
+                diverged[index] = int(bad[0])
+            elif not logs:
+                continue
+            row = diverged.get(index, len(table) - 1)
+            record.add_row(
+                first + row,
+                self.players.learning_rate(first + row),
+                dict(zip(names, table[row, :, index].tolist(), strict=True)),
+                None if usage is None or row < len(table) - 1 else usage[index],
+                None if log_vars is None else log_vars[index],
+            )
+        if diverged:
+            self._part({index: first + row for index, row in diverged.items()})
+
+    def _part(self, diverged: dict[int, int]) -> None:
+        """Cells that diverged, by place and iteration, are finished; the others go on without them."""
+        for index, iteration in diverged.items():
+            self._finish(index, iteration)
+        places = [index for index in range(len(self.group)) if index not in diverged]
+        states = [self.players.state(index) for index in places]
+        self.group = [self.group[index] for index in places]
+        if self.group:
+            self._make_players(states)
+
+    def _end_stretch(self) -> None:
+        """The group has come to its end, or to where others of the fleet are."""
+        for index, record in enumerate(self.group):
+            if self.until == self.total:
+                self._finish(index, None)
+            else:
+                record.seconds, record.state, record.done = self._seconds(record), self.players.state(index), self.done
+
+    def _finish(self, index: int, diverged_at: int | None) -> None:
+        record = self.group[index]
+        claim = self.claims.pop(record)
+        claim.check()
+        last = HANDED_OVER if self.options.hand_over else PROVENANCE
+        record.finish(self.players, index, self._seconds(record), diverged_at, last)
+        claim.release()
+        self.waiting.remove(record)
+
+    def _seconds(self, record: Record) -> float:
+        return record.seconds + time.monotonic() - self.began
+
+    def _beat(self) -> None:
+        for record, claim in self.claims.items():
+            if record in self.group:
+                claim.beat(self.done)
+            else:
+                claim.hold()
+
+    def _check_claims(self) -> None:
+        for claim in self.claims.values():
+            claim.check()
+
+    def _save_checkpoints(self) -> None:
+        for index, record in enumerate(self.group):
+            record.save_checkpoint(self.players.state(index), self.done, self._seconds(record))
+
+    def _try_checkpoints(self) -> None:
         """A disk that is full now may not be later, and the checkpoint before is still there: training goes on."""
         try:
-            self.save_checkpoint(done, elapsed)
+            self._save_checkpoints()
         except SintroError as error:
             print(f"warning: {error}; training goes on", file=sys.stderr, flush=True)
-
-    def _row(self, iteration: int, terms: dict[str, torch.Tensor]) -> list[float]:
-        values = dict.fromkeys(COLUMNS, NAN)
-        values |= {name: float(term) for name, term in terms.items() if name in values}
-        values["iteration"] = iteration + 1
-        values["phase"] = int(iteration >= self.settings.warmup)
-        values["learning_rate"] = self.players.learning_rate(iteration)
-        prior = self.players.model.prior
-        if isinstance(prior, MixturePrior):
-            log_vars = prior.log_vars.detach()
-            values |= {"prior_log_var_min": float(log_vars.min()), "prior_log_var_max": float(log_vars.max())}
-        if "usage" in terms:
-            usage = terms["usage"].double()
-            values["responsibility_entropy"] = float(-torch.special.xlogy(usage, usage).sum())
-            values["active_modes"] = float((usage >= 1 / usage.numel() ** 2).sum())
-        return [values[name] for name in COLUMNS]
-
-
-def _finite(terms: dict[str, torch.Tensor]) -> bool:
-    losses = torch.stack([terms[name] for name in ("loss_encoder", "loss_decoder")])
-    return bool(torch.isfinite(losses).all())
-
-
-def pick_device(device: str) -> str:
-    """``auto``, ``cpu``, ``cuda`` or ``cuda:N`` to a device that is there."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() and not _given_no_gpu() else "cpu"
-    kind, _, index = device.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
-        raise SintroError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise SintroError(f"device {device!r} asked for, but torch {torch.__version__} sees no GPU; use cpu or auto")
-    if kind == "cuda" and index and int(index) >= torch.cuda.device_count():
-        raise SintroError(f"device {device!r} asked for, but there are only {torch.cuda.device_count()} GPUs")
-    return device
-
-
-def _given_no_gpu() -> bool:
-    """A Slurm job that asked for no GPU may see those of others on its node, and leaves them alone."""
-    given = ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS", "SLURM_GPUS_ON_NODE", "CUDA_VISIBLE_DEVICES")
-    return "SLURM_JOB_ID" in os.environ and not any(os.environ.get(name) for name in given)
-
-
-def set_threads(threads: int | None) -> int:
-    """Bounds torch's threads; None keeps torch's own choice. Returns how many there are."""
-    if threads is not None:
-        if threads < 1:
-            raise SintroError(f"--threads {threads}: at least 1")
-        torch.set_num_threads(threads)
-    return torch.get_num_threads()
 
 
 def train(
@@ -235,51 +232,44 @@ def train(
         restart: begin anew even where a finished run or a checkpoint (readable or not) stands.
     Errors: SintroError for unreadable checkpoints, folders without write permission, full disks, unknown devices.
     """
-    device, threads = pick_device(device), set_threads(threads)
-    folder = cell_folder(cell)
-    if not restart and _is_finished(folder, settings):
-        return 0
-    with StopSignals() as stop, Claim(folder, settings.iterations, device) as claim:
-        remove_unfinished(folder)
-        checkpoint_path, provenance_path = folder / "checkpoint.pt", folder / "provenance.json"
-        checkpoint = None
-        if not restart and checkpoint_path.exists():
-            checkpoint = _read_checkpoint(checkpoint_path, settings)
-        run = Run(cell, settings, device, threads, command or f"sintro train {cell.path}")
-        run.announce(sources or {})
-        for stale in (provenance_path, *([checkpoint_path] if restart else [])):
-            stale.unlink(missing_ok=True)
-        if checkpoint is not None:
-            run.take_up(checkpoint)
-            print(f"resuming {cell.path} after {run.start} of {settings.iterations} iterations", file=sys.stderr)
-        progress = Progress(cell.path, settings.iterations, run.start)
-        return run.train(checkpoint_every, progress, claim, stop)
+    task = Task(cell, settings, sources or {}, command or f"sintro train {cell.path}")
+    options = Options(pick_device(device), set_threads(threads), checkpoint_every, restart)
+    return train_all([task], options)
 
 
-def _is_finished(folder: Path, settings: Settings) -> bool:
-    """Whether a run of these settings stands there already; said aloud."""
-    provenance_path, history_path = folder / "provenance.json", folder / "history.csv"
-    if not provenance_path.exists() or not history_path.exists():
-        return False
-    finished = read_json(provenance_path)
-    if finished.get("digest") != settings.digest:
-        return False
-    if not history_path.read_bytes().endswith(b"\n"):
-        raise SintroError(f"{history_path} is cut off; train the cell anew: sintro train {folder} --restart")
-    print(f"{folder} is {finished['status']} already; --restart trains it anew", file=sys.stderr)
-    return True
+def train_all(tasks: Sequence[Task], options: Options, side_by_side: int | None = None) -> int:
+    """Trains cells of equal shape, so many at a time (None: as many as the device holds), each as :func:`train` does.
+
+    Those that are finished are left out. Of the others those that are least far begin and the rest join them on their
+    way. Returns 0, or 75 if a signal came: then every cell that was begun has its checkpoint.
+    """
+    check_equal_shape([task.settings for task in tasks])
+    if options.graph and not options.device.startswith("cuda"):
+        raise SintroError(f"--graph: CUDA graphs need a GPU, and the device is {options.device}")
+    left = []
+    for task in tasks:
+        if options.restart or not is_finished(task):
+            left.append(task)
+        elif not options.hand_over:
+            accept(task)
+    with StopSignals() as stop:
+        while left:
+            size = side_by_side or fleet_size(left[0].settings, options.device, graph=options.graph)
+            part, left = left[:size], left[size:]
+            code = _train_together(part, options, stop)
+            if code or (stop.caught and left):
+                return INTERRUPTED
+    return 0
 
 
-def _read_checkpoint(path: Path, settings: Settings) -> dict[str, Any] | None:
-    """The checkpoint, if it belongs to these settings; one of other settings is put aside, said aloud."""
-    remedy = "delete it, or start over with --restart"
-    checkpoint = load_tensors(path, remedy)
-    expected = {"digest", "iteration", "seconds", "resumed", "started", "rows", "state"}
-    if not isinstance(checkpoint, dict) or not expected <= checkpoint.keys():
-        raise SintroError(f"{path} is not a checkpoint of a training run; {remedy}")
-    if checkpoint["digest"] != settings.digest:
-        aside = path.with_name("checkpoint.other-settings.pt")
-        os.replace(path, aside)
-        print(f"{path} belongs to other hyper-parameters; kept as {aside.name}, starting anew", file=sys.stderr)
-        return None
-    return checkpoint
+def _train_together(tasks: Sequence[Task], options: Options, stop: StopSignals) -> int:
+    with ExitStack() as stack:
+        claims = [stack.enter_context(Claim(task.folder, task.settings.iterations, options.device)) for task in tasks]
+        records = []
+        for task in tasks:
+            remove_unfinished(task.folder)
+            checkpoint = None if options.restart else read_checkpoint(task)
+            records.append(Record(task, options.device, options.threads))
+            if checkpoint is not None:
+                records[-1].take_up(checkpoint)
+        return Fleet(records, claims, options, stop).train()

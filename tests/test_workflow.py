@@ -232,6 +232,46 @@ def test_a_changed_choice_runs_only_the_cells_it_is_for(fresh: Checkout) -> None
     assert planned == {f"train {cells['normal']}", f"evaluate {cells['normal']}"}
 
 
+def test_a_study_with_fleets_trains_them_first_and_its_cells_stay_single_targets(fresh: Checkout) -> None:
+    fleets = HEAD.replace("seeds: [0]", "seeds: [0, 1]\nfleet: 2") + VAE_BLOCK
+    fresh.write("quick", fleets)
+    cells = [f"results/quick/rings/vae/normal/none/seed{seed}" for seed in (0, 1)]
+    assert fresh.planned(f"{cells[0]}/metrics.json") == {f"train {cells[0]}", f"evaluate {cells[0]}"}
+    first = fresh.planned()
+    assert len(first) == 2  # the cells follow when their fleet is trained
+    assert any(re.fullmatch(r"train fleet vae-normal-\w+ of study quick", job) for job in first)
+    fresh.snakemake()
+    for cell in cells:
+        assert fresh.json(f"{cell}/provenance.json")["fleet"] == 2
+        assert fresh.json(f"{cell}/metrics.json")["status"] == "done"
+        assert not (fresh.folder / cell / "provenance.fleet.json").exists()
+    assert "Nothing to be done" in fresh.snakemake()
+
+    jobs = {f"train {cells[0]}", f"evaluate {cells[0]}"}
+    force = ("--forcerun", f"{cells[0]}/provenance.json")
+    assert fresh.planned(f"{cells[0]}/metrics.json", *force) == jobs
+    assert fresh.planned(*force) == jobs | {"write the pages of study quick"}
+    before = fresh.state()
+    fresh.snakemake(f"{cells[0]}/provenance.json", *force)
+    after = fresh.state()
+    assert {str(Path(path).parent) for path in before if before[path] != after[path]} == {cells[0]}
+    assert "fleet" not in fresh.json(f"{cells[0]}/provenance.json")
+
+    fresh.write("quick", fleets.replace("samples: 2", "samples: 3"))
+    assert fresh.planned(f"{cells[0]}/metrics.json") == jobs
+    assert any(job.startswith("train fleet") for job in fresh.planned() - first)
+
+
+def test_fleets_of_as_many_as_a_gpu_holds_are_for_gpus(fresh: Checkout) -> None:
+    fresh.write("quick", TINY.replace("seeds: [0]", "seeds: [0, 1]\nfleet: auto"))
+    pages = {"write the pages of study quick"}
+    assert fresh.planned() >= both("train", "quick")
+    for option in ("gpus=all", "device=cuda"):
+        planned = fresh.planned("--config", option)
+        assert sum(job.startswith("train fleet") for job in planned) == 2
+        assert planned - pages == {job for job in planned if job.startswith("train fleet")}
+
+
 def test_a_rule_that_is_worded_anew_runs_nothing_again(finished: Checkout) -> None:
     rules = finished.folder / "workflow" / "rules" / "train.smk"
     rules.write_text(rules.read_text().replace("--threads {threads} >", "--threads  {threads}  >") + "\n# a comment\n")

@@ -161,7 +161,8 @@ def study_facts(results: Sequence[Result]) -> dict[str, Any]:
     dirty = sum(bool(p.get("dirty")) for p in made)
     hardware = sorted({" · ".join(str(p[k]) for k in ("cpu", "device") if p.get(k)) for p in made} - {""})
     finished = sorted(str(p["finished"]) for p in made if p.get("finished"))
-    seconds = sum(s for p in made if isinstance(s := p.get("wall_seconds"), int | float) and math.isfinite(s))
+    walls = [(p.get("wall_seconds"), p.get("fleet", 1)) for p in made]  # F cells of a fleet share its time
+    seconds = sum(wall / beside for wall, beside in walls if isinstance(wall, int | float) and math.isfinite(wall))
     return {
         "counts": count_states(results),
         "total": len(results),

@@ -21,7 +21,7 @@ rule evaluate:
 
 rule choose:
     input:
-        lambda wildcards: [f"{cell.path}/metrics.json" for cell in studies.load(wildcards.study).cells()],
+        metrics_of,
     output:
         "results/{study}/chosen.json",
     log:

@@ -1,6 +1,6 @@
 rule report:
     input:
-        lambda wildcards: [f"{cell.path}/metrics.json" for cell in studies.load(wildcards.study).cells()],
+        metrics_of,
     output:
         report("reports/{study}/index.html", caption="../report/study.rst", category="pages"),
     log:

@@ -1,3 +1,4 @@
+import functools
 import signal
 
 from sintro import preemption
@@ -39,3 +40,50 @@ rule train:
         "train results/{wildcards.cell}"
     shell:
         "exec {SINTRO} train results/{wildcards.cell} --device {config[device]} --threads {threads} > {log} 2>&1"
+
+
+# Fleets: cells of equal shape that train side by side. A study as a whole waits for its fleets, and then asks for its
+# cells, whose `sintro train` finds them trained; a cell that is asked for by itself knows nothing of fleets.
+# `fleet: auto` is for GPUs: without them more cells side by side are not faster, and could not go to several nodes.
+PLANE_ON_GPUS = config["gpus"] == "all" or config["device"].startswith("cuda")
+
+
+@functools.cache
+def fleets_of(study):
+    known = studies.load(study)
+    return list(fleets.of_study(known)) if known.fleet != "auto" or PLANE_ON_GPUS else []
+
+
+def metrics_of(wildcards):
+    """What a study's pages are made of, once its fleets are trained."""
+    study = studies.load(wildcards.study)
+    for part in study.include or (study.name,):
+        if fleets_of(part):
+            checkpoints.fleets.get(study=part)
+    return [f"{cell.path}/metrics.json" for cell in study.cells()]
+
+
+rule fleet:
+    output:
+        touch("results/{study}/.fleets/{fleet}.done"),
+    log:
+        "logs/{study}/.fleets/{fleet}.log",
+    threads: config["threads"]
+    resources:
+        gpu=int(PLANE_ON_GPUS),
+    message:
+        "train fleet {wildcards.fleet} of study {wildcards.study}"
+    shell:
+        "exec {SINTRO} fleet {wildcards.study} {wildcards.fleet} --device {config[device]} --threads {threads} > {log} 2>&1"
+
+
+# Other fleets are other params, so that they train even where the pages of earlier ones are there.
+checkpoint fleets:
+    input:
+        lambda wildcards: [f"results/{wildcards.study}/.fleets/{name}.done" for name in fleets_of(wildcards.study)],
+    output:
+        touch("results/{study}/.fleets/all"),
+    params:
+        fleets=lambda wildcards: fleets.digest_of(fleets_of(wildcards.study)),
+    message:
+        "the fleets of study {wildcards.study} are trained"

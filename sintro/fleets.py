@@ -1,0 +1,75 @@
+"""Which cells may train side by side, and the fleets of a study. Imports no torch.
+
+A study that says ``fleet: N`` has fleets of N cells of equal shape; with ``fleet: auto`` all cells of a shape are one
+fleet, and the process that trains them takes as many at a time as the device holds.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sintro import SintroError, studies
+from sintro.cells import DENSITIES, Cell
+from sintro.presets import Settings
+
+OWN_TO_A_CELL = ("seed", "dataset", "beta_rec", "beta_kl", "beta_neg", "responsibility_weight")
+LARGEST = 128  # cells side by side: more fill no GPU better, and their checkpoints would take longer to write
+
+
+def shape(settings: Settings) -> dict[str, Any]:
+    """What the cells of a fleet must have in common."""
+    return settings.model_dump(exclude=set(OWN_TO_A_CELL)) | {"beta_neg": settings.beta_neg is not None}
+
+
+def check_equal_shape(settings: Sequence[Settings]) -> None:
+    """Refuse cells that cannot train side by side; the error names what they differ in."""
+    if len(settings) > 1 and settings[0].network != "mlp":
+        raise SintroError("only 2D cells train in fleets; a fleet of image cells was asked for")
+    first = shape(settings[0])
+    for other in settings[1:]:
+        differing = [name for name, value in shape(other).items() if first[name] != value]
+        if differing:
+            raise SintroError(f"the cells of a fleet must agree in {', '.join(differing)}")
+
+
+def of_study(study: studies.Study) -> dict[str, tuple[Cell, ...]]:
+    """A study's fleets by name; none where it says ``fleet: 1``.
+
+    A fleet's name is a digest of its cells and their hyper-parameters: other cells are another fleet, so what Snakemake
+    knows of a fleet that ran is true for as long as it has that name.
+    """
+    if study.fleet == 1 or study.include:
+        return {}
+    alike: dict[str, list[tuple[Cell, str]]] = {}
+    for cell in study.cells():
+        if cell.dataset in DENSITIES:
+            settings = studies.settings(cell)
+            alike.setdefault(json.dumps(shape(settings), sort_keys=True), []).append((cell, settings.digest))
+    fleets = {}
+    for members in alike.values():
+        size = len(members) if study.fleet == "auto" else study.fleet
+        for start in range(0, len(members), size):
+            part = members[start : start + size]
+            if len(part) > 1:
+                fleets[_name(part)] = tuple(cell for cell, _ in part)
+    return fleets
+
+
+def find(fleets: Mapping[str, tuple[Cell, ...]], study: str, name: str) -> tuple[Cell, ...]:
+    """A study's fleet of this name; SintroError where there is none."""
+    if name not in fleets:
+        listed = ", ".join(fleets) or "none (it says fleet: 1)"
+        raise SintroError(f"study {study!r} has no fleet {name!r}; its fleets: {listed}")
+    return fleets[name]
+
+
+def digest_of(names: Sequence[str]) -> str:
+    """12 hex digits that stand for all the names."""
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]
+
+
+def _name(members: Sequence[tuple[Cell, str]]) -> str:
+    """`soft-introvae-mog64-learned-3f2a90c1b77e`: what is in it, as a reader sees it, and a digest of all of it."""
+    first = members[0][0]
+    return f"{first.objective_name}-{first.prior}-{digest_of([f'{cell.path} {digest}' for cell, digest in members])}"

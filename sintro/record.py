@@ -1,0 +1,202 @@
+"""One cell's training as it is written down in its folder: what is there before, during and after it.
+
+Files appear whole or not at all (:func:`sintro.runs.write_atomic`); provenance comes last: with it the cell is done.
+"""
+
+import math
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from sintro import SintroError, __version__
+from sintro.cells import Cell
+from sintro.history import COLUMNS, to_csv
+from sintro.players import Players
+from sintro.presets import Settings
+from sintro.runs import (
+    HANDED_OVER,
+    PROVENANCE,
+    cell_folder,
+    environment,
+    load_tensors,
+    now,
+    peak_memory,
+    read_json,
+    save_tensors,
+    write_atomic,
+    write_json,
+)
+
+ROWS_OF_HISTORY = 300
+NAN = math.nan
+
+
+class Task(NamedTuple):
+    """A cell that is to be trained: its resolved settings, where each comes from, and the command that trains it."""
+
+    cell: Cell
+    settings: Settings
+    sources: Mapping[str, str]
+    command: str
+
+    @property
+    def folder(self) -> Path:
+        return cell_folder(self.cell)
+
+
+class Record:
+    """A cell in training: its history so far, the state it was left in, and everything that is written."""
+
+    def __init__(self, task: Task, device: str, threads: int):
+        self.task, self.settings, self.folder, self.device = task, task.settings, task.folder, device
+        self.every = max(1, task.settings.iterations // ROWS_OF_HISTORY)
+        self.rows: list[list[float]] = []
+        self.state: dict[str, Any] | None = None  # of the players, between two stretches of training
+        self.done, self.resumed, self.seconds, self.beside = 0, 0, 0.0, 1
+        self.provenance = environment(device, threads) | {"started": now(), "digest": task.settings.digest}
+
+    def announce(self) -> None:
+        """cell.json, before the first step; what an earlier training ended with goes."""
+        cell = self.task.cell
+        write_json(
+            self.folder / "cell.json",
+            {
+                "cell": cell.model_dump() | {"path": cell.path},
+                "settings": self.settings.model_dump(mode="json"),
+                "digest": self.settings.digest,
+                "sources": self.task.sources,
+                "command": self.task.command,
+                "version": __version__,
+            },
+        )
+        for stale in (PROVENANCE, HANDED_OVER, *([] if self.state else ["checkpoint.pt"])):
+            (self.folder / stale).unlink(missing_ok=True)
+
+    def take_up(self, checkpoint: dict[str, Any]) -> None:
+        """Goes on from a checkpoint of the same settings."""
+        self.done, self.seconds = checkpoint["iteration"], checkpoint["seconds"]
+        self.resumed = checkpoint["resumed"] + 1
+        self.provenance["started"] = checkpoint["started"]
+        self.rows = checkpoint["rows"].tolist()
+        self.state = checkpoint["state"]
+        total = self.settings.iterations
+        print(f"resuming {self.task.cell.path} after {self.done} of {total} iterations", file=sys.stderr)
+
+    def logs(self, iteration: int) -> bool:
+        """Whether an iteration gets a row in the history."""
+        return (iteration + 1) % self.every == 0 or iteration + 1 == self.settings.iterations
+
+    def add_row(
+        self,
+        iteration: int,
+        rate: float,
+        terms: Mapping[str, float],
+        usage: torch.Tensor | None = None,
+        log_vars: torch.Tensor | None = None,
+    ) -> None:
+        """One row of the history; ``usage`` [K] are mean responsibilities, ``log_vars`` [K, L] the mixture's."""
+        values = dict.fromkeys(COLUMNS, NAN) | {name: value for name, value in terms.items() if name in COLUMNS}
+        values["iteration"] = iteration + 1
+        values["phase"] = int(iteration >= self.settings.warmup)
+        values["learning_rate"] = rate
+        if log_vars is not None:
+            values |= {"prior_log_var_min": float(log_vars.min()), "prior_log_var_max": float(log_vars.max())}
+        if usage is not None:
+            usage = usage.double()
+            values["responsibility_entropy"] = float(-torch.special.xlogy(usage, usage).sum())
+            values["active_modes"] = float((usage >= 1 / usage.numel() ** 2).sum())
+        self.rows.append([values[name] for name in COLUMNS])
+
+    def save_checkpoint(self, state: dict[str, Any], iteration: int, seconds: float) -> None:
+        """Everything a resumed run needs. Rows of the history travel with it."""
+        save_tensors(
+            self.folder / "checkpoint.pt",
+            {
+                "digest": self.settings.digest,
+                "version": __version__,
+                "iteration": iteration,
+                "seconds": seconds,
+                "resumed": self.resumed,
+                "started": self.provenance["started"],
+                "rows": torch.tensor(self.rows, dtype=torch.float64).reshape(-1, len(COLUMNS)),
+                "state": state,
+            },
+        )
+
+    def save_model(self, name: str, state: dict[str, Any]) -> None:
+        """What evaluation needs of the players as they are now: model.pt, and the snapshots at evaluation epochs."""
+        model = {key: state[key] for key in ("prior_kind", "parameters", "buffers", "bounds")}
+        save_tensors(self.folder / name, model | {"digest": self.settings.digest, "version": __version__})
+
+    def finish(self, players: Players, cell: int, seconds: float, diverged_at: int | None, last: str) -> None:
+        """The final files, provenance last, under the name ``last``."""
+        write_atomic(self.folder / "history.csv", to_csv(self.rows))
+        outcome: dict[str, Any] = {"status": "done"}
+        if diverged_at is None:
+            self.save_model("model.pt", players.state(cell))
+        else:
+            outcome = {
+                "status": "diverged",
+                "diverged_at": diverged_at,
+                "reason": f"the loss was not finite in iteration {diverged_at} of {self.settings.iterations}",
+            }
+            (self.folder / "model.pt").unlink(missing_ok=True)
+        self.provenance |= outcome | {
+            "finished": now(),
+            "wall_seconds": round(seconds, 3),
+            "peak_memory_bytes": peak_memory(),
+            "iterations": self.settings.iterations,
+            "resumed": self.resumed,
+            "data_sha256": players.data.sha256,
+        }
+        if self.beside > 1:
+            self.provenance["fleet"] = self.beside
+        if self.device.startswith("cuda"):
+            self.provenance["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated(self.device)
+        write_json(self.folder / last, self.provenance)
+        (self.folder / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def is_finished(task: Task) -> bool:
+    """Whether a run of these settings stands there already; said aloud."""
+    folder = task.folder
+    history = folder / "history.csv"
+    found = next((path for path in (folder / PROVENANCE, folder / HANDED_OVER) if path.exists()), None)
+    if found is None or not history.exists():
+        return False
+    finished = read_json(found)
+    if finished.get("digest") != task.settings.digest:
+        return False
+    if not history.read_bytes().endswith(b"\n"):
+        raise SintroError(f"{history} is cut off; train the cell anew: sintro train {folder} --restart")
+    print(f"{folder} is {finished['status']} already; --restart trains it anew", file=sys.stderr)
+    return True
+
+
+def accept(task: Task) -> None:
+    """Makes what a fleet of the workflow trained the cell's own result; nothing where there is none."""
+    handed_over = task.folder / HANDED_OVER
+    if handed_over.exists() and not (task.folder / PROVENANCE).exists():
+        os.replace(handed_over, task.folder / PROVENANCE)
+
+
+def read_checkpoint(task: Task) -> dict[str, Any] | None:
+    """The cell's checkpoint, if it belongs to these settings; one of other settings is put aside, said aloud."""
+    path = task.folder / "checkpoint.pt"
+    if not path.exists():
+        return None
+    remedy = "delete it, or start over with --restart"
+    checkpoint = load_tensors(path, remedy)
+    expected = {"digest", "iteration", "seconds", "resumed", "started", "rows", "state"}
+    if not isinstance(checkpoint, dict) or not expected <= checkpoint.keys():
+        raise SintroError(f"{path} is not a checkpoint of a training run; {remedy}")
+    if checkpoint["digest"] != task.settings.digest:
+        aside = path.with_name("checkpoint.other-settings.pt")
+        os.replace(path, aside)
+        print(f"{path} belongs to other hyper-parameters; kept as {aside.name}, starting anew", file=sys.stderr)
+        return None
+    return checkpoint
