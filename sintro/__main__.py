@@ -4,17 +4,18 @@ What a verb needs is imported when the verb runs, so that those which only read 
 """
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from sintro import SintroError, runs
-from sintro.cells import RESULTS, Cell
+from sintro.cells import IMAGES, RESULTS, Cell
 
 CELL = "results/quick/rings/soft-introvae/mog64-learned/clip/seed0"
 
@@ -28,6 +29,8 @@ app = typer.Typer(
 CellPath = Annotated[str, typer.Argument(metavar="CELL", help="The cell's folder, as `sintro cells STUDY` prints it")]
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study's name, as `sintro studies` lists them")]
 Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda or cuda:N")]
+Precision = Literal["float32", "bfloat16"]
+Data = Annotated[str | None, typer.Option(help="Where image sets are kept (default: $SINTRO_DATA, else data/)")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads for torch (default: torch's own choice)")]
 
 
@@ -90,6 +93,11 @@ def train(
         float, typer.Option(min=0, metavar="SECONDS", help="Seconds between checkpoints")
     ] = 120,
     restart: Annotated[bool, typer.Option("--restart", help="Throw away a checkpoint or a finished run")] = False,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(help="Of image networks (default: the study's). bfloat16 changes results: not comparable"),
+    ] = None,
+    data: Data = None,
 ) -> int:
     """Train a cell; a run that was stopped goes on from its checkpoint, bit for bit.
 
@@ -98,7 +106,13 @@ def train(
     from sintro import studies as known
 
     one = _cell(cell)
-    settings, sources = known.settings(one, iterations), known.sources(one, iterations)
+    settings, sources = (find(one, iterations, precision) for find in (known.settings, known.sources))
+    _use_data(data)
+    if one.dataset in IMAGES:
+        from sintro.data.sources import missing_inception
+
+        if note := missing_inception(one.dataset):
+            print(f"note: {note}", file=sys.stderr)
     from sintro import training
 
     return training.train(
@@ -109,14 +123,17 @@ def train(
         threads=threads,
         checkpoint_every=checkpoint_every,
         restart=restart,
-        command=_command("train", one, device=device, threads=threads, iterations=iterations),
+        command=_command(
+            "train", one, device=device, threads=threads, iterations=iterations, precision=precision, data=data
+        ),
     )
 
 
 @app.command(epilog=f"Example: sintro evaluate {CELL}")
-def evaluate(cell: CellPath, device: Device = "auto", threads: Threads = None) -> None:
+def evaluate(cell: CellPath, device: Device = "auto", threads: Threads = None, data: Data = None) -> None:
     """Evaluate a trained cell: its metrics.json and figures."""
     one = _cell(cell)
+    _use_data(data)
     from sintro import evaluation
     from sintro.report import figures
 
@@ -200,11 +217,13 @@ def clean(
 def doctor(
     gpu: Annotated[bool, typer.Option("--gpu", help="Ask for a GPU on the compute node")] = False,
     job: Annotated[bool, typer.Option(help="Look at a compute node too, by a tiny Slurm job")] = True,
+    data: Data = None,
     probe: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> int:
     """Check everything a run needs, here and on a compute node. Exit code 1 if something would make runs fail."""
     from sintro import doctor as checks
 
+    _use_data(data)
     if probe is not None:
         print(checks.answer(probe))
         return 0
@@ -222,7 +241,7 @@ def fetch(
     datasets: Annotated[
         list[str] | None, typer.Argument(metavar="[DATASET]...", help="Data sets, or inception (default: everything)")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="Where data are kept (default: $SINTRO_DATA, else data/)")] = None,
+    data: Data = None,
 ) -> None:
     """Download image sets and the Inception weights and check their hashes; the only verb that uses a network."""
     from sintro.data import fetch as fetching
@@ -276,6 +295,12 @@ def _cell(path: str) -> Cell:
         )
     runs.cell_folder(cell)
     return cell
+
+
+def _use_data(folder: str | None) -> None:
+    """The data root of everything this process does."""
+    if folder is not None:
+        os.environ["SINTRO_DATA"] = folder
 
 
 def _command(verb: str, cell: Cell, **options: str | float | None) -> str:
