@@ -114,7 +114,9 @@ def test_an_image_cell_gets_pairs_modes_shares_and_distances(tmp_path):
     expected = {"data", "reconstructions", "samples", "mode_images", "mode_samples", "responsibilities", "distances"}
     paths = figures.draw_cell(made)
     assert {path.stem for path in paths} == expected | {"history"}
-    assert all(min(Image.open(path).size) >= 200 for path in paths)
+    for path in paths:
+        with Image.open(path) as image:
+            assert min(image.size) >= 200
     drawn = image_figures.drawn(arrays, record, scores)
     (axes,) = drawn["distances.png"]().axes
     np.testing.assert_allclose(axes.lines[0].get_xdata(), [0, 5, 10])  # epochs, not iterations
