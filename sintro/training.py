@@ -50,6 +50,8 @@ class Run:
         self.rows: list[list[float]] = []
         self.start, self.resumed, self.seconds = 0, 0, 0.0
         self.provenance = environment(device, threads) | {"started": now(), "digest": settings.digest}
+        if settings.precision is not None:
+            self.provenance["precision"] = settings.precision
 
     # --- what is written
 

@@ -199,6 +199,7 @@ def test_evaluation_is_in_float32_whatever_training_was_in(tmp_path, monkeypatch
     cell, settings = Cell.from_path(DIGITS), small(precision="bfloat16", snapshots=())
     assert training.train(cell, settings, device="cpu", threads=1) == 0
     assert runs.read_json(Path(cell.path) / "cell.json")["settings"]["precision"] == "bfloat16"
+    assert runs.read_json(Path(cell.path) / "provenance.json")["precision"] == "bfloat16"
     model = evaluation.load_model(Path(cell.path), settings, "cpu")
     assert (model.encoder.precision, model.decoder.precision) == ("float32", "float32")
     with pytest.raises(SintroError, match="trained with other hyper-parameters"):
