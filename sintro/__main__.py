@@ -4,17 +4,18 @@ What a verb needs is imported when the verb runs, so that those which only read 
 """
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from sintro import SintroError, runs
-from sintro.cells import RESULTS, Cell
+from sintro.cells import IMAGES, RESULTS, Cell
 
 CELL = "results/quick/rings/soft-introvae/mog64-learned/clip/seed0"
 
@@ -28,6 +29,8 @@ app = typer.Typer(
 CellPath = Annotated[str, typer.Argument(metavar="CELL", help="The cell's folder, as `sintro cells STUDY` prints it")]
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study's name, as `sintro studies` lists them")]
 Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda or cuda:N")]
+Precision = Literal["float32", "bfloat16"]
+Data = Annotated[str | None, typer.Option(help="Where image sets are kept (default: $SINTRO_DATA, else data/)")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads for torch (default: torch's own choice)")]
 Graph = Annotated[bool, typer.Option("--graph", help="On a GPU: whole iterations as CUDA graphs")]
 
@@ -97,13 +100,19 @@ def train(
         int | None, typer.Option(min=1, help="Train so many cells side by side (default: 1, on a GPU what it holds)")
     ] = None,
     graph: Graph = False,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(help="Of image networks (default: the study's). bfloat16 changes results: not comparable"),
+    ] = None,
+    data: Data = None,
 ) -> int:
     """Train a cell, or 2D cells of equal shape side by side; a stopped run goes on from its checkpoint, bit for bit.
 
     Exit code 0: trained, or diverged (which is a result); 75: stopped by a signal, its checkpoint written; 2: an error.
     """
     grid = [_cell(path) for path in dict.fromkeys(cells)]
-    given = {"device": device, "threads": threads, "iterations": iterations}
+    _use_data(data)
+    given = {"device": device, "threads": threads, "iterations": iterations, "precision": precision, "data": data}
     return _train(grid, given, fleet, checkpoint_every=checkpoint_every, restart=restart, graph=graph)
 
 
@@ -134,8 +143,13 @@ def _train(cells: Sequence[Cell], given: dict, fleet: int | None, **options: flo
     """Train cells, as `train` and `fleet` were told."""
     from sintro import studies as known
 
-    iterations = given.get("iterations")
-    resolved = [(cell, known.settings(cell, iterations), known.sources(cell, iterations)) for cell in cells]
+    asked = given.get("iterations"), given.get("precision")
+    resolved = [(cell, known.settings(cell, *asked), known.sources(cell, *asked)) for cell in cells]
+    for dataset in {cell.dataset for cell in cells if cell.dataset in IMAGES}:
+        from sintro.data.sources import missing_inception
+
+        if note := missing_inception(dataset):
+            print(f"note: {note}", file=sys.stderr)
     from sintro import record, training
 
     tasks = [record.Task(*one, _command("train", one[0], **given)) for one in resolved]
@@ -144,9 +158,10 @@ def _train(cells: Sequence[Cell], given: dict, fleet: int | None, **options: flo
 
 
 @app.command(epilog=f"Example: sintro evaluate {CELL}")
-def evaluate(cell: CellPath, device: Device = "auto", threads: Threads = None) -> None:
+def evaluate(cell: CellPath, device: Device = "auto", threads: Threads = None, data: Data = None) -> None:
     """Evaluate a trained cell: its metrics.json and figures."""
     one = _cell(cell)
+    _use_data(data)
     from sintro import evaluation
     from sintro.report import figures
 
@@ -230,11 +245,13 @@ def clean(
 def doctor(
     gpu: Annotated[bool, typer.Option("--gpu", help="Ask for a GPU on the compute node")] = False,
     job: Annotated[bool, typer.Option(help="Look at a compute node too, by a tiny Slurm job")] = True,
+    data: Data = None,
     probe: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> int:
     """Check everything a run needs, here and on a compute node. Exit code 1 if something would make runs fail."""
     from sintro import doctor as checks
 
+    _use_data(data)
     if probe is not None:
         print(checks.answer(probe))
         return 0
@@ -252,7 +269,7 @@ def fetch(
     datasets: Annotated[
         list[str] | None, typer.Argument(metavar="[DATASET]...", help="Data sets, or inception (default: everything)")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="Where data are kept (default: $SINTRO_DATA, else data/)")] = None,
+    data: Data = None,
 ) -> None:
     """Download image sets and the Inception weights and check their hashes; the only verb that uses a network."""
     from sintro.data import fetch as fetching
@@ -326,6 +343,12 @@ def _cell(path: str) -> Cell:
         )
     runs.cell_folder(cell)
     return cell
+
+
+def _use_data(folder: str | None) -> None:
+    """The data root of everything this process does."""
+    if folder is not None:
+        os.environ["SINTRO_DATA"] = folder
 
 
 def _command(verb: str, cell: Cell, **options: str | float | None) -> str:

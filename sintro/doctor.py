@@ -88,18 +88,22 @@ def _space() -> Check:
 
 
 def _data() -> list[Check]:
-    """A row for the files of a data set that are in the same state."""
+    """A row per file of the image sets, of Inception's weights and of the cached references; one for all missing."""
     from sintro.data import doctor
 
-    rows: dict[tuple[str, str, str], list[doctor.Row]] = {}
+    rows: dict[tuple[str, ...], list[doctor.Row]] = {}
     for row in doctor.rows():
-        rows.setdefault((row.what, row.state, row.command), []).append(row)
+        rows.setdefault((row.what, row.state, row.path if row.present else ""), []).append(row)
     checks = []
-    for (what, found, command), same in rows.items():
-        state = "bad" if found in ("corrupted", "unreadable") else "note" if command else "ok"
+    for (what, found, _), same in rows.items():
+        first = same[0]
+        state = "bad" if found in ("corrupted", "unreadable") else "note" if first.command else "ok"
         more = f" and {len(same) - 1} more" if len(same) > 1 else ""
-        told = (f"{found}: {same[0].path}{more}", same[0].reason, command and f"get it: {command}")
-        checks.append(Check(what, state, ", ".join(part for part in told if part)))
+        told = [f"{found}: {first.path}{more}"]
+        told += [f"{first.bytes:,} bytes"] if first.bytes is not None else []
+        told += [f"sha256 {first.sha256}"] if first.sha256 else []
+        told += [part for part in (first.reason, first.command and f"get it: {first.command}") if part]
+        checks.append(Check(what, state, ", ".join(told)))
     return checks
 
 

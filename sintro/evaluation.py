@@ -1,6 +1,8 @@
 """A finished cell to ``metrics.json`` and ``arrays.npz`` (docs/science.md, section 7)."""
 
 import io
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +60,15 @@ def evaluate(cell: Cell, device: str = "auto", threads: int | None = None) -> di
     else:
         settings = Settings.model_validate(read_json(folder / "cell.json")["settings"])
         metrics, arrays = _measure(folder, settings, device)
+        if "warning" in metrics:
+            print(f"warning: {metrics['warning']}", file=sys.stderr)
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)
         write_atomic(folder / "arrays.npz", buffer.getvalue())
         metrics |= {"status": "done", "digest": settings.digest, "iterations": settings.iterations}
     write_json(folder / "metrics.json", metrics | {"evaluated": now()})
+    if metrics["status"] == "done" and settings.network == "residual":
+        _remove_snapshots(folder, settings, metrics)
     return metrics
 
 
@@ -70,23 +76,61 @@ def evaluate(cell: Cell, device: str = "auto", threads: int | None = None) -> di
 def _measure(folder: Path, settings: Settings, device: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if settings.network == "mlp":
         return measure_density(load_model(folder, settings, device), settings, device)
-    snapshots = snapshots_of(folder, settings.iterations)
     measurement = ImageEvaluation(settings, lambda name: load_model(folder, settings, device, name), device, RESULTS)
-    metrics, arrays = measurement.measure(snapshots)
-    for after, name in snapshots.items():
-        if after not in (metrics["selected_iteration"], settings.iterations):
-            (folder / name).unlink()  # what was kept for this evaluation; a second one still finds best and last
+    metrics, arrays = measurement.measure(snapshots_of(folder, settings))
+    return _with_earlier(folder, settings, metrics, arrays)
+
+
+def _with_earlier(folder: Path, settings: Settings, metrics: dict[str, Any], arrays: dict[str, np.ndarray]):
+    """What an earlier evaluation of the same training measured of snapshots that it then removed."""
+    if not (folder / "metrics.json").exists():
+        return metrics, arrays
+    earlier = read_json(folder / "metrics.json")
+    if earlier.get("digest") != settings.digest:
+        return metrics, arrays
+    for name in [name for name in metrics if name.endswith("_over_iterations") and name in earlier]:
+        known = earlier[name] | metrics[name]
+        metrics[name] = {after: known[after] for after in sorted(known, key=int)}
+    if "shares" in arrays:
+        known = _stored_shares(folder / "arrays.npz")
+        known |= dict(zip(arrays["share_iterations"].tolist(), arrays["shares"], strict=True))
+        arrays["share_iterations"] = np.array(sorted(known))
+        arrays["shares"] = np.stack([known[after] for after in sorted(known)])
     return metrics, arrays
 
 
+def _stored_shares(path: Path) -> dict[int, np.ndarray]:
+    """Responsibilities [K] by iteration that an earlier evaluation stored; nothing where the file is not whole."""
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+            return dict(zip(stored["share_iterations"].tolist(), stored["shares"], strict=True))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return {}
+
+
+def _remove_snapshots(folder: Path, settings: Settings, metrics: dict[str, Any]) -> None:
+    """What was kept for this evaluation, now that it is written; a second one still finds the best and the last.
+
+    Where FID could not be measured, all stay for the day its weights are there.
+    """
+    if "fid" not in metrics and settings.dataset != "digits":
+        return
+    for after, name in snapshots_of(folder, settings).items():
+        if after not in (metrics["selected_iteration"], settings.iterations):
+            (folder / name).unlink()
+
+
 def load_model(folder: Path, settings: Settings, device: str, name: str = "model.pt") -> Model:
-    """The trained model of a cell's folder, or a snapshot of it; refuses one that was trained with other settings."""
+    """The trained model of a cell's folder, or a snapshot of it; refuses one that was trained with other settings.
+
+    It computes in float32, whatever it was trained in.
+    """
     file = folder / name
     remedy = f"train again: sintro train {folder} --restart"
     state = load_tensors(file, remedy)
     if not isinstance(state, dict) or state.get("digest") != settings.digest:
         raise SintroError(f"{file} was trained with other hyper-parameters than cell.json says; {remedy}")
-    players = Players([settings], device)
+    players = Players([settings.model_copy(update={"precision": settings.precision and "float32"})], device)
     players.load([state | {"adam": {player: {} for player in state["parameters"]}}], settings.iterations)
     return players.model
 

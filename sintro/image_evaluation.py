@@ -1,7 +1,8 @@
 """The metrics of an image cell, in the published and in the standard form, from the same images.
 
 docs/science.md, section 7. The published protocol takes the checkpoint with the lowest published FID of six; here it
-and the last one are both measured, and the metrics of the last carry ``_last`` in their names.
+and the end of training are both measured, and the metrics of the latter carry ``_last`` in their names. The pictures
+are of the end of training, for which nothing was selected.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,11 +34,12 @@ from sintro.model import Model
 from sintro.objectives import kl
 from sintro.presets import Settings
 from sintro.priors import MixturePrior
-from sintro.randomness import generator
+from sintro.randomness import generator, normal
 
 PICTURES = 64
 LATENTS = 2000  # codes kept for the picture of the latent space
 SCORED = 4096  # scores kept for the picture of out-of-distribution detection
+MODES, OF_EACH = 8, 8  # of how many modes samples are kept for the pictures, and how many of each
 Load = Callable[[str], Model]
 
 
@@ -59,14 +61,21 @@ class ImageEvaluation:
     def measure(self, snapshots: dict[int, str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """All metrics, and the arrays of the pictures.
 
-        ``snapshots``: file names by the number of iterations they were saved after; the largest is the end of training.
+        ``snapshots``: file names by the number of iterations they were saved after; the largest is the end of training,
+        the others are those among which the published protocol selects.
         """
-        name = self.extractor.distance
-        distances = {after: self._published_distance(self.load(file)) for after, file in sorted(snapshots.items())}
-        best, last = min(distances, key=distances.__getitem__), max(distances)
-        metrics, arrays = self._measure_one(self.load(snapshots[best]))
-        final = metrics if best == last else self._measure_one(self.load(snapshots[last]))[0]
+        name, last = self.extractor.distance, max(snapshots)
+        distances, shares = {}, {}
+        for after, file in sorted(snapshots.items()):
+            model = self.load(file)
+            distances[after] = self._published_distance(model)
+            shares |= {after: self._shares(model)} if isinstance(model.mixture(), MixturePrior) else {}
+        best = min(set(distances) - {last} or {last}, key=distances.__getitem__)
+        final, arrays = self._measure_one(self.load(snapshots[last]))
+        metrics = dict(final if best == last else self._measure_one(self.load(snapshots[best]))[0])
         metrics |= {_last_name(key): value for key, value in final.items() if isinstance(value, float | int)}
+        if shares:
+            arrays |= {"share_iterations": np.array(list(shares)), "shares": np.stack(list(shares.values()))}
         metrics |= {"selected_iteration": best, "images": self.settings.evaluation_images}
         metrics[f"{name}_over_iterations"] = {str(after): value for after, value in distances.items()}
         warning = sample_warning(self.settings.evaluation_images, self.extractor.dimension)
@@ -99,6 +108,15 @@ class ImageEvaluation:
         """The Fréchet distance by which the published code picks its checkpoint: everything in train mode."""
         features = self._features(self._generated(model, "train"), "train")
         return FeatureStatistics.of(features).distance(self._reference("train").statistics)
+
+    def _shares(self, model: Model) -> np.ndarray:
+        """a_k [K], the mean responsibility of each mode over the test images, in eval mode."""
+        _set_mode(model, "eval")
+        prior, noise = model.mixture(), generator(self.settings.seed, "evaluation-shares", 0, self.device)
+        shares = Shares()
+        for batch in _batches(self.test, self.settings.batch_size):
+            shares.update(prior.responsibilities(model.encode(batch).sample(noise)))
+        return shares.mean.cpu().numpy()
 
     # --- one snapshot
 
@@ -195,14 +213,22 @@ class ImageEvaluation:
         if isinstance(prior, MixturePrior):
             order = prior.weights.argsort(descending=True, stable=True)
             arrays |= {"mode_images": model.decoder(prior.means[order]), "mode_weights": prior.weights[order]}
+            arrays["mode_samples"] = self._mode_samples(model, prior, order[:MODES])
         return {name: tensor.detach().cpu().numpy() for name, tensor in arrays.items()}
+
+    def _mode_samples(self, model: Model, prior: MixturePrior, modes: torch.Tensor) -> torch.Tensor:
+        """Decoded samples [M, S, C, H, W] of some modes [M]."""
+        shape = (OF_EACH, len(modes), prior.latent_size)
+        noise = normal(shape, generator(self.settings.seed, "evaluation-modes", 0, self.device))
+        z = (prior.means[modes] + torch.exp(0.5 * prior.log_vars[modes]) * noise).transpose(0, 1)  # [M, S, L]
+        return model.decoder(z.flatten(0, 1)).unflatten(0, z.shape[:2])
 
 
 def pick_extractor(train: ImageSet, results: Path, device: str) -> FeatureExtractor:
     """Inception where its weights are (never for ``digits``, which is no photograph), else the data's classifier."""
-    if train.name != "digits" and sources.inception_state(sources.data_root(None)).state == "verified":
-        return inception_features(device=device)
-    return classifier_features(train, results, device)
+    if train.name == "digits" or sources.missing_inception(train.name):
+        return classifier_features(train, results, device)
+    return inception_features(device=device)
 
 
 @torch.no_grad()
@@ -232,9 +258,14 @@ def _last_name(name: str) -> str:
     return f"{stem}_last" + name[len(stem) :]
 
 
-def snapshots_of(folder: Path, iterations: int) -> dict[int, str]:
-    """The model files of a finished cell by the number of iterations done; the end of training is ``model.pt``."""
-    found = {int(path.stem.rpartition("-")[2]): path.name for path in folder.glob("snapshot-*.pt")}
+def snapshots_of(folder: Path, settings: Settings) -> dict[int, str]:
+    """The model files of a finished cell by the number of iterations done; the end of training is ``model.pt``.
+
+    Snapshots at other iterations than the settings name are of an earlier training of other length, and left alone.
+    """
     if not (folder / "model.pt").exists():
         raise SintroError(f"{folder / 'model.pt'} is missing; train again: sintro train {folder} --restart")
-    return found | {iterations: "model.pt"}
+    names = {after: f"snapshot-{after}.pt" for after in settings.snapshots if after < settings.iterations}
+    return {after: name for after, name in names.items() if (folder / name).exists()} | {
+        settings.iterations: "model.pt"
+    }

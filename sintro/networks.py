@@ -54,6 +54,21 @@ def mlp_pair(latent_size: int, data_size: int, generators: Generators, width: in
     return encoder, decoder
 
 
+class ImageNetwork(nn.Module):
+    """What the image encoder and decoder share: the precision their layers compute in.
+
+    With ``precision`` bfloat16 convolutions and linear layers round their inputs to 8 bits of mantissa (autocast);
+    parameters, batch-norm statistics, gradients of the parameters and whatever is done with the float32 output
+    (KL, squared errors, exponentials) keep float32. It changes results by more than rounding: see docs/science.md.
+    """
+
+    precision = "float32"
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            return self.compute(inputs).float()
+
+
 class ResidualBlock(nn.Module):
     """3x3 conv, batch norm, LeakyReLU 0.2, 3x3 conv, batch norm, plus the identity, LeakyReLU 0.2.
 
@@ -75,7 +90,7 @@ class ResidualBlock(nn.Module):
         return functional.leaky_relu(self.identity(inputs) + self.body(inputs), 0.2)
 
 
-class ResidualEncoder(nn.Module):
+class ResidualEncoder(ImageNetwork):
     """IntroVAE's encoder: images ``[B, C, H, W]`` to ``[B, 2 L]``, H and W halved once per entry of ``channels``."""
 
     def __init__(self, event: Sequence[int], channels: Sequence[int], latent_size: int):
@@ -87,11 +102,11 @@ class ResidualEncoder(nn.Module):
         self.features = nn.Sequential(*layers, ResidualBlock(channels[-1], channels[-1]))
         self.output = nn.Linear(math.prod(feature_shape(event, channels)), 2 * latent_size)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def compute(self, images: torch.Tensor) -> torch.Tensor:
         return self.output(self.features(images).flatten(1))
 
 
-class ResidualDecoder(nn.Module):
+class ResidualDecoder(ImageNetwork):
     """IntroVAE's decoder: latents ``[B, L]`` to images ``[B, C, H, W]``; linear output, no sigmoid."""
 
     def __init__(self, event: Sequence[int], channels: Sequence[int], latent_size: int):
@@ -105,7 +120,7 @@ class ResidualDecoder(nn.Module):
         layers += [ResidualBlock(inputs, inputs), nn.Conv2d(inputs, event[0], 5, padding=2)]
         self.body = nn.Sequential(*layers)
 
-    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+    def compute(self, latents: torch.Tensor) -> torch.Tensor:
         return self.body(functional.relu(self.input(latents)).unflatten(1, self.shape))
 
 

@@ -62,6 +62,7 @@ class Players:
             pair = residual_pair(one.event, one.channels, one.latent_size, first)
             layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
         encoder, decoder = (network.to(self.device, memory_format=layout) for network in pair)
+        encoder.precision = decoder.precision = one.precision
         stackable = one.network == "mlp"  # batch norm: the statistics of a batch are its own
         return Model(encoder, decoder, self._first_prior(), len(one.event), stackable)
 

@@ -55,6 +55,7 @@ class Settings(BaseModel):
     learning_rate_factor: PositiveFloat  # the learning rate's, at every milestone
     adam_beta1: NonNegativeFloat
     adam_beta2: NonNegativeFloat
+    precision: Literal["float32", "bfloat16"] | None = None  # of the image networks in training; None in 2D
     seed: NonNegativeInt
     evaluation_points: NonNegativeInt  # 0 for images
     evaluation_bins: NonNegativeInt  # per axis, 0 for images
@@ -137,6 +138,7 @@ TABLE: tuple[Row, ...] = (
         {"evaluation_points": 0, "evaluation_bins": 0, "evaluation_grid": 0, "evaluation_images": 50_000},
         f"{ADF}, image metrics; docs/science.md, section 7",
     ),
+    Row(IMAGES, OBJECTIVES, {"precision": "float32"}, f"{ADF}, released code"),
     Row(IMAGES, OBJECTIVES, {"beta_rec": 1.0, "beta_kl": 1.0}, f"{ADF}, images; {SECTION_4}"),
     Row(IMAGES, SOFT, {"beta_neg": 256.0}, f"{ADF}, images; {SECTION_4}"),
     Row(
@@ -206,7 +208,7 @@ def resolve(
     table, _ = _rows(cell.dataset, cell.objective_name)
     fields = {name: value for name, value in table.items() if name in Settings.model_fields}
     fields |= _from_cell(cell, cell.prior_spec)
-    fields |= {name: value for name, value in (values or {}).items() if fields[name]}
+    fields |= {name: value for name, value in (values or {}).items() if fields.get(name)}
     if cell.betas is not None:
         fields |= {"beta_rec": cell.betas.rec, "beta_kl": cell.betas.kl, "beta_neg": cell.betas.neg}
     fields |= _schedule(cell, table, fields["batch_size"], length, iterations)

@@ -58,6 +58,8 @@ class Record:
         self.state: dict[str, Any] | None = None  # of the players, between two stretches of training
         self.done, self.resumed, self.seconds, self.beside = 0, 0, 0.0, 1
         self.provenance = environment(device, threads) | {"started": now(), "digest": task.settings.digest}
+        if task.settings.precision is not None:
+            self.provenance["precision"] = task.settings.precision
 
     def announce(self) -> None:
         """cell.json, before the first step; what an earlier training ended with goes."""

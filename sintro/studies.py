@@ -79,6 +79,7 @@ class Overrides(_Part):
     evaluation_grid: PositiveInt | None = None
     evaluation_images: PositiveInt | None = None
     logits_at_conversion: Literal["weights", "log-weights"] | None = None
+    precision: Literal["bfloat16"] | None = None  # of image networks in training; changes results
 
     def given(self) -> dict[str, Any]:
         """The values that the file gives."""
@@ -94,6 +95,7 @@ class Study(_Part):
     length: Annotated[float, BeforeValidator(_fraction), Field(gt=0, le=1)] = 1.0  # of the published schedule
     seeds: tuple[NonNegativeInt, ...] | None = Field(None, min_length=1)
     overrides: Overrides = Overrides()
+    image_overrides: Overrides = Overrides()  # of the image cells, in place of `overrides`
     hyperparameters: str = PRESETS  # or the study that searched for them
     fleet: PositiveInt | Literal["auto"] = 1  # how many cells train side by side; auto: as many as a GPU holds
     cells_of: tuple[Block, ...] | None = Field(None, alias="cells", min_length=1)
@@ -154,17 +156,18 @@ def load(name: str) -> Study:
     return _load(path, status.st_mtime_ns, status.st_size)
 
 
-def settings(cell: Cell, iterations: int | None = None) -> presets.Settings:
+def settings(cell: Cell, iterations: int | None = None, precision: str | None = None) -> presets.Settings:
     """The cell's settings: the table's, at the study's length, with its overrides and chosen hyper-parameters.
 
-    ``iterations`` sets another length, to try something out; everything else follows in proportion.
+    ``iterations`` sets another length, to try something out; everything else follows in proportion. ``precision`` is
+    that of an image cell's training. Neither makes a run that is comparable with the study's others.
     """
-    return _resolve(cell, iterations).settings
+    return _resolve(cell, iterations, precision).settings
 
 
-def sources(cell: Cell, iterations: int | None = None) -> dict[str, str]:
+def sources(cell: Cell, iterations: int | None = None, precision: str | None = None) -> dict[str, str]:
     """Where each of the cell's settings comes from: the table's row, the path, the study, or a search."""
-    resolved = _resolve(cell, iterations)
+    resolved = _resolve(cell, iterations, precision)
     told = presets.sources(resolved.settings)
     for name, change in resolved.changed.items():
         if told[name] != "does not apply":
@@ -181,15 +184,20 @@ class _Resolved(NamedTuple):
     changed: dict[str, str]  # field -> what set it
 
 
-def _resolve(cell: Cell, iterations: int | None) -> _Resolved:
+def _resolve(cell: Cell, iterations: int | None, precision: str | None = None) -> _Resolved:
     study = load(cell.study)
     if study.include:
         raise SintroError(
             f"{cell.path}: study {study.name!r} is the union of {', '.join(study.include)}: "
             f"its cells lie in their folders, as {study.cells()[0].path}"
         )
-    values = study.overrides.given()
-    changed = dict.fromkeys(values, f"study {study.name}: overrides")
+    key = "image_overrides" if cell.dataset in IMAGES and study.image_overrides.given() else "overrides"
+    values = getattr(study, key).given()
+    changed = dict.fromkeys(values, f"study {study.name}: {key}")
+    if precision is not None:
+        if cell.dataset not in IMAGES:
+            raise SintroError(f"{cell.path}: precision {precision}: it is a choice for image cells only")
+        values["precision"], changed["precision"] = precision, "asked for"
     total = values.pop("iterations", None)
     asked = f"study {study.name}: " + (
         f"iterations {total}" if total else f"length {Fraction(study.length).limit_denominator(10_000)}"
@@ -240,7 +248,8 @@ def _check(study: Study) -> None:
             f"{study.file}: fleet: {study.fleet}, but {images[0]} is a set of images: only 2D cells train side by "
             "side; legal is 1"
         )
-    changed = [name for name in study.overrides.given() if name != "logits_at_conversion"]
+    given = study.overrides.given() | study.image_overrides.given()
+    changed = [name for name in given if name != "logits_at_conversion"]
     changed += ["length"] if study.length != 1 else []
     if study.comparable and changed:
         raise SintroError(

@@ -65,6 +65,22 @@ def test_show_json_is_what_cell_json_holds(capsys: pytest.CaptureFixture[str]) -
     assert shown["sources"] == studies.sources(cell)
 
 
+def test_an_image_cell_says_before_training_what_is_missing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SINTRO_STUDIES", str(Path(__file__).parents[1] / "workflow" / "studies"))
+    monkeypatch.setenv("SINTRO_DATA", "elsewhere")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.delenv("SINTRO_INCEPTION", raising=False)
+    cell = "results/table2/mnist/soft-introvae/normal/none/seed0"
+    assert main(["train", cell, "--data", str(tmp_path / "data")]) == 2
+    note, error = capsys.readouterr().err.splitlines()
+    assert note.startswith("note: no Inception weights: mnist cells are measured")
+    assert f"looked for in {tmp_path / 'data'}" in error
+    assert not (tmp_path / cell / "provenance.json").exists()
+    assert main(["train", CELL, "--precision", "bfloat16"]) == 2
+    assert "for image cells only" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, "--help"]) == 0

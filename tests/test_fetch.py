@@ -10,6 +10,7 @@ import pytest
 from made_images import make
 
 from sintro import SintroError
+from sintro import doctor as machine
 from sintro.data import doctor, fetch, files, images, sources
 from sintro.data.files import hash_file, locked, whole
 
@@ -222,6 +223,53 @@ def test_inception_weights_are_fetched_checked_and_stored(weights, tmp_path, ser
     fetch.fetch(["inception"], tmp_path / "data", quiet)
     assert len(server.requests) == 2  # one redirect check, one body
     assert left_over(tmp_path) == []
+
+
+def test_unreachable_weights_name_where_to_copy_them(weights, tmp_path, server):
+    server.contents.clear()
+    with pytest.raises(SintroError, match=r"could not be fetched .*without a network, copy it to ") as caught:
+        fetch.fetch(["inception"], tmp_path / "data", quiet)
+    assert str(caught.value).endswith(str(weights))
+    assert left_over(tmp_path) == []
+
+
+def test_a_run_without_weights_is_told_what_it_lacks_and_one_with_wrong_weights_is_refused(weights, monkeypatch):
+    root = weights.parents[1]
+    told = sources.missing_inception("mnist", root)
+    assert "without FID" in told
+    assert f"sintro fetch inception --data {root}" in told
+    assert sources.missing_inception("digits", root) is None
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(WEIGHTS[:5])
+    assert sources.missing_inception("digits", root) is None
+    with pytest.raises(SintroError, match="weights for FID are corrupted"):
+        sources.missing_inception("mnist", root)
+    weights.write_bytes(WEIGHTS)
+    assert sources.missing_inception("mnist", root) is None
+    monkeypatch.setenv("SINTRO_INCEPTION", str(root / "elsewhere"))
+    with pytest.raises(SintroError, match="weights for FID are missing"):
+        sources.missing_inception("mnist", root)
+
+
+def test_doctors_table_shows_path_hash_size_and_the_command(weights, monkeypatch, tmp_path, server):
+    root = tmp_path / "data"
+    for name in FETCHED:
+        made(name, monkeypatch, server)
+    fetch.fetch(["svhn"], root, quiet)
+    (root / "test_32x32.mat").write_bytes(b"damaged")
+    monkeypatch.setenv("SINTRO_DATA", str(root))
+    monkeypatch.chdir(tmp_path)
+    checks = machine._data()
+    fine, damaged = (check for check in checks if check.what == "svhn")
+    train = root / "train_32x32.mat"
+    assert fine.state == "ok"
+    for part in ("verified", str(train), hash_file(train), f"{train.stat().st_size:,} bytes"):
+        assert part in fine.found
+    assert damaged.state == "bad"
+    assert f"sintro fetch svhn --data {root}" in damaged.found
+    (mnist,) = (check for check in checks if check.what == "mnist")
+    assert mnist.found.startswith(f"missing: {root}")
+    assert "and 3 more" in mnist.found
 
 
 def test_other_weights_are_refused(weights, tmp_path, server):

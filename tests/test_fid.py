@@ -1,6 +1,8 @@
 """The Fréchet distance against closed forms, an independent implementation, and the laws of a distance."""
 
 import importlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -163,6 +165,18 @@ def test_bad_features_are_refused():
         _ = statistics.covariance
     with pytest.raises(SintroError, match="cannot merge"):
         statistics.merge(FeatureStatistics(2))
+
+
+def test_distances_are_computed_by_one_thread_and_processes_do_not_wait_for_each_other(monkeypatch, generator):
+    used, original = [], torch.linalg.svdvals
+    monkeypatch.setattr(torch.linalg, "svdvals", lambda a: used.append(torch.get_num_threads()) or original(a))
+    covariance = random_covariance(generator, 8)
+    frechet_distance(np.zeros(8), covariance, np.zeros(8), covariance)
+    assert used == [1]
+    code = "import torch, sintro.metrics.fid as fid; a = torch.randn(600, 300).double(); "
+    code += "print(fid.frechet_distance(a.mean(0), a.T.cov(), a.mean(0), a.T.cov()) < 1e-6)"
+    running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [process.communicate(timeout=300)[0].strip() for process in running] == ["True"] * 4
 
 
 def test_few_images_come_with_a_warning():

@@ -1,6 +1,7 @@
 """The pictures of a cell and of a study: drawn from arrays alone, whole, small, and oriented as the axes say."""
 
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from PIL import Image
 
 from sintro import SintroError
 from sintro.cells import DENSITIES, Cell
-from sintro.report import figures, pictures
+from sintro.report import figures, image_figures, pictures
 from sintro.report.results import read_history
 
 
@@ -91,6 +92,53 @@ def test_images_are_drawn_as_sheets_and_latents_along_their_principal_axes(tmp_p
     names = {path.name for path in figures.draw_cell(made)}
     assert names == {"data.png", "reconstructions.png", "mode_images.png", "latent.png", "history.png"}
     assert not (made / "samples.png").exists()  # its numbers are gone
+
+
+def test_an_image_cell_gets_pairs_modes_shares_and_distances(tmp_path):
+    made = made_cells.write_cell(tmp_path, cell(dataset="rings"))
+    rng = np.random.default_rng(0)
+    record = json.loads((made / "cell.json").read_text())
+    record["cell"]["dataset"] = "digits"
+    record["settings"] |= {"epochs": 10.0, "iterations": 120}
+    (made / "cell.json").write_text(json.dumps(record))
+    scores = {"cfid_over_iterations": {"0": 9.0, "60": 4.0, "120": 5.0}, "selected_iteration": 60}
+    (made / "metrics.json").write_text(json.dumps(scores))
+    weights = np.linspace(0.3, 0.01, 12)
+    arrays = {
+        "data": rng.random((20, 3, 16, 16)), "reconstructions": rng.random((20, 3, 16, 16)),
+        "samples": rng.random((20, 3, 16, 16)), "mode_images": rng.random((12, 3, 16, 16)), "mode_weights": weights,
+        "mode_samples": rng.random((8, 8, 3, 16, 16)), "share_iterations": np.array([0, 60, 120]),
+        "shares": rng.dirichlet(np.ones(12), 3),
+    }  # fmt: skip
+    np.savez(made / "arrays.npz", **arrays)
+    expected = {"data", "reconstructions", "samples", "mode_images", "mode_samples", "responsibilities", "distances"}
+    paths = figures.draw_cell(made)
+    assert {path.stem for path in paths} == expected | {"history"}
+    for path in paths:
+        with Image.open(path) as image:
+            assert min(image.size) >= 200
+    drawn = image_figures.drawn(arrays, record, scores)
+    (axes,) = drawn["distances.png"]().axes
+    np.testing.assert_allclose(axes.lines[0].get_xdata(), [0, 5, 10])  # epochs, not iterations
+    assert axes.lines[1].get_xdata() == [5], "the selected one"
+    titles = [axes.get_title() for axes in drawn["mode_images.png"]().axes]
+    assert titles[:12] == [f"{weight:.3f}" for weight in weights]
+    assert list(
+        image_figures.drawn(arrays | {"shares": arrays["shares"][:, :1]}, record, scores)["responsibilities.png"]().axes
+    )
+    (made / "arrays.npz").unlink()
+    (made / "metrics.json").unlink()
+    assert {path.stem for path in figures.draw_cell(made)} == {"history"}
+
+
+def test_under_each_image_is_its_reconstruction():
+    data, reconstructions = np.full((9, 1, 4, 4), 0.25), np.full((9, 1, 4, 4), 0.75)
+    (axes,) = image_figures.draw_pairs(data, reconstructions).axes
+    sheet = axes.images[0].get_array()
+    assert sheet.shape == (2 * (2 * 4 + 1 + 3), 8 * 6)
+    assert (sheet[:4, :4] == 0.25).all()
+    assert (sheet[5:9, :4] == 0.75).all()
+    assert (sheet[12:16, :4] == 0.25).all(), "the ninth starts a second row"
 
 
 def test_truncated_arrays_are_a_clear_error(tmp_path):

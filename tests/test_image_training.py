@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from sintro import evaluation, runs, training
+from sintro import SintroError, evaluation, runs, training
 from sintro.batches import ImageBatches
 from sintro.cells import Cell
 from sintro.image_evaluation import ImageEvaluation, refresh_batch_norm, snapshots_of
@@ -134,19 +135,86 @@ def test_a_digits_cell_from_training_to_metrics(tmp_path, monkeypatch):
     cell, settings = Cell.from_path(DIGITS), small(**LONGER)
     assert training.train(cell, settings, device="cpu", threads=1) == 0
     folder = Path(cell.path)
-    assert set(snapshots_of(folder, 150)) == {0, 130, 150}
+    assert set(snapshots_of(folder, settings)) == {0, 130, 150}
+    (folder / "snapshot-77.pt").write_bytes(b"of an earlier training of other length")
     assert runs.read_json(folder / "provenance.json")["data_sha256"]
     metrics = evaluation.evaluate(cell, device="cpu", threads=1)
     names = ("cfid", "cfid_rec", "precision", "recall")
     for name in [n + s for n in names for s in ("", "_published", "_last", "_last_published")]:
         assert metrics[name] >= 0, name
-    assert metrics["cfid_published"] == min(metrics["cfid_over_iterations"].values())
+    distances = metrics["cfid_over_iterations"]
+    assert set(distances) == {"0", "130", "150"}
+    assert metrics["cfid_published"] == min(distances["0"], distances["130"])  # the end is no candidate
+    assert metrics["cfid_last_published"] == distances["150"]
+    assert {"pairs", "modes"} <= _pictures(folder)
     assert metrics["linear_probe_last"] > 0.5  # chance is 0.1
     assert "fewer than 2048" in metrics["warning"] or "rank-deficient" in metrics["warning"]
     assert metrics["mse"] == pytest.approx(metrics["reconstruction"] / 256)
     again = evaluation.evaluate(cell, device="cpu", threads=1)
-    drop = {"evaluated", "cfid_over_iterations"}
+    assert len(list(folder.glob("snapshot-*.pt"))) == 2, "the selected one, and the one that is none of ours"
+    drop = {"evaluated"}  # the removed snapshots' distances are taken over
     assert {k: v for k, v in again.items() if k not in drop} == {k: v for k, v in metrics.items() if k not in drop}
+
+
+def _pictures(folder):
+    """What arrays.npz has the numbers for; each of the right shape."""
+    with np.load(folder / "arrays.npz") as arrays:
+        assert arrays["data"].shape == arrays["reconstructions"].shape
+        assert arrays["mode_samples"].shape == (4, 8, 1, 16, 16)
+        assert arrays["share_iterations"].tolist() == [0, 130, 150]
+        np.testing.assert_allclose(arrays["shares"].sum(1), 1, atol=1e-6)
+        assert arrays["shares"].shape == (3, 4)
+        assert arrays["mode_weights"].sum() == pytest.approx(1)
+    return {"pairs", "modes"}
+
+
+def test_bfloat16_is_near_float32_and_keeps_parameters_and_statistics_in_float32():
+    """Mixed precision rounds inside the networks to 8 bits of mantissa, and nothing outside of them."""
+    terms = {}
+    for precision in ("float32", "bfloat16"):
+        players = Players([small(precision=precision)])
+        for iteration in range(5):
+            terms[precision] = players.step(iteration)
+        tensors = [*players.model.encoder.state_dict().values(), *players.model.decoder.state_dict().values()]
+        assert {t.dtype for t in tensors if t.is_floating_point()} == {torch.float32}
+        assert players.model.encode(torch.rand(4, 1, 16, 16)).mean.dtype == torch.float32
+    for name in ("reconstruction", "kl_real", "loss_encoder"):
+        full, mixed = (terms[precision][name].item() for precision in ("float32", "bfloat16"))
+        assert mixed == pytest.approx(full, rel=0.1), name
+        assert mixed != full, name
+
+
+def test_bfloat16_gradients_point_where_float32_ones_do():
+    gradients = []
+    for precision in ("float32", "bfloat16"):
+        players = Players([small(precision=precision)])
+        players._descend = lambda loss, *_: loss.sum().backward()  # keep the gradients
+        players.step(0)
+        gradients.append(torch.cat([p.grad.flatten() for p in players.model.decoder.parameters()]))
+    assert torch.cosine_similarity(*gradients, dim=0) > 0.99
+
+
+def test_evaluation_is_in_float32_whatever_training_was_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cell, settings = Cell.from_path(DIGITS), small(precision="bfloat16", snapshots=())
+    assert training.train(cell, settings, device="cpu", threads=1) == 0
+    assert runs.read_json(Path(cell.path) / "cell.json")["settings"]["precision"] == "bfloat16"
+    assert runs.read_json(Path(cell.path) / "provenance.json")["precision"] == "bfloat16"
+    model = evaluation.load_model(Path(cell.path), settings, "cpu")
+    assert (model.encoder.precision, model.decoder.precision) == ("float32", "float32")
+    with pytest.raises(SintroError, match="trained with other hyper-parameters"):
+        evaluation.load_model(Path(cell.path), settings.model_copy(update={"precision": "float32"}), "cpu")
+
+
+def test_snapshots_stay_until_fid_could_be_measured(tmp_path):
+    settings = small(snapshots=(0, 6))
+    for name in ("snapshot-0.pt", "snapshot-6.pt", "model.pt"):
+        (tmp_path / name).write_bytes(b"")
+    photographs = settings.model_copy(update={"dataset": "mnist"})
+    evaluation._remove_snapshots(tmp_path, photographs, {"cfid": 1.0, "selected_iteration": 6})
+    assert len(snapshots_of(tmp_path, settings)) == 3
+    evaluation._remove_snapshots(tmp_path, photographs, {"fid": 1.0, "selected_iteration": 6})
+    assert snapshots_of(tmp_path, settings) == {6: "snapshot-6.pt", 8: "model.pt"}
 
 
 @pytest.mark.slow

@@ -145,6 +145,7 @@ def test_the_digest_changes_with_every_field_and_with_nothing_else() -> None:
         **{name: (*value, 1) for name, value in settings if isinstance(value, tuple)},
         **{name: f"{value}x" for name, value in settings if isinstance(value, str)},
         "epochs": 1.0,
+        "precision": "bfloat16",
     }
     assert other.keys() == presets.Settings.model_fields.keys()
     digests = {settings.model_copy(update={name: value}).digest for name, value in other.items()}

@@ -63,20 +63,50 @@ def test_search2d_is_the_published_search() -> None:
     assert len({studies.settings(cell).digest for cell in cells}) == 5_172
 
 
-def test_quick_compares_the_priors_on_densities_in_a_shortened_schedule() -> None:
+def test_quick_compares_the_priors_in_a_shortened_schedule() -> None:
     study = studies.load("quick")
     assert not study.comparable
     assert study.length < 1
     cells = study.cells()
-    assert len({cell.dataset for cell in cells}) >= 2
+    densities = {cell.dataset for cell in cells} & set(DENSITIES)
+    assert len(densities) >= 2
     expected = {
         ("vae", "normal", "none"),
         ("soft-introvae", "normal", "none"),
         ("soft-introvae", "mog64-fixed", "none"),
         ("soft-introvae", "mog64-learned", "clip"),
     }
-    for dataset in {cell.dataset for cell in cells}:
+    for dataset in densities:
         assert {cell.axes[1:] for cell in cells if cell.dataset == dataset} == expected
+    embedded = [cell for cell in cells if cell.dataset not in densities]
+    assert {cell.dataset for cell in embedded} == {"digits"}
+    assert 2 <= len(embedded) <= 4
+    assert any(cell.prior_spec.components for cell in embedded), "a prior with modes to look at"
+    assert {studies.settings(cell).batch_size for cell in embedded} == {32}, "their own overrides"
+    assert all(studies.settings(cell).batch_size == 128 for cell in cells if cell.dataset in densities)
+
+
+def test_mixed_precision_is_a_choice_of_image_cells_that_is_told_and_not_comparable(write_study: Write) -> None:
+    cells = "cells:\n  - {datasets: [digits, rings], objectives: [vae], priors: [normal]}\n"
+    write_study("plain", "title: T\nseeds: [0]\n" + cells)
+    digits, plane = studies.load("plain").cells()
+    assert studies.settings(digits).precision == "float32"
+    assert studies.sources(digits)["precision"].endswith("released code")
+    mixed = studies.settings(digits, precision="bfloat16")
+    assert mixed.precision == "bfloat16"
+    assert mixed.digest != studies.settings(digits).digest
+    assert studies.sources(digits, precision="bfloat16")["precision"].startswith("asked for; not the published float32")
+    assert studies.settings(plane).precision is None
+    with pytest.raises(SintroError, match="for image cells only"):
+        studies.settings(plane, precision="bfloat16")
+    for key in ("overrides", "image_overrides"):
+        text = f"title: T\nseeds: [0]\n{key}: {{precision: bfloat16}}\n" + cells
+        write_study("mixed", text)
+        with pytest.raises(SintroError, match="comparable: true, but precision differs"):
+            studies.load("mixed")
+        write_study("mixed", text + "comparable: false\n")
+        found = {cell.dataset: studies.settings(cell).precision for cell in studies.load("mixed").cells()}
+        assert found == {"digits": "bfloat16", "rings": None}
 
 
 def test_table1_searched_is_table1_with_other_hyper_parameters() -> None:

@@ -71,8 +71,8 @@ def _entry(path: Path) -> dict:
     return {"sha256": hash_file(path), "bytes": path.stat().st_size}
 
 
-def _download(file: sources.SourceFile, target: Path, say: Say) -> None:
-    """Download one file from the first address that has it, checked and stored whole."""
+def _download(file: sources.SourceFile, target: Path, say: Say, place: Path | None = None) -> None:
+    """Download one file from the first address that has it, checked and stored whole; `place` is where it belongs."""
     from sintro.data.vision import torchvision
 
     failures = []
@@ -89,7 +89,8 @@ def _download(file: sources.SourceFile, target: Path, say: Say) -> None:
                 shutil.move(Path(folder) / target.name, temporary)
         return
     raise SintroError(
-        f"{target.name} could not be fetched ({'; '.join(failures)}); without a network, copy it to {target.resolve()}"
+        f"{target.name} could not be fetched ({'; '.join(failures)}); without a network, copy it to "
+        f"{(place or target).resolve()}"
     )
 
 
@@ -137,7 +138,7 @@ def _fetch_inception(name: str, root: Path, say: Say) -> None:
     target = root / sources.INCEPTION / sources.INCEPTION_FILE
     with tempfile.TemporaryDirectory(dir=_made(target.parent), prefix=".fetch-") as folder:
         temporary = Path(folder) / target.name
-        _download(sources.SourceFile(str(target), None, (fid_inception.FID_WEIGHTS_URL,)), temporary, say)
+        _download(sources.SourceFile(str(target), None, (fid_inception.FID_WEIGHTS_URL,)), temporary, say, target)
         found = hash_file(temporary)
         if not found.startswith(sources.INCEPTION_SHA256):
             raise SintroError(

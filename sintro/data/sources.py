@@ -203,3 +203,23 @@ def require_inception(root: Path) -> FileState:
             f"sintro fetch {INCEPTION} --data {root}, or copy {INCEPTION_FILE} there or name it in SINTRO_INCEPTION"
         )
     return state
+
+
+def missing_inception(dataset: str, root: str | Path | None = None) -> str | None:
+    """What the evaluation of a data set's cells lacks for want of Inception's weights, in one line; None if nothing.
+
+    Raises:
+        SintroError: weights that are there and are not the right ones, or not where SINTRO_INCEPTION says they are:
+            nobody puts weights somewhere to be measured without them.
+    """
+    folder = data_root(root)
+    if dataset == "digits":
+        return None
+    state = inception_state(folder)
+    if state.state == "missing" and not os.environ.get("SINTRO_INCEPTION"):
+        return (
+            f"no Inception weights: {dataset} cells are measured by the data set's own classifier (cfid), without FID, "
+            f"until they are there: sintro fetch {INCEPTION} --data {folder}, then sintro evaluate again"
+        )
+    require_inception(folder)
+    return None

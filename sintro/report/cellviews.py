@@ -19,8 +19,11 @@ from sintro.report.words import ARROWS, show_bytes, show_duration, show_number, 
 FIGURES = {
     "data.png": "Real data, coloured by mode, arm, square or ring",
     "samples.png": "Samples of the model, from the prior through the decoder",
-    "reconstructions.png": "Reconstructions of real data",
-    "mode_images.png": "The prior's modes through the decoder, by falling weight",
+    "reconstructions.png": "Test images, under each its reconstruction",
+    "mode_images.png": "The means of the prior's modes through the decoder, by falling weight, with their weights",
+    "mode_samples.png": "Samples of the prior's heaviest modes, a row each, by falling weight",
+    "responsibilities.png": "Mean responsibility of each mode over the test images, from snapshot to snapshot",
+    "distances.png": "The distance that selects the published checkpoint, over the epochs",
     "density.png": "Density map: exp(−energy) over the plane, relative to its peak; bright is probable",
     "latent.png": "Latent space: posterior samples coloured by label, the prior's modes as discs sized by weight, "
     "crosses where dead (responsibility below 1/K²)",

@@ -266,17 +266,20 @@ def draw_cell(folder: Path) -> list[Path]:
 
     Raises SintroError when ``cell.json`` or ``arrays.npz`` cannot be read.
     """
+    from sintro.report import image_figures  # which draws with what is here
+
     folder = Path(folder)
-    dataset = read_json(folder / "cell.json")["cell"]["dataset"]
+    record = read_json(folder / "cell.json")
     arrays = read_arrays(folder / "arrays.npz") if (folder / "arrays.npz").exists() else {}
+    metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").exists() else {}
     written = []
     with rc_context(STYLE):
-        pictures = _draw_sets(arrays, dataset)
+        pictures = _draw_sets(arrays, record["cell"]["dataset"]) | image_figures.drawn(arrays, record, metrics)
         if (folder / "history.csv").exists():
             pictures["history.png"] = lambda: draw_history(read_history(folder / "history.csv"))
         for name, draw in pictures.items():
             write_atomic(folder / name, to_png(draw()))
             written.append(folder / name)
-    for name in {*CELL_FIGURES, "ood.png", *(f"{name}.png" for name in SETS)} - set(pictures):
+    for name in {*CELL_FIGURES, "ood.png", *(f"{name}.png" for name in SETS), *image_figures.NAMES} - set(pictures):
         (folder / name).unlink(missing_ok=True)  # of an earlier run that got further
     return written
