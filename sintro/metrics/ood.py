@@ -40,7 +40,7 @@ from sintro.randomness import normal
 
 SCORES, MEASURES = tuple(OOD_SCORES), tuple(OOD_MEASURES)
 IMPORTANCE_SAMPLES = 16
-RESAMPLES = 1000
+RESAMPLES = 500
 RATE = 0.95  # of the model's own data that fpr95's threshold accepts
 _PART = 100  # resamples at a time: bounds the memory
 
