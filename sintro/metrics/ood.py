@@ -28,7 +28,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Generator, Tensor
 
 from sintro import SintroError
@@ -134,9 +133,9 @@ class _Ranked:
         self.undefined = bool(np.isnan(values).any())
         if self.undefined:
             return
-        ranks = rankdata(-values, method="dense") - 1  # 0 for the highest
+        distinct, ranks = np.unique(-values, return_inverse=True)  # rank 0 for the highest
         # After how many data of each set, in falling order, does each distinct score end?
-        levels = np.arange(ranks.max() + 1)
+        levels = np.arange(len(distinct))
         self.orders, self.ends = [], []
         for part in (ranks[: len(inside)], ranks[len(inside) :]):
             self.orders.append(np.argsort(part, kind="stable"))
