@@ -41,7 +41,7 @@ SCORES, MEASURES = tuple(OOD_SCORES), tuple(OOD_MEASURES)
 IMPORTANCE_SAMPLES = 16
 RESAMPLES = 500
 RATE = 0.95  # of the model's own data that fpr95's threshold accepts
-_PART = 100  # resamples at a time: bounds the memory
+_PART = 20  # resamples at a time: small enough for the cache, and three times as fast as all at once
 
 
 @torch.no_grad()
