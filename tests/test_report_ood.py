@@ -12,10 +12,10 @@ from PIL import Image
 from sintro import report, studies
 from sintro.cells import Cell
 from sintro.metrics import METRICS, OOD_SCORES
-from sintro.report import detection, figures
-from sintro.report.results import read_cells
+from sintro.report import claims, detection, figures
+from sintro.report.results import Result, read_cells
 
-RNG = np.random.default_rng(0)
+RNG = np.random.default_rng(1)
 
 
 def scores(*kinds, size=200) -> dict[str, np.ndarray]:
@@ -75,6 +75,25 @@ def test_the_table_has_the_data_sets_with_outliers_only(tmp_path):
     assert len(table[0].results) == len(cells) / 2  # the one without a number is counted
     assert table[0].measures[0].label("standard") == "AUROC (ELBO, off support)"
     assert detection.tables_of([]) == []
+
+
+def test_the_shipped_claim_holds_where_detection_is_planted(repository):
+    shipped = claims.load(repository / "workflow" / "claims.yaml")
+    verdicts = []
+    for mean in (0.8, 0.5, 0.2):
+        results = [
+            Result(cell, Path(cell.path), "done", metrics={"ood_uniform_elbo_auroc": RNG.normal(mean, 0.05)})
+            for cell in made_cells.grid()
+        ]
+        verdicts.append(claims.judge(shipped["C9"], results).verdict)
+    assert verdicts == ["supported", "inconclusive", "contradicted"]
+    better = [
+        Result(r.cell, r.folder, "done", metrics={"ood_uniform_elbo_auroc": 0.9 if "learned" in r.cell.prior else 0.6})
+        for r in results
+    ]
+    for result in better:
+        result.metrics["ood_uniform_elbo_auroc"] += RNG.normal(0, 0.02)
+    assert claims.judge(shipped["C9-prior"], better).verdict == "supported"
 
 
 def test_the_study_and_the_cell_pages_show_detection(write_study):
