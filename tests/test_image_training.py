@@ -1,5 +1,6 @@
 """Image cells in the one training loop: networks, batch-norm rules, epochs, and a short evaluation on digits."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,25 @@ def test_refreshing_batch_norm_moves_running_statistics_and_nothing_else():
     refresh_batch_norm(players.model, players.data.images, players.shared)
     assert not torch.equal(norm.running_mean, before)
     assert all(torch.equal(p, q) for p, q in zip(players.model.encoder.parameters(), weights, strict=True))
+
+
+@torch.no_grad()
+def test_detection_uses_the_outliers_that_are_there_and_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SINTRO_DATA", str(tmp_path / "nothing"))
+    settings = small(evaluation_images=60)
+    measured = ImageEvaluation(settings, lambda name: None, "cpu", Path("results"))
+    model = Players([settings]).model
+    refresh_batch_norm(model, measured.train, settings)
+    metrics, arrays = measured._detection(model)
+    names = [f"ood_{kind}_{score}_auroc" for kind in ("inverted", "noise") for score in ("elbo", "iw")]
+    assert all(0 <= metrics[name] <= 1 for name in names)
+    assert arrays["ood_inside_elbo"].shape == arrays["ood_noise_kl"].shape == (60,)
+    measured.test = dataclasses.replace(measured.test, name="svhn")
+    metrics, arrays = measured._detection(model)
+    assert list(metrics) == ["ood_missing"]
+    assert "cifar10" in metrics["ood_missing"]
+    assert arrays == {}
 
 
 @pytest.mark.slow

@@ -8,11 +8,14 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from torch.distributions import MultivariateNormal
 
-from sintro import SintroError
+from sintro import SintroError, evaluation
+from sintro.cells import Cell
 from sintro.data import images, outliers
 from sintro.data.densities import DENSITIES
 from sintro.metrics import METRICS, ood
 from sintro.model import Model
+from sintro.players import Players
+from sintro.presets import published
 from sintro.priors import MixturePrior, StandardNormal
 from sintro.randomness import generator
 
@@ -236,3 +239,18 @@ def test_a_partner_that_is_there_is_used(tmp_path, monkeypatch):
     assert made["pair"].shape == (made_images.TEST, 3, 32, 32)
     expected = images.load("svhn", "test", tmp_path).images
     assert made["pair"].sum() == expected.sum()
+
+
+@torch.no_grad()
+def test_a_2d_cell_is_evaluated_with_detection():
+    cell = Cell.from_path("results/t/rings/soft-introvae/mog4-learned/clip/seed0")
+    changes = {"evaluation_grid": 32, "evaluation_points": 200, "samples": 3}
+    settings = published(cell).model_copy(update=changes)
+    model = Players([settings]).model
+    metrics, arrays = evaluation.measure_density(model, settings, "cpu")
+    assert {name for name in METRICS if name.startswith("ood_uniform")} <= set(metrics)
+    assert 0 <= metrics["ood_uniform_elbo_auroc"] <= 1
+    low, high = metrics["ood_intervals"]["uniform_elbo_auroc"]
+    assert 0 <= low <= metrics["ood_uniform_elbo_auroc"] <= high <= 1
+    assert arrays["ood_uniform_iw"].shape == arrays["ood_inside_iw"].shape == (200,)
+    assert evaluation.measure_density(model, settings, "cpu")[0] == metrics

@@ -28,7 +28,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Generator, Tensor
 
 from sintro import SintroError
@@ -40,9 +39,9 @@ from sintro.randomness import normal
 
 SCORES, MEASURES = tuple(OOD_SCORES), tuple(OOD_MEASURES)
 IMPORTANCE_SAMPLES = 16
-RESAMPLES = 1000
+RESAMPLES = 500
 RATE = 0.95  # of the model's own data that fpr95's threshold accepts
-_PART = 100  # resamples at a time: bounds the memory
+_PART = 20  # resamples at a time: small enough for the cache, and three times as fast as all at once
 
 
 @torch.no_grad()
@@ -134,9 +133,9 @@ class _Ranked:
         self.undefined = bool(np.isnan(values).any())
         if self.undefined:
             return
-        ranks = rankdata(-values, method="dense") - 1  # 0 for the highest
+        distinct, ranks = np.unique(-values, return_inverse=True)  # rank 0 for the highest
         # After how many data of each set, in falling order, does each distinct score end?
-        levels = np.arange(ranks.max() + 1)
+        levels = np.arange(len(distinct))
         self.orders, self.ends = [], []
         for part in (ranks[: len(inside)], ranks[len(inside) :]):
             self.orders.append(np.argsort(part, kind="stable"))

@@ -29,7 +29,7 @@ def ood_figure(arrays: Mapping[str, np.ndarray]) -> Figure:
     for axes, (score, (label, *_)) in zip(figure.subplots(2, 2).flat, OOD_SCORES.items(), strict=True):
         found = {kind: arrays[name] for kind in ("inside", *OOD_KINDS) if (name := f"ood_{kind}_{score}") in arrays}
         finite = {kind: values[np.isfinite(values)].astype(np.float64) for kind, values in found.items()}
-        edges = _edges([values for values in finite.values() if len(values)])
+        edges = _edges(finite)
         for i, (kind, values) in enumerate(finite.items()):
             lost = len(found[kind]) - len(values)
             name = OUTLIERS.get(kind, "own kind") + (f", {lost} not finite" if lost else "")
@@ -45,15 +45,18 @@ def ood_figure(arrays: Mapping[str, np.ndarray]) -> Figure:
     return figure
 
 
-def _edges(sets: Sequence[np.ndarray]) -> np.ndarray:
-    """Bin edges that show each set's bulk: from the lowest to the highest of their 2% and 98% quantiles.
+def _edges(finite: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Bin edges over the bulk (1% to 99%) of every set, but no farther off the own data than four of their widths.
 
-    Outliers' scores can lie a hundred times farther off than the data's own scores are wide. Then the bins rise in
-    width: they are equal in asinh((score - median) / spread) of the first set, the model's own data.
+    Outliers' scores can lie a hundred times farther off than that, which would leave the own data a single bin.
     """
-    if not sets:
+    bulk = [np.quantile(values, [0.01, 0.99]) for values in finite.values() if len(values)]
+    if not bulk:
         return np.linspace(0.0, 1.0, BINS + 1)
-    low, high = (pick(np.quantile(values, q) for values in sets) for pick, q in ((min, 0.02), (max, 0.98)))
+    low, high = min(pair[0] for pair in bulk), max(pair[1] for pair in bulk)
+    if len(finite["inside"]):
+        reach = 4 * (bulk[0][1] - bulk[0][0])
+        low, high = max(low, bulk[0][0] - reach), min(high, bulk[0][1] + reach)
     low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
     return np.linspace(low, high, BINS + 1)
 
