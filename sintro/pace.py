@@ -21,7 +21,7 @@ FINISHED_PER_ROW = 3  # as many provenance.json are read for each row
 # points, the mixture's at S = 100 and K = 64) in the warm-up and after it. Measured by benchmarks/iteration_costs.py
 # on a virtual machine that was busy otherwise; a core of one's own is faster.
 VAE, WARMUP, INTROSPECTIVE = (5.0, 23.0, 53.0), (5.0, 28.0, 42.0), (25.0, 85.0, 130.0)
-SHIPPED = {"vae": (VAE, VAE), "soft-introvae": (WARMUP, INTROSPECTIVE)}
+SHIPPED = {"vae": (VAE, VAE), "soft-introvae": (WARMUP, INTROSPECTIVE), "introvae": (WARMUP, INTROSPECTIVE)}
 EVALUATION = (15.0, 27.0)  # seconds of the same at the published grid of 1024 x 1024 points
 START = 6.0  # seconds: importing torch, drawing the figures
 IMAGE_ITERATION = 100.0  # milliseconds: one of a GPU, before anything was measured

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sintro import SintroError
+from sintro import SintroError, introvae
 from sintro.batches import batches_of
 from sintro.model import Model
 from sintro.networks import mlp_pair, residual_pair
@@ -15,7 +15,7 @@ from sintro.presets import Settings
 from sintro.priors import MixturePrior, StandardNormal, VampPrior
 from sintro.randomness import Generators, generator
 
-OWN_TO_A_CELL = ("seed", "dataset", "beta_rec", "beta_kl", "beta_neg", "responsibility_weight")
+OWN_TO_A_CELL = ("seed", "dataset", "beta_rec", "beta_kl", "beta_neg", "margin", "responsibility_weight")
 
 
 class Players:
@@ -33,6 +33,7 @@ class Players:
         self.data = batches_of(self.settings, self.device)
         self.model = self._first_model()
         self.betas = Betas(*(self._per_cell(name) for name in ("beta_rec", "beta_kl", "beta_neg")))
+        self.margin = self._per_cell("margin")
         self.responsibility_weight = self._per_cell("responsibility_weight")
         self.restart_optimisers()
 
@@ -163,7 +164,20 @@ class Players:
             step = vae_loss(self.model, real, self.betas, noise, samples=self.shared.samples)
             self._descend(step.loss, *self.optimisers)
             return step.terms
+        if self.shared.objective == "introvae":
+            return self._introvae_step(real, noise)
         return self._introspective_step(real, noise, usage)
+
+    def _introvae_step(self, real, noise) -> dict[str, torch.Tensor]:
+        """The encoder's step leaves w_rec rec's gradient with the decoder, whose own term is added to it."""
+        first = introvae.encoder_loss(self.model, real, self.betas, self.margin, noise)
+        first.loss.sum().backward(retain_graph=True)
+        self._advance("encoder")
+        loss, terms = introvae.decoder_loss(self.model, first, self.betas)
+        # Only towards the decoder: through z the graph goes on into the encoder as it was before its step.
+        loss.sum().backward(inputs=list(self.model.decoder.parameters()))
+        self._advance("decoder")
+        return first.terms | terms
 
     def _introspective_step(self, real, noise, usage: bool) -> dict[str, torch.Tensor]:
         one = self.shared
@@ -196,6 +210,10 @@ class Players:
 
     def _descend(self, loss: torch.Tensor, *players: str) -> None:
         loss.sum().backward()
+        self._advance(*players)
+
+    def _advance(self, *players: str) -> None:
+        """One step along the gradients that are there, which are then gone."""
         for player in players:
             self.optimisers[player].step()
             self.optimisers[player].zero_grad(set_to_none=True)
