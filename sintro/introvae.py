@@ -14,8 +14,8 @@ from sintro.randomness import Generators
 
 
 class EncoderStep(NamedTuple):
-    """The encoder's loss [...], and what the decoder's step goes on with: the reconstruction term [...], the
-    reconstructions and the fakes ``[..., B, *event]``, all with their graphs; ``terms`` for the history are detached."""
+    """The encoder's loss [...], what the decoder's step goes on with (the reconstruction term [...], the
+    reconstructions and the fakes ``[..., B, *event]``, with their graphs), and the history's terms, detached."""
 
     loss: torch.Tensor
     terms: dict[str, torch.Tensor]

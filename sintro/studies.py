@@ -273,9 +273,7 @@ def _product(study: Study, block: Block) -> list[Cell]:
         raise SintroError("seeds: missing, here and for the study; legal is a list such as [0, 1, 2]")
     objectives = block.objectives
     if block.betas is not None:
-        objectives = tuple(
-            token for objective in objectives for token in block.betas.tokens(objective)
-        )
+        objectives = tuple(token for objective in objectives for token in block.betas.tokens(objective))
     axes = itertools.product(block.datasets, objectives, block.priors, block.regularizers, seeds)
     return [
         Cell(study=study.name, dataset=dataset, objective=objective, prior=prior, regularizers=regularizers, seed=seed)
