@@ -21,7 +21,7 @@ from sintro import SintroError
 DENSITIES = ("8gaussians", "spirals", "checkerboard", "rings")
 IMAGES = ("digits", "mnist", "fmnist", "cifar10", "svhn")
 DATASETS = DENSITIES + IMAGES
-OBJECTIVES = ("vae", "soft-introvae")
+OBJECTIVES = ("vae", "soft-introvae", "introvae")
 
 # Pseudo-inputs start as training data, so a prior can have no more components than there are data to draw from:
 # the training split, and in 2D (endless data) the first batch.
@@ -38,7 +38,10 @@ PARTS = ("study", "dataset", "objective", "prior", "regularizers", "seed")
 SHAPE = f"{RESULTS}/<study>/<dataset>/<objective>/<prior>/<regularizers>/seed<k>"
 SEED_LIMIT = 2**32
 
-LEGAL_OBJECTIVES = "vae, soft-introvae, or with explicit betas vae-rec0.8-kl0.05, soft-introvae-rec0.2-kl0.3-neg0.9"
+LEGAL_OBJECTIVES = (
+    "vae, soft-introvae, introvae, or with explicit betas vae-rec0.8-kl0.05, soft-introvae-rec0.2-kl0.3-neg0.9, "
+    "introvae-rec0.2-kl0.3-neg1-margin10"
+)
 LEGAL_PRIORS = (
     "normal, vampK, vampK-lc, mogK-fixed, mogK-fixed-lc, mogK-learned, mogK-learned-lc "
     "(K a number; a learned one may end in -encoder)"
@@ -93,7 +96,7 @@ class Cell(BaseModel):
             raise SintroError(
                 f"dataset {self.dataset!r} is not one of {', '.join(DATASETS)}{suggestion(self.dataset, DATASETS)}"
             )
-        objective, _ = parse_objective(self.objective)
+        objective = self.objective_name
         prior = parse_prior(self.prior)
         _check_combination(self, objective, prior, parse_regularizers(self.regularizers))
         if not 0 <= self.seed < SEED_LIMIT:
@@ -132,13 +135,18 @@ class Cell(BaseModel):
 
     @property
     def objective_name(self) -> str:
-        """The objective without betas: ``vae`` or ``soft-introvae``."""
+        """The objective without betas: one of OBJECTIVES."""
         return parse_objective(self.objective)[0]
 
     @property
     def betas(self) -> Betas | None:
         """The betas that the path gives, or None where the study or the preset decides."""
         return parse_objective(self.objective)[1]
+
+    @property
+    def margin(self) -> float | None:
+        """IntroVAE's margin m in nats, where the path gives it."""
+        return parse_objective(self.objective)[2]
 
     @property
     def prior_spec(self) -> PriorSpec:
@@ -163,12 +171,13 @@ def spell(value: float) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def objective_token(name: str, betas: Betas | None = None) -> str:
-    """The objective's part of a path, `soft-introvae-rec0.2-kl0.3-neg0.9`."""
+def objective_token(name: str, betas: Betas | None = None, margin: float | None = None) -> str:
+    """The objective's part of a path, `soft-introvae-rec0.2-kl0.3-neg0.9`, `introvae-rec0.2-kl0.3-neg1-margin10`."""
     if betas is None:
         return name
     negative = "" if betas.neg is None else f"-neg{spell(betas.neg)}"
-    return f"{name}-rec{spell(betas.rec)}-kl{spell(betas.kl)}{negative}"
+    hinge = "" if margin is None else f"-margin{spell(margin)}"
+    return f"{name}-rec{spell(betas.rec)}-kl{spell(betas.kl)}{negative}{hinge}"
 
 
 def check_study_name(name: str) -> None:
@@ -210,22 +219,29 @@ def parse_seed(token: str) -> int:
 
 
 @lru_cache(maxsize=65536)
-def parse_objective(token: str) -> tuple[str, Betas | None]:
-    """`soft-introvae-rec0.2-kl0.3-neg0.9` -> its name and its betas, None where the token gives none."""
+def parse_objective(token: str) -> tuple[str, Betas | None, float | None]:
+    """`introvae-rec0.2-kl0.3-neg1-margin10` -> its name, betas and margin; None where the token gives none."""
     name = next((name for name in OBJECTIVES if token == name or token.startswith(f"{name}-")), None)
     if name is None:
         raise SintroError(f"objective {token!r} is not one of {LEGAL_OBJECTIVES}{suggestion(token, OBJECTIVES)}")
     if token == name:
-        return name, None
-    match = re.fullmatch(r"-rec(?P<rec>[^a-z]*)-kl(?P<kl>[^a-z]*)(?:-neg(?P<neg>[^a-z]*))?", token.removeprefix(name))
+        return name, None, None
+    match = re.fullmatch(
+        r"-rec(?P<rec>[^a-z]*)-kl(?P<kl>[^a-z]*)(?:-neg(?P<neg>[^a-z]*))?(?:-margin(?P<margin>[^a-z]*))?",
+        token.removeprefix(name),
+    )
     if match is None:
         raise SintroError(f"objective {token!r} is not one of {LEGAL_OBJECTIVES}")
     if (match["neg"] is None) != (name == "vae"):
         takes = "beta_rec and beta_kl only" if name == "vae" else "beta_rec, beta_kl and beta_neg"
         raise SintroError(f"objective {token!r}: {name} takes {takes}; legal are {LEGAL_OBJECTIVES}")
+    if (match["margin"] is not None) != (name == "introvae"):
+        takes = "takes a margin too" if name == "introvae" else "takes no margin"
+        raise SintroError(f"objective {token!r}: {name} {takes}; legal are {LEGAL_OBJECTIVES}")
     rec, kl = _decimal(match["rec"], "beta_rec"), _decimal(match["kl"], "beta_kl")
     neg = None if match["neg"] is None else _decimal(match["neg"], "beta_neg")
-    return name, Betas(rec, kl, neg)
+    margin = None if match["margin"] is None else _decimal(match["margin"], "margin")
+    return name, Betas(rec, kl, neg), margin
 
 
 @lru_cache(maxsize=4096)
@@ -278,6 +294,11 @@ def _check_combination(cell: Cell, objective: str, prior: PriorSpec, regularizer
         raise SintroError(
             f"prior {cell.prior!r} with objective {cell.objective!r}: a mixture is what a VampPrior turns "
             "into for the introspective part, which a vae has not; legal are normal, vampK, vampK-lc"
+        )
+    if objective == "introvae" and prior.kind != "normal":
+        raise SintroError(
+            f"prior {cell.prior!r} with objective {cell.objective!r}: IntroVAE is defined for N(0, I) alone; "
+            "legal is normal, and soft-introvae has the other priors"
         )
     if objective != "vae" and prior.kind == "vamp":
         raise SintroError(

@@ -13,7 +13,7 @@ from sintro import SintroError, studies
 from sintro.cells import DENSITIES, Cell
 from sintro.presets import Settings
 
-OWN_TO_A_CELL = ("seed", "dataset", "beta_rec", "beta_kl", "beta_neg", "responsibility_weight")
+OWN_TO_A_CELL = ("seed", "dataset", "beta_rec", "beta_kl", "beta_neg", "margin", "responsibility_weight")
 LARGEST = 128  # cells side by side: more fill no GPU better, and their checkpoints would take longer to write
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sintro import introvae
 from sintro.batches import batches_of
 from sintro.fleets import check_equal_shape
 from sintro.graphs import Graphs
@@ -33,6 +34,7 @@ class Players:
         self.data = batches_of(self.settings, self.device)
         self.model = self._first_model()
         self.betas = Betas(*(self._per_cell(name) for name in ("beta_rec", "beta_kl", "beta_neg")))
+        self.margin = self._per_cell("margin")
         regularised = any(one.responsibility_weight for one in self.settings)
         self.responsibility_weight = self._per_cell("responsibility_weight") if regularised else 0.0
         self.restart_optimisers()
@@ -169,7 +171,9 @@ class Players:
         self._set_learning_rate(self.learning_rate(iteration))
         real = self.data.at(iteration)
         noise = self.generators("noise", iteration)
-        step = self._vae_step if iteration < self.shared.warmup else self._introspective_step
+        step = self._vae_step
+        if iteration >= self.shared.warmup:
+            step = self._introvae_step if self.shared.objective == "introvae" else self._introspective_step
         return self.graphs.run(step, real, noise, usage) if self.graphs else step(real, noise, usage)
 
     def _set_learning_rate(self, rate: float) -> None:
@@ -181,6 +185,17 @@ class Players:
         step = vae_loss(self.model, real, self.betas, noise, samples=self.shared.samples)
         self._descend(step.loss, *self.optimisers)
         return step.terms
+
+    def _introvae_step(self, real, noise, usage: bool) -> dict[str, torch.Tensor]:
+        """The encoder's step leaves w_rec rec's gradient with the decoder, whose own term is added to it."""
+        first = introvae.encoder_loss(self.model, real, self.betas, self.margin, noise)
+        first.loss.sum().backward(retain_graph=True)
+        self._advance("encoder")
+        loss, terms = introvae.decoder_loss(self.model, first, self.betas)
+        # Only towards the decoder: through z the graph goes on into the encoder as it was before its step.
+        loss.sum().backward(inputs=list(self.model.decoder.parameters()))
+        self._advance("decoder")
+        return first.terms | terms
 
     def _introspective_step(self, real, noise, usage: bool) -> dict[str, torch.Tensor]:
         one = self.shared
@@ -214,6 +229,10 @@ class Players:
 
     def _descend(self, loss: torch.Tensor, *players: str) -> None:
         loss.sum().backward()
+        self._advance(*players)
+
+    def _advance(self, *players: str) -> None:
+        """One step along the gradients that are there, which are then gone."""
         for player in players:
             self.optimisers[player].step()
             self.optimisers[player].zero_grad(set_to_none=True)

@@ -42,18 +42,24 @@ class _Part(BaseModel):
 
 
 class BetaGrid(_Part):
-    """Every combination of betas; those of the fakes' KL are multiples of beta_kl, rounded to 3 decimals."""
+    """Every combination of betas, and of IntroVAE's margins.
+
+    The fakes' KL is weighted in multiples of the real one's: Soft-IntroVAE's beta_neg is the multiple times beta_kl,
+    rounded to 3 decimals; IntroVAE's w_neg is the multiple itself, since w_kl multiplies it in the loss.
+    """
 
     rec: tuple[PositiveFloat, ...] = Field(min_length=1)
     kl: tuple[PositiveFloat, ...] = Field(min_length=1)
     neg_times_kl: tuple[PositiveFloat, ...] | None = Field(None, min_length=1)
+    margin: tuple[PositiveFloat, ...] | None = Field(None, min_length=1)
 
-    def combinations(self) -> list[Betas]:
-        """All betas of the grid."""
-        multiples = self.neg_times_kl or (None,)
+    def tokens(self, objective: str) -> list[str]:
+        """The objective's part of the path for every combination."""
+        axes = (self.rec, self.kl, self.neg_times_kl or (None,), self.margin or (None,))
+        unit = objective == "introvae"
         return [
-            Betas(rec, kl, None if multiple is None else round(kl * multiple, 3))
-            for rec, kl, multiple in itertools.product(self.rec, self.kl, multiples)
+            objective_token(objective, Betas(rec, kl, neg and (neg if unit else round(kl * neg, 3))), margin)
+            for rec, kl, neg, margin in itertools.product(*axes)
         ]
 
 
@@ -174,7 +180,9 @@ def sources(cell: Cell, iterations: int | None = None, precision: str | None = N
             told[name] = f"{change}; {told[name]}"
     if cell.betas is not None:
         told |= {
-            name: "the cell's path" for name in ("beta_rec", "beta_kl", "beta_neg") if told[name] != "does not apply"
+            name: "the cell's path"
+            for name in ("beta_rec", "beta_kl", "beta_neg", "margin")
+            if told[name] != "does not apply"
         }
     return told
 
@@ -281,9 +289,7 @@ def _product(study: Study, block: Block) -> list[Cell]:
         raise SintroError("seeds: missing, here and for the study; legal is a list such as [0, 1, 2]")
     objectives = block.objectives
     if block.betas is not None:
-        objectives = tuple(
-            objective_token(objective, betas) for objective in objectives for betas in block.betas.combinations()
-        )
+        objectives = tuple(token for objective in objectives for token in block.betas.tokens(objective))
     axes = itertools.product(block.datasets, objectives, block.priors, block.regularizers, seeds)
     return [
         Cell(study=study.name, dataset=dataset, objective=objective, prior=prior, regularizers=regularizers, seed=seed)

@@ -36,7 +36,8 @@ def every_kind_of_cell() -> list[Cell]:
         for suffix in ("", "-lc", "-encoder", "-lc-encoder")
         for regularizers in ("none", "clip", "resp10", "clip-resp10")
     ]
-    return [cell(dataset, *axes) for dataset in DATASETS for axes in (*vae, *fixed, *learned)]
+    introvae = [("introvae", "normal", "none")]
+    return [cell(dataset, *axes) for dataset in DATASETS for axes in (*vae, *fixed, *learned, *introvae)]
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
@@ -146,6 +147,7 @@ def test_the_digest_changes_with_every_field_and_with_nothing_else() -> None:
         **{name: f"{value}x" for name, value in settings if isinstance(value, str)},
         "epochs": 1.0,
         "precision": "bfloat16",
+        "margin": 1.0,
     }
     assert other.keys() == presets.Settings.model_fields.keys()
     digests = {settings.model_copy(update={name: value}).digest for name, value in other.items()}

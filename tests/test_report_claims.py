@@ -221,3 +221,57 @@ def test_the_standard_form_is_judged_beside_the_published_one(tmp_path: Path) ->
 def test_a_metric_of_one_form_stays_as_it_is(tmp_path: Path) -> None:
     claim = claims.load(write(tmp_path, ENTRY.replace("kl_published", "final:prior_log_var_max")))["X1"]
     assert claim.in_standard_form() == claim
+
+
+POOLED = """
+claims:
+  X1:
+    title: stable
+    source: s
+    contrasts:
+      - name: first
+        metric: unstable
+        expect: lower
+        pool: mean
+        a: {objective: "soft-introvae-rec*", prior: normal, regularizers: none}
+        b: {objective: "introvae-rec*", prior: normal, regularizers: none}
+"""
+
+
+def grid_results(covered, states=None):
+    """Two Soft-IntroVAE and two IntroVAE cells per density and seed; covered(cell) -> parts covered."""
+    tokens = ["soft-introvae-rec1-kl1-neg1", "soft-introvae-rec1-kl2-neg1"]
+    tokens += ["introvae-rec1-kl1-neg1-margin1", "introvae-rec1-kl1-neg1-margin5"]
+    found = []
+    for dataset in DENSITIES:
+        for token in tokens:
+            for seed in range(3):
+                cell = Cell(study="t", dataset=dataset, objective=token, prior="normal", regularizers="none", seed=seed)
+                state = (states or {}).get((token, seed), "done")
+                metrics = {"modes_covered": covered(cell), "kl_published": 1.0} if state == "done" else {}
+                found.append(Result(cell, Path(cell.path), state, metrics=metrics))
+    return found
+
+
+def test_instability_is_pooled_over_the_grid_and_counts_divergence_and_collapse(tmp_path):
+    parts = {"8gaussians": 8, "spirals": 2, "checkerboard": 8, "rings": 4}
+
+    def covered(cell):  # one of IntroVAE's two settings covers exactly half: collapsed
+        return parts[cell.dataset] / (2 if cell.margin == 1 else 1)
+
+    states = {("introvae-rec1-kl1-neg1-margin5", 2): "diverged"}
+    outcome = judged(tmp_path, grid_results(covered, states), POOLED).outcomes[0]
+    assert outcome.pairs == 4 * 3
+    assert all(s.pairs == ((0.0, 0.5), (0.0, 0.5), (0.0, 1.0)) for s in outcome.strata)
+    missing = {("introvae-rec1-kl1-neg1-margin5", 2): "missing"}
+    outcome = judged(tmp_path, grid_results(covered, missing), POOLED).outcomes[0]
+    assert (outcome.pairs, outcome.lost) == (4 * 2, 4)  # a part of the grid is not the grid
+
+
+def test_the_parts_that_collapse_counts_are_the_densities():
+    from sintro.data.densities import density
+    from sintro.metrics.collapse import PARTS, collapsed
+
+    assert {name: density(name).labels for name in DENSITIES} == PARTS
+    assert collapsed("rings", 2)
+    assert not collapsed("rings", 3)

@@ -19,6 +19,7 @@ from sintro.priors import MixturePrior, VampPrior
 MOG = "results/tiny/rings/soft-introvae/mog4-learned-lc/clip/seed0"
 NORMAL = "results/tiny/8gaussians/soft-introvae/normal/none/seed0"
 VAE = "results/tiny/rings/vae/vamp4-lc/none/seed0"
+INTROVAE = "results/tiny/rings/introvae/normal/none/seed0"
 SMALL = {"batch_size": 32, "samples": 4, "iterations": 40, "warmup": 20, "conversion": 15, "milestones": (25, 30)}
 
 
@@ -187,7 +188,12 @@ def final_files(folder):
     return {name: (Path(folder) / name).read_bytes() for name in ("model.pt", "history.csv")}
 
 
-STOPS = [(MOG, after) for after in (5, 14, 15, 16, 19, 20, 21, 33)] + [(NORMAL, 19), (NORMAL, 30), (VAE, 20)]
+STOPS = [(MOG, after) for after in (5, 14, 15, 16, 19, 20, 21, 33)] + [
+    (NORMAL, 19),
+    (NORMAL, 30),
+    (VAE, 20),
+    (INTROVAE, 30),
+]
 
 
 @pytest.mark.parametrize(("path", "stop_after"), STOPS)

@@ -21,12 +21,14 @@ from sintro import SintroError, studies, yamlfiles
 from sintro.cells import DATASETS, DENSITIES, suggestion
 from sintro.history import HISTORY
 from sintro.metrics import METRICS
+from sintro.metrics.collapse import collapsed
 from sintro.report.results import Result, read_history
 from sintro.report.statistics import LEVEL, Comparison, compare_differences, holm, stouffer
 
 VERDICTS = ("supported", "contradicted", "inconclusive", "not run")
 AXES = ("objective", "prior", "regularizers")
 DIVERGED = "diverged"
+UNSTABLE = "unstable"  # diverged, or collapsed (sintro.metrics.collapse)
 FINAL = "final:"
 
 
@@ -64,6 +66,7 @@ class Contrast(_Entry):
     constant: FiniteFloat | None = None  # in the metric's stored unit, in place of b
     datasets: tuple[str, ...] | None = Field(None, min_length=1)
     margin: NonNegativeFloat = 0.0
+    pool: Literal["mean", "spread"] | None = None
 
     def in_standard_form(self) -> "Contrast":
         """The same contrast by the metric's standard form, or itself where there is one form only."""
@@ -125,11 +128,11 @@ def load_exact(path: Path | None = None) -> dict[str, ExactClaim]:
 
 def _check(contrast: Contrast, where: str) -> None:
     """Refuse an unknown metric or data set, no or two things to compare with, and stars that cannot be matched."""
-    legal = [*METRICS, DIVERGED, *(FINAL + column for column in HISTORY)]
+    legal = [*METRICS, DIVERGED, UNSTABLE, *(FINAL + column for column in HISTORY)]
     if contrast.metric not in legal:
         raise SintroError(
             f"{where}: metric {contrast.metric!r} is not defined{suggestion(contrast.metric, legal)}; "
-            f"legal are the names in sintro.metrics.METRICS, {DIVERGED}, and {FINAL}<column of history.csv>"
+            f"legal are the names in sintro.metrics.METRICS, {DIVERGED}, {UNSTABLE}, and {FINAL}<column of history.csv>"
         )
     for dataset in contrast.datasets or ():
         if dataset not in DATASETS:
@@ -143,7 +146,7 @@ def _check(contrast: Contrast, where: str) -> None:
         )
     for axis in AXES if contrast.b else ():
         stars = [getattr(side, axis).count("*") for side in (contrast.a, contrast.b)]
-        if stars[0] != stars[1]:
+        if stars[0] != stars[1] and contrast.pool is None:
             raise SintroError(
                 f"{where}: {axis} has {stars[0]} * in a and {stars[1]} in b; "
                 "legal are equally many, since a * stands for the same text in both"
@@ -217,6 +220,11 @@ def value_of(result: Result, metric: str) -> float | None:
     """The number that a contrast compares; None when the cell has none."""
     if metric == DIVERGED:
         return {"done": 0.0, "diverged": 1.0}.get(result.state)
+    if metric == UNSTABLE:
+        covered = result.value("modes_covered")
+        if result.state == "done" and covered is not None:
+            return float(collapsed(result.cell.dataset, covered))
+        return 1.0 if result.state == "diverged" else None
     if metric.startswith(FINAL):
         column = metric.removeprefix(FINAL)
         try:
@@ -230,8 +238,9 @@ def value_of(result: Result, metric: str) -> float | None:
 
 def _strata(contrast: Contrast, results: Iterable[Result]) -> list[Stratum]:
     """The pairs of every data set and reading of the stars that has cells on both sides."""
-    sides: list[dict[tuple, dict[int, Result]]] = [{}, {}]
+    sides: list[dict[tuple, dict[int, list[Result]]]] = [{}, {}]
     defined = METRICS[contrast.metric].datasets if contrast.metric in METRICS else ("2d", "images")
+    defined = ("2d",) if contrast.metric == UNSTABLE else defined
     for result in results:
         kind = "2d" if result.cell.dataset in DENSITIES else "images"
         if kind not in defined or (contrast.datasets and result.cell.dataset not in contrast.datasets):
@@ -239,23 +248,44 @@ def _strata(contrast: Contrast, results: Iterable[Result]) -> list[Stratum]:
         for found, side in zip(sides, (contrast.a, contrast.b), strict=True):
             captures = side.captures(result.row) if side else None
             if captures is not None:
-                found.setdefault((result.cell.dataset, captures), {})[result.cell.seed] = result
+                captures = () if contrast.pool else captures
+                found.setdefault((result.cell.dataset, captures), {}).setdefault(result.cell.seed, []).append(result)
     if contrast.constant is not None:
         sides[1] = sides[0]
     strata = [_stratum(contrast, key, sides[0][key], sides[1][key]) for key in sides[0] if key in sides[1]]
     return [stratum for stratum in strata if stratum is not None]
 
 
-def _stratum(contrast: Contrast, key: tuple, a: Mapping[int, Result], b: Mapping[int, Result]) -> Stratum | None:
+def _pooled(contrast: Contrast, cells: Sequence[Result]) -> float | None:
+    """One number of the cells of a side and seed: the only cell's own, or over all of them their mean or spread.
+
+    Diverged cells have no metric to pool; None where one is missing or unreadable, since a part is not the grid. The
+    spread is the interquartile range.
+    """
+    values = [value_of(result, contrast.metric) for result in cells]
+    if contrast.pool is None:
+        return values[0]
+    if any(result.state not in ("done", "diverged") for result in cells):
+        return None
+    finite = [v for v in values if v is not None and math.isfinite(v)]
+    if not finite:
+        return None
+    low, high = np.quantile(finite, [0.25, 0.75])
+    return float(np.mean(finite) if contrast.pool == "mean" else high - low)
+
+
+def _stratum(
+    contrast: Contrast, key: tuple, a: Mapping[int, list[Result]], b: Mapping[int, list[Result]]
+) -> Stratum | None:
     sign = 1.0 if contrast.expect == "higher" else -1.0
     pairs, lost = [], 0
     for seed in sorted(set(a) & set(b)):
-        values = [value_of(side[seed], contrast.metric) for side in (a, b)]
+        values = [_pooled(contrast, side[seed]) for side in (a, b)]
         if contrast.constant is not None and values[0] is not None:
             values[1] = contrast.constant
         if all(v is not None and math.isfinite(v) for v in values):
             pairs.append((values[0], values[1]))
-        elif any(side[seed].state != "missing" for side in (a, b)):
+        elif any(result.state != "missing" for side in (a, b) for result in side[seed]):
             lost += 1
     if not pairs and not lost:
         return None
@@ -269,7 +299,7 @@ def _stratum(contrast: Contrast, key: tuple, a: Mapping[int, Result], b: Mapping
 
 def _test(contrast: Contrast, strata: Sequence[Stratum]) -> tuple[float | None, float | None]:
     """One-sided p-values of the whole contrast: that it is as claimed, and that it is against."""
-    if contrast.metric == DIVERGED:
+    if contrast.metric == DIVERGED and contrast.pool is None:
         # Exact McNemar test: of the pairs in which one side diverged and the other did not, how many favour A?
         differing = [b - a if contrast.expect == "lower" else a - b for s in strata for a, b in s.pairs if a != b]
         favour = sum(d > 0 for d in differing)

@@ -1,0 +1,68 @@
+"""The losses of IntroVAE (Huang et al. 2018, arXiv 1807.06358; docs/science.md, section 2), the hinge baseline.
+
+The prior is N(0, I), every KL is in closed form, and no factor s is applied. Shapes are those of ``objectives``: losses
+are ``[...]``, one number per cell; the hinge acts on each cell's batch mean.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from sintro.model import Model, frozen
+from sintro.objectives import Betas, Weight, kl
+from sintro.randomness import Generators
+
+
+class EncoderStep(NamedTuple):
+    """The encoder's loss [...], what the decoder's step goes on with (the reconstruction term [...], the
+    reconstructions and the fakes ``[..., B, *event]``, with their graphs), and the history's terms, detached."""
+
+    loss: torch.Tensor
+    terms: dict[str, torch.Tensor]
+    reconstruction: torch.Tensor
+    reconstructed: torch.Tensor
+    fake: torch.Tensor
+
+
+def encoder_loss(model: Model, real: torch.Tensor, betas: Betas, margin: Weight, generator: Generators) -> EncoderStep:
+    """L_E = w_rec rec(x, g(z)) + w_kl [KL(x) + 1/2 w_neg (relu(m - mean KL(x_r)) + relu(m - mean KL(x_f)))].
+
+    x_r = g(z) and x_f = g(z_p), z_p ~ N(0, I), are constants as inputs of the encoder. The decoder is not frozen: its
+    gradient of L_E is that of w_rec rec, the term that both losses share.
+
+    Args:
+        betas: w_rec, w_kl, w_neg.
+        margin: m, in nats.
+    """
+    posterior = model.encode(real)
+    z = posterior.sample(generator)
+    z_fake = model.prior.sample(real.shape[-model.event_dims - 1], generator)[0]
+    reconstructed, fake = model.decode_each((z, z_fake))
+    reconstruction = model.squared_error(real, reconstructed).mean(-1)
+    kl_real = kl(*posterior, model.prior, 0, None).mean(-1)
+    kl_reconstructed, kl_fake = mean_kls(model, reconstructed.detach(), fake.detach())
+    hinges = {"reconstructed": torch.relu(margin - kl_reconstructed), "fake": torch.relu(margin - kl_fake)}
+    adversarial = 0.5 * betas.neg * (hinges["reconstructed"] + hinges["fake"])
+    loss = betas.rec * reconstruction + betas.kl * (kl_real + adversarial)
+    terms = {"loss_encoder": loss, "reconstruction": reconstruction, "kl_real": kl_real}
+    terms |= {"kl_reconstructed": kl_reconstructed, "kl_fake": kl_fake}
+    terms |= {f"hinge_{name}": hinge for name, hinge in hinges.items()}
+    terms = {name: term.detach() for name, term in terms.items()}
+    return EncoderStep(loss, terms, reconstruction, reconstructed, fake)
+
+
+def decoder_loss(model: Model, step: EncoderStep, betas: Betas) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """1/2 w_kl (mean KL(x_r) + mean KL(x_f)): what L_D has beside w_rec rec(x, g(z)), and the terms of the history.
+
+    The encoder, which has made its step, is frozen; x_r and x_f are those of its step. The gradient of w_rec rec is
+    left by the backward pass of the encoder's loss, so the loss returned is without it; ``loss_decoder`` has both.
+    """
+    with frozen(model.encoder):
+        kl_reconstructed, kl_fake = mean_kls(model, step.reconstructed, step.fake)
+    adversarial = 0.5 * betas.kl * (kl_reconstructed + kl_fake)
+    return adversarial, {"loss_decoder": (betas.rec * step.reconstruction + adversarial).detach()}
+
+
+def mean_kls(model: Model, *batches: torch.Tensor) -> list[torch.Tensor]:
+    """The batch mean ``[...]`` of KL(q(z|x) || N(0, I)) for each batch."""
+    return [kl(*posterior, model.prior, 0, None).mean(-1) for posterior in model.encode_each(batches)]

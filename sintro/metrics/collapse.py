@@ -1,0 +1,14 @@
+"""When a 2D run counts as collapsed. Imports no torch: pages and claims decide it from the stored ``modes_covered``."""
+
+# The parts (modes, arms, squares, rings) of each density; the densities say the same, a test holds the two together.
+PARTS = {"8gaussians": 8, "spirals": 2, "checkerboard": 8, "rings": 4}
+COLLAPSED_SHARE = 0.5
+
+
+def collapsed(dataset: str, modes_covered: float) -> bool:
+    """Whether samples that cover so many of the density's parts cover no more than half of them.
+
+    A part is covered as ``metrics.density.mode_coverage`` says. The threshold of one half is this suite's: the papers
+    speak of mode collapse without one.
+    """
+    return modes_covered <= COLLAPSED_SHARE * PARTS[dataset]
