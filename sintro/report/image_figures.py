@@ -131,7 +131,7 @@ def draw_shares(epochs: np.ndarray, shares: np.ndarray) -> Figure:
     picture = axes.imshow(shares[:, order].T, aspect="auto", cmap=DENSITY_MAP, vmin=0, interpolation="nearest")
     figure.colorbar(picture, ax=axes, shrink=0.75, aspect=30, label="mean responsibility")
     dead = (shares < 1 / modes**2).sum(1)
-    names = [f"{epoch:.4g}\n{count}" for epoch, count in zip(epochs, dead, strict=True)]
+    names = [f"{epoch:.3g}\n{count}" for epoch, count in zip(epochs, dead, strict=True)]
     axes.set_xticks(range(len(epochs)), names, fontsize=8)
     axes.set(xlabel="epoch, and under it the inactive modes", ylabel="mode, by its share in the end")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
