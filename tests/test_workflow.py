@@ -145,10 +145,10 @@ def test_any_cell_is_a_target_and_runs_alone(fresh: Checkout) -> None:
 
 def test_an_image_set_is_fetched_before_anything_trains_on_it_and_only_then(fresh: Checkout) -> None:
     cell = "results/quick/mnist/vae/normal/none/seed0"
-    assert {"fetch mnist", "fetch inception"} < fresh.planned(f"{cell}/metrics.json")
-    (fresh.folder / "data").mkdir()
-    for name in ("mnist", "inception"):
-        (fresh.folder / "data" / f"{name}.lock.json").write_text("{}")
+    assert "fetch mnist" in fresh.planned(f"{cell}/metrics.json")
+    lock = fresh.folder / "data" / "mnist.lock.json"
+    lock.parent.mkdir()
+    lock.write_text("{}")
     assert fresh.planned(f"{cell}/metrics.json") == {f"train {cell}", f"evaluate {cell}"}
     digits = "results/quick/digits/vae/normal/none/seed0"  # embedded
     assert fresh.planned(f"{digits}/metrics.json") == {f"train {digits}", f"evaluate {digits}"}

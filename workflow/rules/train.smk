@@ -16,10 +16,7 @@ def gpus(wildcards):
 
 def data(wildcards):
     dataset = Cell.from_path(f"results/{wildcards.cell}").dataset
-    if dataset not in IMAGES or dataset == "digits":  # drawn from a formula, or embedded
-        return []
-    # FID's weights are missed now, not when the cell has trained for a day.
-    return [ancient(f"{DATA}/{name}.lock.json") for name in (dataset, "inception")]
+    return [ancient(f"{DATA}/{dataset}.lock.json")] if dataset in IMAGES and dataset != "digits" else []
 
 
 # The one declared output is what training writes last. It is there for a diverged cell too, which is a result;
