@@ -21,7 +21,8 @@ from sintro import SintroError
 DENSITIES = ("8gaussians", "spirals", "checkerboard", "rings")
 IMAGES = ("digits", "mnist", "fmnist", "cifar10", "svhn")
 DATASETS = DENSITIES + IMAGES
-OBJECTIVES = ("vae", "soft-introvae", "introvae")
+BOOTSTRAP = "soft-introvae-bootstrap"
+OBJECTIVES = ("vae", BOOTSTRAP, "soft-introvae", "introvae")  # one that begins another comes after it
 
 # Pseudo-inputs start as training data, so a prior can have no more components than there are data to draw from:
 # the training split, and in 2D (endless data) the first batch.
@@ -39,8 +40,8 @@ SHAPE = f"{RESULTS}/<study>/<dataset>/<objective>/<prior>/<regularizers>/seed<k>
 SEED_LIMIT = 2**32
 
 LEGAL_OBJECTIVES = (
-    "vae, soft-introvae, introvae, or with explicit betas vae-rec0.8-kl0.05, soft-introvae-rec0.2-kl0.3-neg0.9, "
-    "introvae-rec0.2-kl0.3-neg1-margin10"
+    "vae, soft-introvae, soft-introvae-bootstrap, introvae, or with explicit betas vae-rec0.8-kl0.05, "
+    "soft-introvae-rec0.2-kl0.3-neg0.9, introvae-rec0.2-kl0.3-neg1-margin10"
 )
 LEGAL_PRIORS = (
     "normal, vampK, vampK-lc, mogK-fixed, mogK-fixed-lc, mogK-learned, mogK-learned-lc "
@@ -299,6 +300,11 @@ def _check_combination(cell: Cell, objective: str, prior: PriorSpec, regularizer
         raise SintroError(
             f"prior {cell.prior!r} with objective {cell.objective!r}: IntroVAE is defined for N(0, I) alone; "
             "legal is normal, and soft-introvae has the other priors"
+        )
+    if objective == BOOTSTRAP and cell.dataset in DENSITIES:
+        raise SintroError(
+            f"objective {cell.objective!r} with dataset {cell.dataset!r}: the target decoder lags by an epoch, and a "
+            f"density has no epochs; legal are {', '.join(IMAGES)}"
         )
     if objective != "vae" and prior.kind == "vamp":
         raise SintroError(

@@ -29,6 +29,10 @@ HISTORY: dict[str, Column] = {
     "reconstruction_reconstructed": Column("squared error of reconstructing reconstructions", "data units^2", ""),
     "exp_elbo_fake": Column("mean exp(-alpha s (beta_rec rec + beta_neg KL)) of samples", "", "in (0, 1] if KL >= 0"),
     "exp_elbo_reconstructed": Column("the same of reconstructions", "", "in (0, 1] if KL >= 0"),
+    "hinge_fake": Column(
+        "IntroVAE: relu(m - mean KL) of samples", "nats", "the encoder lowers it, 0 beyond the margin"
+    ),
+    "hinge_reconstructed": Column("IntroVAE: relu(m - mean KL) of reconstructions", "nats", "the same"),
     "responsibility_entropy": Column("-sum_k a_k log a_k, a_k the mean responsibility of mode k", "nats", "<= log K"),
     "active_modes": Column("modes of the prior with a_k >= 1 / K^2", "modes", "<= K"),
     "prior_log_var_min": Column("smallest log-variance of any mode and dimension, after clipping", "log units^2", ""),

@@ -38,6 +38,8 @@ class Model:
         event_dims: how many trailing axes make one datum (2D points: 1; images: 3).
         stackable: whether batches may share one forward pass. True for the MLP; False with batch norm, whose
             statistics belong to one batch (docs/science.md, section 5).
+        target_decoder: of the bootstrap variant: the decoder as it was when the epoch began, a constant, which
+            reconstructs the fakes in the decoder's place.
     """
 
     encoder: nn.Module
@@ -45,6 +47,7 @@ class Model:
     prior: StandardNormal | MixturePrior | VampPrior
     event_dims: int = 1
     stackable: bool = True
+    target_decoder: nn.Module | None = None
 
     def encode(self, data: torch.Tensor) -> Posterior:
         """q(z|x) for each datum."""
@@ -60,11 +63,12 @@ class Model:
         pairs = zip(mean.split(sizes, -2), log_var.split(sizes, -2), strict=True)
         return [Posterior(*pair) for pair in pairs]
 
-    def decode_each(self, latents: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    def decode_each(self, latents: Sequence[torch.Tensor], decoder: nn.Module | None = None) -> list[torch.Tensor]:
         """g(z) for several batches of latents: one forward pass where the network allows it, else one each."""
+        decoder = decoder or self.decoder
         if not self.stackable:
-            return [self.decoder(z) for z in latents]
-        decoded = self.decoder(torch.cat(list(latents), -2))
+            return [decoder(z) for z in latents]
+        decoded = decoder(torch.cat(list(latents), -2))
         return list(decoded.split([z.shape[-2] for z in latents], -self.event_dims - 1))
 
     def mixture(self) -> StandardNormal | MixturePrior:

@@ -200,7 +200,8 @@ def _negatives(model, batches, target, betas, generator, samples, rate):
     gradient flows back to the encoder.
     """
     posteriors = model.encode_each([batch.detach() for batch in batches])
-    decoded = model.decode_each([posterior.sample(generator) for posterior in posteriors])
+    latents = [posterior.sample(generator) for posterior in posteriors]
+    decoded = model.decode_each(latents, model.target_decoder)
     terms, means = {}, []
     for name, batch, posterior, again in zip(("reconstructed", "fake"), batches, posteriors, decoded, strict=True):
         error = model.squared_error(batch, again)
@@ -259,11 +260,10 @@ def decoder_loss(
             loss = loss + betas.kl * prior_kl
         if gamma * gamma_r > torch.finfo(torch.float32).eps / 2:
             posteriors = (of_reconstructed.detach(), of_fake.detach())
-            again = model.decode_each([each.sample(generator) for each in posteriors])
-            errors = [
-                model.squared_error(batch.detach(), each).mean(-1)
-                for batch, each in zip((reconstructed, fake), again, strict=True)
-            ]
+            again = model.decode_each([each.sample(generator) for each in posteriors], model.target_decoder)
+            # The decoder learns from its reconstructions; a target decoder's are constant: it learns as their target.
+            fakes = (reconstructed, fake) if model.target_decoder else (reconstructed.detach(), fake.detach())
+            errors = [model.squared_error(*pair).mean(-1) for pair in zip(fakes, again, strict=True)]
             loss = loss + gamma * gamma_r * betas.rec * 0.5 * (errors[0] + errors[1])
     loss = scale * loss
     terms = {"loss_decoder": loss}

@@ -1,6 +1,7 @@
 """The players of the game and their optimisers, through the prior's life (docs/science.md, sections 2 to 4)."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import nn
 
 from sintro import introvae
 from sintro.batches import batches_of
+from sintro.cells import BOOTSTRAP
 from sintro.fleets import check_equal_shape
 from sintro.graphs import Graphs
 from sintro.model import Model
@@ -66,7 +68,8 @@ class Players:
         encoder, decoder = (network.to(self.device, memory_format=layout) for network in pair)
         encoder.precision = decoder.precision = one.precision
         stackable = one.network == "mlp"  # batch norm: the statistics of a batch are its own
-        return Model(encoder, decoder, self._first_prior(), len(one.event), stackable)
+        target = deepcopy(decoder).requires_grad_(False) if one.objective == BOOTSTRAP else None
+        return Model(encoder, decoder, self._first_prior(), len(one.event), stackable, target)
 
     def _first_prior(self):
         if self.shared.prior == "normal":
@@ -94,9 +97,11 @@ class Players:
         }
 
     def _buffers(self):
-        """The running statistics of the players' batch norms, by player and name."""
+        """The running statistics of the players' batch norms, by player and name, and all of a target decoder."""
         for player, network in (("encoder", self.model.encoder), ("decoder", self.model.decoder)):
             yield player, dict(network.named_buffers())
+        if self.model.target_decoder is not None:
+            yield "target_decoder", self.model.target_decoder.state_dict()
 
     def restart_optimisers(self) -> None:
         """Adam from nothing for every player that learns; schedules depend on the iteration alone."""
@@ -125,7 +130,9 @@ class Players:
     # --- the prior's life
 
     def enter(self, iteration: int) -> None:
-        """What happens before an iteration: conversion of the VampPrior, and the end of the warm-up."""
+        """What happens before an iteration: a new target decoder, conversion of the VampPrior, the warm-up's end."""
+        if self.model.target_decoder is not None and iteration % self.data.steps == 0:
+            self.model.target_decoder.load_state_dict(self.model.decoder.state_dict())
         if iteration == self.shared.conversion:
             self._convert()
         if iteration == self.shared.warmup and isinstance(self.model.prior, MixturePrior):

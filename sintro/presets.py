@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from sintro import SintroError
-from sintro.cells import DATA_SIZES, DATASETS, DENSITIES, IMAGES, OBJECTIVES, Cell, PriorSpec
+from sintro.cells import BOOTSTRAP, DATA_SIZES, DATASETS, DENSITIES, IMAGES, OBJECTIVES, Cell, PriorSpec
 
 
 class Settings(BaseModel):
@@ -23,7 +23,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str
-    objective: Literal["vae", "soft-introvae", "introvae"]
+    objective: Literal["vae", "soft-introvae", "soft-introvae-bootstrap", "introvae"]
     beta_rec: PositiveFloat
     beta_kl: PositiveFloat
     beta_neg: PositiveFloat | None  # None: a vae has no fakes
@@ -79,7 +79,7 @@ class Row(NamedTuple):
     source: str
 
 
-SOFT, VAE, INTRO = ("soft-introvae",), ("vae",), ("introvae",)
+SOFT, VAE, INTRO = ("soft-introvae", BOOTSTRAP), ("vae",), ("introvae",)
 SECTION_1 = "docs/science.md, section 1"
 SECTION_4 = "docs/science.md, section 4"
 DT = "Daniel & Tamar 2021"
@@ -91,6 +91,7 @@ HUANG = "Huang et al. 2018, released run at 256 x 256"
 # length, warmup, conversion_lead (before the warm-up ends), milestones, snapshots: in `unit`.
 TABLE: tuple[Row, ...] = (
     Row(DATASETS, OBJECTIVES, {"alpha": 2.0, "gamma": 1.0, "gamma_r": 1e-8}, f"{DT}, released code; {SECTION_1}"),
+    Row(DATASETS, (BOOTSTRAP,), {"gamma_r": 1.0}, f"{DT}, README of the released bootstrap variant"),
     Row(DATASETS, OBJECTIVES, {"samples": 100}, f"{ADF}, S = 100 posterior samples; {SECTION_1}"),
     Row(
         DATASETS,

@@ -83,7 +83,8 @@ class Record:
         self.done, self.seconds = checkpoint["iteration"], checkpoint["seconds"]
         self.resumed = checkpoint["resumed"] + 1
         self.provenance["started"] = checkpoint["started"]
-        self.rows = checkpoint["rows"].tolist()
+        known = [dict(zip(checkpoint["columns"], row, strict=True)) for row in checkpoint["rows"].tolist()]
+        self.rows = [[row.get(name, NAN) for name in COLUMNS] for row in known]  # another version may have had others
         self.state = checkpoint["state"]
         total = self.settings.iterations
         print(f"resuming {self.task.cell.path} after {self.done} of {total} iterations", file=sys.stderr)
@@ -124,6 +125,7 @@ class Record:
                 "seconds": seconds,
                 "resumed": self.resumed,
                 "started": self.provenance["started"],
+                "columns": list(COLUMNS),
                 "rows": torch.tensor(self.rows, dtype=torch.float64).reshape(-1, len(COLUMNS)),
                 "state": state,
             },
@@ -193,7 +195,7 @@ def read_checkpoint(task: Task) -> dict[str, Any] | None:
         return None
     remedy = "delete it, or start over with --restart"
     checkpoint = load_tensors(path, remedy)
-    expected = {"digest", "iteration", "seconds", "resumed", "started", "rows", "state"}
+    expected = {"digest", "iteration", "seconds", "resumed", "started", "columns", "rows", "state"}
     if not isinstance(checkpoint, dict) or not expected <= checkpoint.keys():
         raise SintroError(f"{path} is not a checkpoint of a training run; {remedy}")
     if checkpoint["digest"] != task.settings.digest:
