@@ -160,6 +160,7 @@ class Record:
         if self.beside > 1:
             self.provenance["fleet"] = self.beside
         if self.device.startswith("cuda"):
+            self.provenance["device_seconds"] = round(seconds / self.beside, 3)  # a fleet's cells share the device
             self.provenance["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated(self.device)
         write_json(self.folder / last, self.provenance)
         (self.folder / "checkpoint.pt").unlink(missing_ok=True)

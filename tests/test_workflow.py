@@ -143,6 +143,14 @@ def test_any_cell_is_a_target_and_runs_alone(fresh: Checkout) -> None:
     assert not (fresh.folder / "reports").exists()
 
 
+@pytest.mark.slow
+def test_snakemakes_own_report_holds_cells_and_pages(finished: Checkout) -> None:
+    finished.snakemake("--report", "snakemake.html")
+    page = (finished.folder / "snakemake.html").read_text()
+    assert f"results/quick/{VAE}/metrics.json" in page
+    assert "reports/quick/index.html" in page
+
+
 def test_an_image_set_is_fetched_before_anything_trains_on_it_and_only_then(fresh: Checkout) -> None:
     cell = "results/quick/mnist/vae/normal/none/seed0"
     assert "fetch mnist" in fresh.planned(f"{cell}/metrics.json")

@@ -64,7 +64,8 @@ def metric_views(result: Result, floor: Mapping[str, tuple[float, float]]) -> li
     kind = "2d" if result.cell.dataset in DENSITIES else "images"
     views = []
     for metric in METRICS.values():
-        if kind not in metric.datasets or (kind == "images" and metric.name not in result.metrics):
+        optional = kind == "images" or metric.name.startswith("ood_")  # cells of older versions have no scores
+        if kind not in metric.datasets or (optional and metric.name not in result.metrics):
             continue
         value = result.value(metric.name)
         shown = "not in metrics.json" if value is None else show_number(value * metric.display_scale)
@@ -122,7 +123,8 @@ def provenance_views(result: Result) -> list[tuple[str, str]]:
     """What provenance.json says, the most asked for first, durations and sizes in readable units."""
     stored = dict(result.provenance)
     names = [name for name in PROVENANCE_FIRST if name in stored] + sorted(set(stored) - set(PROVENANCE_FIRST))
-    shown = {"wall_seconds": show_duration, "device_seconds": show_duration, "peak_memory_bytes": show_bytes}
+    shown = {"wall_seconds": show_duration, "device_seconds": show_duration}
+    shown |= dict.fromkeys(("peak_memory_bytes", "peak_device_memory_bytes"), show_bytes)
     return [(name.replace("_", " "), shown.get(name, show_setting)(stored[name])) for name in names]
 
 

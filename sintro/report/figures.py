@@ -145,9 +145,10 @@ def draw_latent(latent: np.ndarray, labels: np.ndarray, means: np.ndarray, log_v
         )
     )  # fmt: skip
     alive = ~dead
+    plural = "mode" if alive.sum() == 1 else "modes"
     size = 20 + 300 * weights / max(weights.max(), 1e-12) / np.sqrt(components)
     outline = {"edgecolors": "black", "linewidths": 1.0, "zorder": 3}
-    axes.scatter(*modes[alive].T, s=size[alive], facecolors="white", label=f"{alive.sum()} modes in use", **outline)
+    axes.scatter(*modes[alive].T, s=size[alive], facecolors="white", label=f"{alive.sum()} {plural} in use", **outline)
     if dead.any():
         crosses = {"marker": "X", "c": DEAD, "linewidths": 0, "zorder": 4}
         axes.scatter(*modes[dead].T, s=size[dead], label=f"{dead.sum()} dead", **crosses)
