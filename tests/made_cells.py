@@ -87,11 +87,13 @@ def history_text(cell: Cell, rows: int = 60, iterations: int = 30_000) -> str:
         fall = math.exp(-step / (0.2 * iterations))
         introspective = cell.objective_name != "vae" and step >= iterations / 15
         noise = 1 + 0.05 * rng.standard_normal(10)
+        hinges = [0.2, 0.1] if introspective and cell.objective_name == "introvae" else [""] * 2
         fake = [3 * noise[4], 2.5 * noise[5], 0.5, 0.4, 0.3, 0.35] if introspective else [""] * 6
         mixture = cell.prior_spec.kind == "mixture"
         modes = [0.7, 60, -2.0 - fall, 0.5 + fall] if mixture else [""] * 4
         numbers = [1 + 4 * fall * noise[0], 1.2 + 4 * fall * noise[1], 0.3 + fall * noise[2], 2.5 * noise[3]]
-        values = [int(step), int(introspective), 2e-4, *numbers, *fake, *modes]
+        values = [int(step), int(introspective), 2e-4, *numbers, *fake, *hinges, *modes]
+        assert len(values) == len(COLUMNS)
         writer.writerow([repr(float(v)) if isinstance(v, float) else v for v in values])
     return buffer.getvalue()
 
