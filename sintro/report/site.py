@@ -8,7 +8,7 @@ from typing import Any
 
 from sintro import SintroError, studies
 from sintro.cells import DENSITIES
-from sintro.report import cellviews, detection, exports, histories, maps, overview, tables, theory, views
+from sintro.report import cellviews, detection, exports, histories, maps, overview, stability, tables, theory, views
 from sintro.report.pages import Writer, cell_page, group_page, page_key, relative, render, result_stamp
 from sintro.report.results import Result, by_group, check_complete, read_cells
 from sintro.report.words import show_number
@@ -184,13 +184,16 @@ def build_study(report: StudyReport, reports: Path) -> Path:
     shown = [*made, *detection.tables_of(report.results)]
     if picture is not None:
         writer.always(f"{report.name}/density-maps.png", picture)
+    stable = None if report.parts else stability.stability_view(report.results)
+    if stable is not None:
+        writer.always(f"{report.name}/tables/stability.csv", stable["csv"])
     text = render(
         "study.html", page, report=report, facts=report.facts, problems_found=views.problem_views(
             report.results, lambda r: relative(cell_page(r), page)),
         tables=[views.table_view(t, entry_link) | {"exports": export(writer, report.name, t)} for t in shown],
         comparisons=[c for t in shown for c in views.comparisons_view(t)],
         grid=maps.grid_view(report.results, lambda r: relative(cell_page(r), page)), picture=picture is not None,
-        pictures=histories.study_pictures(made), spreads=tables.SPREADS,
+        pictures=histories.study_pictures(made), spreads=tables.SPREADS, stability=stable,
     )  # fmt: skip
     writer.always(page, text)
     writer.finish()
