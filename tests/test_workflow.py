@@ -327,7 +327,7 @@ def test_every_try_on_a_cluster_asks_for_more_up_to_a_bound(repository: Path) ->
     profile = yaml.safe_load((repository / "slurm" / "config.yaml").read_text())
     assert profile["retries"] >= 2
     asked = {"default": profile["default-resources"], **profile["set-resources"]}
-    assert asked.keys() == {"default", "train", "evaluate"}
+    assert asked.keys() == {"default", "train", "fleet", "evaluate"}
     for rule, resources in asked.items():
         for name in ("mem_mb", "runtime"):
             tries = [eval(resources[name], {"attempt": attempt}) for attempt in range(1, 30)]
