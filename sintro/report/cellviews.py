@@ -53,6 +53,8 @@ def figure_views(result: Result) -> list[dict[str, Any]]:
         if not content.startswith(b"\x89PNG"):
             views.append({"name": name, "alt": described, "missing": True})
             continue
+        if name == "data.png" and result.cell.dataset not in DENSITIES:
+            described = "Training images"
         if name == "latent.png" and result.cell.dataset not in DENSITIES:
             described = "Latent space: posterior means along their first two principal components, coloured by label"
         views.append({"name": name, "alt": described, "uri": data_uri(content), "missing": False})
