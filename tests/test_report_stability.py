@@ -1,4 +1,4 @@
-"""Stability over a grid of hyper-parameters in the report: the table's numbers, the pictures' marks, and when neither."""
+"""Stability over a grid of hyper-parameters in the report: the numbers, the marks, and when there is no section."""
 
 import io
 import math
@@ -18,6 +18,7 @@ from sintro.report.results import read_cells
 STUDY = """
 title: A grid
 description: For tests.
+comparable: false
 length: 1/10
 seeds: [0, 1]
 cells:
