@@ -96,6 +96,20 @@ def to_svg(figure: Figure, described: str) -> str:
     return svg.replace("<svg ", f'<svg role="img" aria-label="{described}" ', 1)
 
 
+def compact(svg: str) -> str:
+    """The same picture in fewer bytes, for one of thousands of marks: a group's common style is said once."""
+
+    def hoist(group: re.Match) -> str:
+        styles = set(re.findall(r' style="([^"]*)"/>', group[2]))
+        if len(styles) != 1:
+            return group[0]
+        marks = re.sub(r' style="[^"]*"/>', "/>", group[2])
+        return f'<g{group[1]} style="{styles.pop()}">' + re.sub(r"\s*\n\s*", "\n", marks) + "</g>"
+
+    svg = re.sub(r"<g((?: [^>]*)?)>\s*((?:<use [^>]*/>\s*)+)</g>", hoist, svg)
+    return re.sub(r'( [xy]="-?\d+\.\d)\d+"', r'\1"', svg)
+
+
 def draw_band(histories: Mapping[int, Mapping[str, np.ndarray]], names: Mapping[str, str], described: str) -> str:
     """Histories over seeds: the mean, and a band from the smallest to the largest, for every column in ``names``.
 
