@@ -93,7 +93,10 @@ class Ground:
     def at(self) -> int:
         """The iteration of the checkpoint, 0 where there is none."""
         path = self.cell / "checkpoint.pt"
-        return torch.load(path, weights_only=True)["iteration"] if path.exists() else 0
+        try:
+            return torch.load(path, weights_only=True)["iteration"]
+        except FileNotFoundError:  # not there yet, or gone since the training has finished
+            return 0
 
     def clear(self) -> None:
         """Back to nothing."""
