@@ -199,3 +199,19 @@ def test_a_study_that_has_not_started_still_has_its_section(write_study):
 )
 def test_ticks_are_round_and_at_least_two(low, high, ticks):
     assert stability.ticks_between(low, high) == pytest.approx(ticks)
+
+
+def test_the_compact_picture_has_the_same_marks(cells, monkeypatch):
+    sweeps = [s for s in stability.sweeps_of(read_cells(cells)) if s.dataset == "rings"]
+    short = stability.draw_sweeps(sweeps)
+    monkeypatch.setattr(stability, "compact", lambda svg: svg)
+    whole = stability.draw_sweeps(sweeps)
+    assert len(short) < 0.7 * len(whole)
+    place = r'<use xlink:href="([^"]*)" x="([^"]*)" y="([^"]*)"'
+    pairs = list(zip(re.findall(place, short), re.findall(place, whole), strict=True))
+    assert [mark for (mark, *_), _ in pairs] == [mark for _, (mark, *_) in pairs]
+    found, expected = (np.array([pair[i][1:] for pair in pairs], float) for i in (0, 1))
+    np.testing.assert_allclose(found, expected, atol=0.1)
+    assert re.findall(r"<text[^>]*>([^<]*)", short) == re.findall(r"<text[^>]*>([^<]*)", whole)
+    colours = r"#[0-9a-f]{6}|currentColor"
+    assert set(re.findall(colours, short)) == set(re.findall(colours, whole))
