@@ -108,6 +108,7 @@ def test_diverged_collapsed_and_missing_cells_are_counted_and_shown(cells):
     assert (line["finished"], line["absent"]) == ("29/32", "1 missing")
     assert (line["diverged"], line["collapsed"]) == ("2/31 (6.5%)", "1/31 (3.2%)")
     assert line["spreads"][4] == line["spreads"][9] == "15/16"  # no seed of the diverged setting has a number
+    assert [key[0] for key in lines] == ["8 Gaussians", "8 Gaussians", "Rings", "Rings"]
     whole = lines["8 Gaussians", "vae · normal"]
     assert (whole["finished"], whole["diverged"], whole["collapsed"]) == ("8/8", "0/8 (0.0%)", "0/8 (0.0%)")
     assert whole["absent"] == "none"

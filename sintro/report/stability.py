@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from sintro.cells import Cell
+from sintro.cells import DENSITIES, Cell
 from sintro.metrics import METRICS
 from sintro.report.claims import UNSTABLE, value_of
 from sintro.report.pictures import INK, VECTOR, compact, to_svg
@@ -55,7 +55,9 @@ def sweeps_of(results: Sequence[Result]) -> list[Sweep]:
             found.setdefault((cell.dataset, row), []).append(result)
     objectives = {row[0] for _, row in found}
     gridded = any(len({r.cell.objective for r in members}) > 1 for members in found.values())
-    return [Sweep(*key, members) for key, members in found.items()] if len(objectives) > 1 and gridded else []
+    # By data set, so that the objectives to compare stand beside each other.
+    ordered = sorted(found.items(), key=lambda item: DENSITIES.index(item[0][0]))
+    return [Sweep(*key, members) for key, members in ordered] if len(objectives) > 1 and gridded else []
 
 
 def is_collapsed(result: Result) -> bool | None:
