@@ -108,6 +108,7 @@ def test_diverged_collapsed_and_missing_cells_are_counted_and_shown(cells):
     assert (line["finished"], line["absent"]) == ("29/32", "1 missing")
     assert (line["diverged"], line["collapsed"]) == ("2/31 (6.5%)", "1/31 (3.2%)")
     assert line["spreads"][4] == line["spreads"][9] == "15/16"  # no seed of the diverged setting has a number
+    assert [key[0] for key in lines] == ["8 Gaussians", "8 Gaussians", "Rings", "Rings"]
     whole = lines["8 Gaussians", "vae · normal"]
     assert (whole["finished"], whole["diverged"], whole["collapsed"]) == ("8/8", "0/8 (0.0%)", "0/8 (0.0%)")
     assert whole["absent"] == "none"
@@ -199,3 +200,19 @@ def test_a_study_that_has_not_started_still_has_its_section(write_study):
 )
 def test_ticks_are_round_and_at_least_two(low, high, ticks):
     assert stability.ticks_between(low, high) == pytest.approx(ticks)
+
+
+def test_the_compact_picture_has_the_same_marks(cells, monkeypatch):
+    sweeps = [s for s in stability.sweeps_of(read_cells(cells)) if s.dataset == "rings"]
+    short = stability.draw_sweeps(sweeps)
+    monkeypatch.setattr(stability, "compact", lambda svg: svg)
+    whole = stability.draw_sweeps(sweeps)
+    assert len(short) < 0.7 * len(whole)
+    place = r'<use xlink:href="([^"]*)" x="([^"]*)" y="([^"]*)"'
+    pairs = list(zip(re.findall(place, short), re.findall(place, whole), strict=True))
+    assert [mark for (mark, *_), _ in pairs] == [mark for _, (mark, *_) in pairs]
+    found, expected = (np.array([pair[i][1:] for pair in pairs], float) for i in (0, 1))
+    np.testing.assert_allclose(found, expected, atol=0.1)
+    assert re.findall(r"<text[^>]*>([^<]*)", short) == re.findall(r"<text[^>]*>([^<]*)", whole)
+    colours = r"#[0-9a-f]{6}|currentColor"
+    assert set(re.findall(colours, short)) == set(re.findall(colours, whole))

@@ -103,9 +103,10 @@ def compact(svg: str) -> str:
         styles = set(re.findall(r' style="([^"]*)"/>', group[2]))
         if len(styles) != 1:
             return group[0]
-        marks = re.sub(r' style="[^"]*"/>', "/>", group[2])
-        return f'<g{group[1]} style="{styles.pop()}">' + re.sub(r"\s*\n\s*", "\n", marks) + "</g>"
+        return f'<g{group[1]} style="{styles.pop()}">' + re.sub(r' style="[^"]*"/>', "/>", group[2]) + "</g>"
 
+    svg = re.sub(r"font-family: [^;\"]*", "font-family: 'DejaVu Sans', sans-serif", svg)
+    svg = re.sub(r"\n\s+", "\n", svg)
     svg = re.sub(r"<g((?: [^>]*)?)>\s*((?:<use [^>]*/>\s*)+)</g>", hoist, svg)
     return re.sub(r'( [xy]="-?\d+\.\d)\d+"', r'\1"', svg)
 

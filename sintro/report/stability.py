@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from sintro.cells import Cell
+from sintro.cells import DENSITIES, Cell
 from sintro.metrics import METRICS
 from sintro.report.claims import UNSTABLE, value_of
 from sintro.report.pictures import INK, VECTOR, compact, to_svg
@@ -55,7 +55,9 @@ def sweeps_of(results: Sequence[Result]) -> list[Sweep]:
             found.setdefault((cell.dataset, row), []).append(result)
     objectives = {row[0] for _, row in found}
     gridded = any(len({r.cell.objective for r in members}) > 1 for members in found.values())
-    return [Sweep(*key, members) for key, members in found.items()] if len(objectives) > 1 and gridded else []
+    # By data set, so that the objectives to compare stand beside each other.
+    ordered = sorted(found.items(), key=lambda item: DENSITIES.index(item[0][0]))
+    return [Sweep(*key, members) for key, members in ordered] if len(objectives) > 1 and gridded else []
 
 
 def is_collapsed(result: Result) -> bool | None:
@@ -195,7 +197,7 @@ def draw_sweeps(sweeps: Sequence[Sweep]) -> str:
         for axes in grid[len(panels) :]:
             axes.remove()
         figure.supylabel(f"{METRICS[MEASURES[0]].label}, log scale", fontsize=10, x=0.08 / width)
-        figure.legend(handles=legend_of(recs), loc="lower center", ncols=2 * columns, columnspacing=1.2)
+        figure.legend(handles=legend_of(recs), loc="lower center", ncols=2 * columns, columnspacing=1.2, frameon=False)
         return compact(to_svg(figure, described(DATASET_NAMES[sweeps[0].dataset], panels)))
 
 
