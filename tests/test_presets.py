@@ -37,7 +37,8 @@ def every_kind_of_cell() -> list[Cell]:
         for regularizers in ("none", "clip", "resp10", "clip-resp10")
     ]
     introvae = [("introvae", "normal", "none")]
-    return [cell(dataset, *axes) for dataset in DATASETS for axes in (*vae, *fixed, *learned, *introvae)]
+    everywhere = [cell(dataset, *axes) for dataset in DATASETS for axes in (*vae, *fixed, *learned, *introvae)]
+    return everywhere + [cell(dataset, "soft-introvae-bootstrap", "normal", "none") for dataset in IMAGES]
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
