@@ -50,6 +50,13 @@ def settings_of(path: str, **changes: Any) -> Settings:
     return published(Cell.from_path(f"results/table/{path}/seed0")).model_copy(update=changes)
 
 
+def enter_introspection(players: Players) -> None:
+    """What happens to the prior until the warm-up has ended, without the training in between."""
+    for iteration in (players.shared.conversion, players.shared.warmup):
+        if iteration is not None:
+            players.enter(iteration)
+
+
 def iterations(path: str, phase: str, cells: int = 1, count: int = 10) -> Callable[[str], Callable[[], None]]:
     """``count`` iterations of a cell, or of a fleet of so many, in its warm-up or in what follows it."""
 
@@ -59,9 +66,7 @@ def iterations(path: str, phase: str, cells: int = 1, count: int = 10) -> Callab
         players.step(0)
         at = 1
         if phase == "introspective":
-            for entered in (one.conversion, one.warmup):
-                if entered is not None:
-                    players.enter(entered)
+            enter_introspection(players)
             at = one.warmup
 
         def work() -> None:
@@ -147,9 +152,7 @@ def grid(path: str) -> Callable[[str], Callable[[], Any]]:
     def prepare(device: str) -> Callable[[], Any]:
         one = settings_of(path)
         players = Players([one], device)
-        for entered in (one.conversion, one.warmup):
-            if entered is not None:
-                players.enter(entered)
+        enter_introspection(players)
 
         def work() -> None:
             with torch.no_grad():

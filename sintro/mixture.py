@@ -72,10 +72,8 @@ class _Modes:
         cells, components, points = *self.rows.shape[:2], features.shape[-1]
         size = cells * components * points
         if not self.buffers or self.buffers[0].numel() < size:
-            self.buffers = [
-                torch.empty(size, dtype=dtype, device=features.device) for dtype in {torch.float64, self.precision}
-            ]
-            self.buffers.sort(key=lambda buffer: -buffer.element_size())
+            precisions = dict.fromkeys((torch.float64, self.precision))  # one buffer where they are the same
+            self.buffers = [torch.empty(size, dtype=dtype, device=features.device) for dtype in precisions]
         table, *narrow = (buffer[:size].view(cells, components, points) for buffer in self.buffers)
         torch.bmm(self.rows, features, out=table)
         exponents = narrow[0].copy_(table) if narrow else table
@@ -93,12 +91,16 @@ class _Modes:
         if features.device.type == "cpu":
             for part in self.parts(features):
                 self._add(features[..., part], moments, part, sums, shares)
-            remote = (~(sums[:, 0] >= UNDERFLOW[self.precision])).any(0).nonzero().squeeze(-1)
+            remote = (~self._shows(sums[:, 0])).any(0).nonzero().squeeze(-1)
         else:  # on a GPU a look at the sums would make the processor wait for the device: shift every point
             remote = None
         if remote is None or len(remote):
             self._mend(features, moments, remote, sums, shares)
         return sums, None if shares is None else shares / features.shape[-1]
+
+    def _shows(self, total: torch.Tensor) -> torch.Tensor:
+        """Where a point's terms did not all underflow at its shift; not where a sum is NaN."""
+        return total >= UNDERFLOW[self.precision]
 
     def _add(self, chunk, moments, where, sums, shares, counted=1) -> None:
         """One chunk's part of both results; points that underflow do not count as yet."""
@@ -106,7 +108,7 @@ class _Modes:
         sums[..., where] = torch.bmm(moments, table)
         if shares is not None:
             total = sums[:, 0, where]
-            weight = torch.where(total >= UNDERFLOW[self.precision], counted / total, 0)
+            weight = torch.where(self._shows(total), counted / total, 0)
             shares += torch.bmm(table, (chunk[:, :-1] * weight.unsqueeze(1)).mT)
 
     def _mend(self, features, moments, remote, sums, shares) -> None:
@@ -114,7 +116,7 @@ class _Modes:
         mended = features if remote is None else features[..., remote]
         counted = torch.ones_like(mended[:, 0])
         if remote is not None:  # the point may be remote to one cell of a fleet and counted already in another
-            counted[sums[:, 0, remote] >= UNDERFLOW[self.precision]] = 0
+            counted[self._shows(sums[:, 0, remote])] = 0
         for part in self.parts(mended):
             chunk = mended[..., part]
             chunk[:, -1] -= torch.bmm(self.rows, chunk).amax(1)
