@@ -26,12 +26,12 @@ def choice_file(search: str) -> Path:
 
 
 def choice_key(cell: Cell) -> str:
-    """What a search chooses for: everything but the betas and the seed."""
+    """What a search chooses for: everything but the betas, the margin and the seed."""
     return "/".join((cell.dataset, cell.objective_name, cell.prior, cell.regularizers))
 
 
-def chosen(search: str, cell: Cell) -> tuple[Betas, str]:
-    """The betas that a search study chose for a cell's axes, and how. Raises SintroError when there are none."""
+def chosen(search: str, cell: Cell) -> tuple[dict[str, float | None], str]:
+    """What a search study chose for a cell's axes, by the settings' names, and how. Raises SintroError when nothing."""
     path = choice_file(search)
     command = f"make it with `sintro choose {search}`, once that study has run"
     try:
@@ -43,7 +43,10 @@ def chosen(search: str, cell: Cell) -> tuple[Betas, str]:
     choice = _read_choices(path, status.st_mtime_ns, status.st_size).get(choice_key(cell))
     if choice is None or choice["betas"] is None:
         raise SintroError(f"{cell.path}: {path} has no choice for {choice_key(cell)}: {command}")
-    return Betas(**choice["betas"]), f"{path}: lowest {METRIC} of {choice['candidates']} candidates at seed {SEED}"
+    values = {f"beta_{name}": value for name, value in choice["betas"].items()}
+    if choice.get("margin") is not None:
+        values["margin"] = choice["margin"]
+    return values, f"{path}: lowest {METRIC} of {choice['candidates']} candidates at seed {SEED}"
 
 
 @lru_cache(maxsize=8)
@@ -58,7 +61,7 @@ def _read_choices(path: Path, _mtime: int, _size: int) -> dict[str, Any]:
 
 
 def choose(search: str, cells: Iterable[Cell]) -> Path:
-    """Write, per data set, objective, prior and regularizers, the betas whose cell has the lowest published KL.
+    """Write, per data set, objective, prior and regularizers, the betas (and margin) of the lowest published KL.
 
     Reads the candidates' metrics.json: cells with explicit betas, at seed 0. Raises SintroError when none has finished.
     """
@@ -101,6 +104,7 @@ def _choose_one(candidates: list[Cell]) -> dict[str, Any]:
     return {
         "cell": best and best[2].path,
         "betas": best and best[2].betas._asdict(),
+        "margin": best and best[2].margin,
         METRIC: best and best[0],
         "runner_up": runner_up and {"cell": runner_up[2].path, METRIC: runner_up[0]},
         "candidates": len(candidates),

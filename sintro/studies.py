@@ -215,9 +215,9 @@ def _resolve(cell: Cell, iterations: int | None, precision: str | None = None) -
     if total is not None or study.length != 1:
         changed |= dict.fromkeys(presets.SCHEDULE_ROWS, asked)
     if study.hyperparameters != PRESETS and cell.betas is None:
-        betas, why = choices.chosen(study.hyperparameters, cell)
-        values |= {"beta_rec": betas.rec, "beta_kl": betas.kl, "beta_neg": betas.neg}
-        changed |= dict.fromkeys(("beta_rec", "beta_kl", "beta_neg"), why)
+        found, why = choices.chosen(study.hyperparameters, cell)
+        values |= found
+        changed |= dict.fromkeys(found, why)
     return _Resolved(presets.resolve(cell, length=study.length, iterations=total, values=values), changed)
 
 

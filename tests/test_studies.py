@@ -290,6 +290,7 @@ def test_the_lowest_published_kl_is_chosen_and_the_choice_says_how(write_study: 
     assert choice == {
         "cell": at_seed_0[1].path,
         "betas": {"rec": 0.5, "kl": 1.0, "neg": None},
+        "margin": None,
         "kl_published": 2.0,
         "runner_up": {"cell": at_seed_0[0].path, "kl_published": 3.0},
         "candidates": 4,
@@ -309,6 +310,19 @@ def test_the_lowest_published_kl_is_chosen_and_the_choice_says_how(write_study: 
     unfinished = Cell.from_path("results/searched/rings/vae/vamp8/none/seed0")
     with pytest.raises(SintroError, match=r"no choice for rings/vae/vamp8/none.*sintro choose search"):
         studies.settings(unfinished)
+
+
+def test_a_chosen_cell_of_introvae_keeps_its_margin(write_study: Write) -> None:
+    cells = "cells:\n  - {datasets: [rings], objectives: [introvae], priors: [normal]"
+    grid = ", betas: {rec: [1], kl: [0.3], neg_times_kl: [1], margin: [1, 20]}}\n"
+    write_study("search", f"title: Search\ndescription: A search.\nseeds: [0]\n{cells}{grid}")
+    write_study("searched", f"title: Used\ndescription: It.\nhyperparameters: search\nseeds: [1]\n{cells}}}\n")
+    for value, cell in enumerate(studies.load("search").cells()):
+        write_metrics(cell, kl_published=9.0 - value, status="done")
+    choices.choose("search", studies.load("search").cells())
+    cell = Cell.from_path("results/searched/rings/introvae/normal/none/seed1")
+    assert studies.settings(cell).margin == 20
+    assert studies.sources(cell)["margin"].startswith("results/search/chosen.json: lowest kl_published of 2 candidates")
 
 
 def test_without_a_choice_the_command_that_makes_it_is_named(write_study: Write) -> None:
