@@ -19,7 +19,7 @@ wildcard_constraints:
     cell=".+",
 
 
-localrules: all, choose, report, index, fleets
+localrules: all, choose, report, index, theory, fleets
 
 
 rule all:

@@ -151,6 +151,13 @@ def test_snakemakes_own_report_holds_cells_and_pages(finished: Checkout) -> None
     assert "reports/quick/index.html" in page
 
 
+def test_the_equilibrium_is_a_target_that_needs_no_cell(fresh: Checkout) -> None:
+    fresh.snakemake("reports/theory/index.html")
+    assert "gamma" in (fresh.folder / "reports/theory/index.html").read_text()
+    assert "theory/index.html" in (fresh.folder / "reports/index.html").read_text()
+    assert [path.name for path in (fresh.folder / "results").iterdir()] == ["theory"]
+
+
 def test_an_image_set_is_fetched_before_anything_trains_on_it_and_only_then(fresh: Checkout) -> None:
     cell = "results/quick/mnist/vae/normal/none/seed0"
     assert "fetch mnist" in fresh.planned(f"{cell}/metrics.json")

@@ -23,3 +23,18 @@ rule index:
         "reports/index.html is up to date"
     shell:
         "(test -s {output} || {SINTRO} report {STUDY}) > {log} 2>&1"
+
+
+# The equilibrium of the game, which needs no cell; its page is made with the others, and the index judges claim C6.
+ruleorder: theory > report
+
+
+rule theory:
+    output:
+        report("reports/theory/index.html", category="pages"),
+    log:
+        "logs/theory.log",
+    message:
+        "solve the game's equilibrium"
+    shell:
+        "({SINTRO} theory && {SINTRO} report) > {log} 2>&1"
