@@ -2,6 +2,7 @@
 PYTHON ?= python3
 CORES ?= all
 DEVICE ?= cuda
+GRAPH ?= false
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
@@ -14,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@echo 'make demo       install, run study "quick", show where its page is (CORES=2 to use two cores)'
-	@echo 'make table1     train, evaluate and report all of Table 1 on this machine'"'"'s GPU (DEVICE=cpu: on its cores)'
+	@echo 'make table1     train, evaluate and report all of Table 1 on this machine'"'"'s GPU (DEVICE=cpu: on its cores; GRAPH=true: CUDA graphs)'
 	@echo 'make setup      install the exact versions of requirements.txt and sintro itself into $(VENV)'
 	@echo 'make test       run every test;  make test-fast leaves out the slow ones'
 	@echo 'make bench      time what takes long (see python -m benchmarks --help)'
@@ -38,7 +39,7 @@ demo: setup
 
 # One fleet at a time has the GPU; the evaluations that follow share it.
 table1: setup
-	$(RUN) -m snakemake --cores $(CORES) --resources gpu=1 --config study=table1 device=$(DEVICE)
+	$(RUN) -m snakemake --cores $(CORES) --resources gpu=1 --config study=table1 device=$(DEVICE) graph=$(GRAPH)
 
 test: setup
 	OMP_NUM_THREADS=1 $(RUN) -m pytest

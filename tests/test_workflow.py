@@ -285,6 +285,9 @@ def test_fleets_of_as_many_as_a_gpu_holds_are_for_gpus(fresh: Checkout) -> None:
         planned = fresh.planned("--config", option)
         assert sum(job.startswith("train fleet") for job in planned) == 2
         assert planned - pages == {job for job in planned if job.startswith("train fleet")}
+    for graph in ("false", "true"):
+        printed = fresh.snakemake("--dry-run", "--printshellcmds", "--config", "device=cuda", f"graph={graph}")
+        assert (" --device cuda --threads 1 --graph > logs/" in printed) == (graph == "true")
 
 
 def test_a_rule_that_is_worded_anew_runs_nothing_again(finished: Checkout) -> None:

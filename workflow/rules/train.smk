@@ -9,6 +9,9 @@ signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 preemption.ends_a_job()
 
 
+GRAPH = " --graph" if str(config["graph"]).lower() == "true" else ""
+
+
 def gpus(wildcards):
     image = Cell.from_path(f"results/{wildcards.cell}").dataset in IMAGES
     return int({"images": image, "all": True, "none": False}[config["gpus"]])
@@ -36,7 +39,7 @@ rule train:
     message:
         "train results/{wildcards.cell}"
     shell:
-        "exec {SINTRO} train results/{wildcards.cell} --device {config[device]} --threads {threads} > {log} 2>&1"
+        "exec {SINTRO} train results/{wildcards.cell} --device {config[device]} --threads {threads}{GRAPH} > {log} 2>&1"
 
 
 # Fleets: cells of equal shape that train side by side. A study as a whole waits for its fleets, and then asks for its
@@ -71,7 +74,7 @@ rule fleet:
     message:
         "train fleet {wildcards.fleet} of study {wildcards.study}"
     shell:
-        "exec {SINTRO} fleet {wildcards.study} {wildcards.fleet} --device {config[device]} --threads {threads} > {log} 2>&1"
+        "exec {SINTRO} fleet {wildcards.study} {wildcards.fleet} --device {config[device]} --threads {threads}{GRAPH} > {log} 2>&1"
 
 
 # Other fleets are other params, so that they train even where the pages of earlier ones are there.
