@@ -34,6 +34,7 @@ VECTOR = {
     "axes.titlecolor": INK,
     "xtick.color": INK,
     "ytick.color": INK,
+    "legend.frameon": False,  # a white box under text in the page's colour could not be read on a dark page
 }
 
 

@@ -197,7 +197,7 @@ def draw_sweeps(sweeps: Sequence[Sweep]) -> str:
         for axes in grid[len(panels) :]:
             axes.remove()
         figure.supylabel(f"{METRICS[MEASURES[0]].label}, log scale", fontsize=10, x=0.08 / width)
-        figure.legend(handles=legend_of(recs), loc="lower center", ncols=2 * columns, columnspacing=1.2, frameon=False)
+        figure.legend(handles=legend_of(recs), loc="lower center", ncols=2 * columns, columnspacing=1.2)
         return compact(to_svg(figure, described(DATASET_NAMES[sweeps[0].dataset], panels)))
 
 
