@@ -27,6 +27,9 @@ app = typer.Typer(
 )
 
 CellPath = Annotated[str, typer.Argument(metavar="CELL", help="The cell's folder, as `sintro cells STUDY` prints it")]
+CellPaths = Annotated[
+    list[str], typer.Argument(metavar="CELL...", help="Cells' folders, as `sintro cells STUDY` prints them")
+]
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study's name, as `sintro studies` lists them")]
 Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda or cuda:N")]
 Precision = Literal["float32", "bfloat16"]
@@ -84,9 +87,7 @@ def show(
 
 @app.command(epilog=f"Example: sintro train {CELL} --device cpu --threads 1")
 def train(
-    cells: Annotated[
-        list[str], typer.Argument(metavar="CELL...", help="Cells' folders, as `sintro cells` prints them")
-    ],
+    cells: CellPaths,
     device: Device = "auto",
     threads: Threads = None,
     iterations: Annotated[
@@ -158,16 +159,17 @@ def _train(cells: Sequence[Cell], given: dict, fleet: int | None, **options: flo
 
 
 @app.command(epilog=f"Example: sintro evaluate {CELL}")
-def evaluate(cell: CellPath, device: Device = "auto", threads: Threads = None, data: Data = None) -> None:
-    """Evaluate a trained cell: its metrics.json and figures."""
-    one = _cell(cell)
+def evaluate(cells: CellPaths, device: Device = "auto", threads: Threads = None, data: Data = None) -> None:
+    """Evaluate trained cells, one after another: their metrics.json and figures."""
+    grid = [_cell(path) for path in dict.fromkeys(cells)]
     _use_data(data)
     from sintro import evaluation
     from sintro.report import figures
 
-    metrics = evaluation.evaluate(one, device=device, threads=threads)
-    figures.draw_cell(Path(one.path))
-    print(f"{one.path}: {metrics['status']}")
+    for one in grid:
+        metrics = evaluation.evaluate(one, device=device, threads=threads)
+        figures.draw_cell(Path(one.path))
+        print(f"{one.path}: {metrics['status']}")
 
 
 @app.command(epilog="Example: sintro report quick")

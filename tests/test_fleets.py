@@ -237,7 +237,7 @@ title: Tiny
 comparable: false
 seeds: [0, 1]
 fleet: {fleet}
-overrides: {{iterations: 6, batch_size: 32, samples: 2}}
+overrides: {{iterations: 6, batch_size: 32, samples: 2, evaluation_points: 200, evaluation_grid: 16}}
 cells:
   - {{datasets: [rings, spirals], objectives: [vae], priors: [normal]}}
   - {{datasets: [rings], objectives: [soft-introvae], priors: [mog4-learned, mog8-learned], regularizers: [clip]}}
@@ -309,6 +309,9 @@ def test_several_cells_of_one_command_train_side_by_side(write_study: Write, cap
     assert main(["train", *paths, "--device", "cpu", "--threads", "1", "--fleet", "2"]) == 0
     assert [runs.read_json(Path(path, "provenance.json"))["fleet"] for path in paths] == [2, 2]
     assert runs.read_json(Path(paths[1], "cell.json"))["command"] == f"sintro train {paths[1]} --device cpu --threads 1"
+    assert main(["evaluate", *paths, "--device", "cpu", "--threads", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [f"{path}: done" for path in paths]
+    assert all(runs.read_json(Path(path, "metrics.json"))["status"] == "done" for path in paths)
     assert main(["train", paths[0], "--device", "cpu", "--graph"]) == 2
     assert "CUDA graphs need a GPU" in capsys.readouterr().err
 
