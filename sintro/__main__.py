@@ -98,7 +98,7 @@ def train(
     ] = 120,
     restart: Annotated[bool, typer.Option("--restart", help="Throw away a checkpoint or a finished run")] = False,
     fleet: Annotated[
-        int | None, typer.Option(min=1, help="Train so many cells side by side (default: 1, on a GPU what it holds)")
+        int | None, typer.Option(min=1, help="Train so many 2D cells side by side (default: 1, on a GPU what it holds)")
     ] = None,
     graph: Graph = False,
     precision: Annotated[
@@ -107,7 +107,7 @@ def train(
     ] = None,
     data: Data = None,
 ) -> int:
-    """Train a cell, or 2D cells of equal shape side by side; a stopped run goes on from its checkpoint, bit for bit.
+    """Train cells, on a GPU 2D cells side by side; a stopped run goes on from its checkpoint, bit for bit.
 
     Exit code 0: trained, or diverged (which is a result); 75: stopped by a signal, its checkpoint written; 2: an error.
     """

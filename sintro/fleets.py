@@ -6,20 +6,29 @@ fleet, and the process that trains them takes as many at a time as the device ho
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from sintro import SintroError, studies
 from sintro.cells import DENSITIES, Cell
 from sintro.presets import Settings
 
 OWN_TO_A_CELL = ("seed", "dataset", "beta_rec", "beta_kl", "beta_neg", "margin", "responsibility_weight")
+Member = TypeVar("Member")
 LARGEST = 128  # cells side by side: more fill no GPU better, and their checkpoints would take longer to write
 
 
 def shape(settings: Settings) -> dict[str, Any]:
     """What the cells of a fleet must have in common."""
     return settings.model_dump(exclude=set(OWN_TO_A_CELL)) | {"beta_neg": settings.beta_neg is not None}
+
+
+def by_shape(members: Iterable[Member], settings_of: Callable[[Member], Settings]) -> list[list[Member]]:
+    """The members in groups of equal shape, in the order in which each shape comes first."""
+    groups: dict[str, list[Member]] = {}
+    for member in members:
+        groups.setdefault(json.dumps(shape(settings_of(member)), sort_keys=True), []).append(member)
+    return list(groups.values())
 
 
 def check_equal_shape(settings: Sequence[Settings]) -> None:
@@ -41,13 +50,9 @@ def of_study(study: studies.Study) -> dict[str, tuple[Cell, ...]]:
     """
     if study.fleet == 1 or study.include:
         return {}
-    alike: dict[str, list[tuple[Cell, str]]] = {}
-    for cell in study.cells():
-        if cell.dataset in DENSITIES:
-            settings = studies.settings(cell)
-            alike.setdefault(json.dumps(shape(settings), sort_keys=True), []).append((cell, settings.digest))
+    plane = [(cell, studies.settings(cell)) for cell in study.cells() if cell.dataset in DENSITIES]
     fleets = {}
-    for members in alike.values():
+    for members in by_shape(plane, lambda member: member[1]):
         size = len(members) if study.fleet == "auto" else study.fleet
         for start in range(0, len(members), size):
             part = members[start : start + size]
@@ -69,7 +74,7 @@ def digest_of(names: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]
 
 
-def _name(members: Sequence[tuple[Cell, str]]) -> str:
+def _name(members: Sequence[tuple[Cell, Settings]]) -> str:
     """`soft-introvae-mog64-learned-3f2a90c1b77e`: what is in it, as a reader sees it, and a digest of all of it."""
     first = members[0][0]
-    return f"{first.objective_name}-{first.prior}-{digest_of([f'{cell.path} {digest}' for cell, digest in members])}"
+    return f"{first.objective_name}-{first.prior}-{digest_of([f'{cell.path} {one.digest}' for cell, one in members])}"

@@ -16,7 +16,7 @@ import torch
 from sintro import SintroError
 from sintro.cells import Cell
 from sintro.devices import fleet_size, pick_device, set_threads
-from sintro.fleets import check_equal_shape
+from sintro.fleets import by_shape, check_equal_shape
 from sintro.players import Players
 from sintro.presets import Settings
 from sintro.priors import MixturePrior
@@ -238,12 +238,14 @@ def train(
 
 
 def train_all(tasks: Sequence[Task], options: Options, side_by_side: int | None = None) -> int:
-    """Trains cells of equal shape, so many at a time (None: as many as the device holds), each as :func:`train` does.
+    """Trains cells, so many at a time (None: as many of a shape as the device holds), each as :func:`train` does.
 
     Those that are finished are left out. Of the others those that are least far begin and the rest join them on their
-    way. Returns 0, or 75 if a signal came: then every cell that was begun has its checkpoint.
+    way. Returns 0, or 75 if a signal came: then every cell that was begun has its checkpoint. SintroError where cells
+    of unequal shape are to train side by side; one after another they may be of any.
     """
-    check_equal_shape([task.settings for task in tasks])
+    if side_by_side and side_by_side > 1:
+        check_equal_shape([task.settings for task in tasks])
     if options.graph and not options.device.startswith("cuda"):
         raise SintroError(f"--graph: CUDA graphs need a GPU, and the device is {options.device}")
     left = []
@@ -253,12 +255,13 @@ def train_all(tasks: Sequence[Task], options: Options, side_by_side: int | None 
         elif not options.hand_over:
             accept(task)
     with StopSignals() as stop:
-        while left:
-            size = side_by_side or fleet_size(left[0].settings, options.device, graph=options.graph)
-            part, left = left[:size], left[size:]
-            code = _train_together(part, options, stop)
-            if code or (stop.caught and left):
-                return INTERRUPTED
+        for alike in by_shape(left, lambda task: task.settings):
+            size = side_by_side or fleet_size(alike[0].settings, options.device, graph=options.graph)
+            for part in (alike[start : start + size] for start in range(0, len(alike), size)):
+                code = _train_together(part, options, stop)
+                left = left[len(part) :]
+                if code or (stop.caught and left):
+                    return INTERRUPTED
     return 0
 
 

@@ -303,6 +303,17 @@ def test_a_fleet_of_the_workflow_leaves_the_last_step_to_each_cell(write_study: 
     assert f"its fleets: {name}" in capsys.readouterr().err
 
 
+def test_cells_of_any_shape_train_one_after_another(write_study: Write, capsys):
+    write_study("tiny", STUDY.format(fleet=1))
+    cells = [cell for cell in studies.load("tiny").cells() if cell.seed == 0]
+    assert len({cell.prior for cell in cells}) > 1
+    command = ["train", *(cell.path for cell in cells), "--device", "cpu", "--threads", "1"]
+    assert main([*command, "--fleet", "2"]) == 2
+    assert "must agree in" in capsys.readouterr().err
+    assert main(command) == 0
+    assert all(Path(cell.path, "provenance.json").exists() for cell in cells)
+
+
 def test_several_cells_of_one_command_train_side_by_side(write_study: Write, capsys):
     write_study("tiny", STUDY.format(fleet=1))
     paths = [cell.path for cell in studies.load("tiny").cells()][:2]
