@@ -33,6 +33,11 @@ LOWEST = {torch.float64: -690.0, torch.float32: -87.0}
 UNDERFLOW = {torch.float64: 1e-290, torch.float32: 1e-30}
 
 
+def _may_look(tensor: torch.Tensor) -> bool:
+    """Whether a decision on what a tensor holds is cheap: on a GPU the processor would wait for the device."""
+    return tensor.device.type == "cpu"
+
+
 class _Modes:
     """Everything about F mixtures of K modes that the table and its gradients need, in float64.
 
@@ -88,11 +93,11 @@ class _Modes:
         """
         sums = torch.empty((*moments.shape[:2], features.shape[-1]), dtype=features.dtype, device=features.device)
         shares = torch.zeros_like(self.rows[..., :-1]) if usage else None
-        if features.device.type == "cpu":
+        if _may_look(features):
             for part in self.parts(features):
                 self._add(features[..., part], moments, part, sums, shares)
             remote = (~self._shows(sums[:, 0])).any(0).nonzero().squeeze(-1)
-        else:  # on a GPU a look at the sums would make the processor wait for the device: shift every point
+        else:  # shift every point
             remote = None
         if remote is None or len(remote):
             self._mend(features, moments, remote, sums, shares)

@@ -9,8 +9,9 @@ import pytest
 import torch
 from conftest import Write
 from test_training import MOG, NORMAL, small
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from sintro import SintroError, devices, fleets, history, presets, runs, studies, training
+from sintro import SintroError, devices, fleets, history, mixture, presets, runs, studies, training
 from sintro.__main__ import main
 from sintro.cells import Cell
 from sintro.graphs import EAGER
@@ -390,6 +391,29 @@ def test_an_iteration_with_taped_noise_is_the_iteration(path):
         for name, term in plain.step(iteration).items():
             assert torch.equal(terms[name], term), f"{name} {iteration}"
         assert source.position in (0, len(source.requests))
+
+
+class NoLook(TorchDispatchMode):
+    """Refuses every operation whose result, or its shape, the processor has to wait for: no graph can hold one."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert str(func.overloadpacket) not in {"aten._local_scalar_dense", "aten.nonzero", "aten.equal"}, func
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("paths", [[MOG], [NORMAL], CELLS])
+def test_no_iteration_waits_for_the_device(paths, monkeypatch):
+    with pytest.raises(AssertionError, match="_local_scalar_dense"), NoLook():
+        float(torch.ones(1))
+    monkeypatch.setattr(mixture, "_may_look", lambda tensor: False)
+    players = Players([small(path) for path in paths])
+    for iteration in range(30):  # warm-up, conversion and both players' steps
+        players.enter(iteration)
+        step = players._vae_step if iteration < players.shared.warmup else players._introspective_step
+        real, noise = players.data.at(iteration), players.generators("noise", iteration)
+        with NoLook():
+            terms = step(real, noise, iteration % 2 == 0)
+    assert all(torch.isfinite(term).all() for term in terms.values())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU, and this machine has none")
