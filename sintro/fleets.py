@@ -31,6 +31,11 @@ def by_shape(members: Iterable[Member], settings_of: Callable[[Member], Settings
     return list(groups.values())
 
 
+def split(members: Sequence[Member], size: int) -> list[Sequence[Member]]:
+    """The members in their order, so many at a time; the last part may be smaller."""
+    return [members[start : start + size] for start in range(0, len(members), size)]
+
+
 def check_equal_shape(settings: Sequence[Settings]) -> None:
     """Refuse cells that cannot train side by side; the error names what they differ in."""
     if len(settings) > 1 and settings[0].network != "mlp":
@@ -53,9 +58,7 @@ def of_study(study: studies.Study) -> dict[str, tuple[Cell, ...]]:
     plane = [(cell, studies.settings(cell)) for cell in study.cells() if cell.dataset in DENSITIES]
     fleets = {}
     for members in by_shape(plane, lambda member: member[1]):
-        size = len(members) if study.fleet == "auto" else study.fleet
-        for start in range(0, len(members), size):
-            part = members[start : start + size]
+        for part in split(members, len(members) if study.fleet == "auto" else study.fleet):
             if len(part) > 1:
                 fleets[_name(part)] = tuple(cell for cell, _ in part)
     return fleets

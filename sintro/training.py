@@ -16,7 +16,7 @@ import torch
 from sintro import SintroError
 from sintro.cells import Cell
 from sintro.devices import fleet_size, pick_device, set_threads
-from sintro.fleets import by_shape, check_equal_shape
+from sintro.fleets import by_shape, check_equal_shape, split
 from sintro.players import Players
 from sintro.presets import Settings
 from sintro.priors import MixturePrior
@@ -254,14 +254,14 @@ def train_all(tasks: Sequence[Task], options: Options, side_by_side: int | None 
             left.append(task)
         elif not options.hand_over:
             accept(task)
+    parts = []
+    for alike in by_shape(left, lambda task: task.settings):
+        parts += split(alike, side_by_side or fleet_size(alike[0].settings, options.device, graph=options.graph))
     with StopSignals() as stop:
-        for alike in by_shape(left, lambda task: task.settings):
-            size = side_by_side or fleet_size(alike[0].settings, options.device, graph=options.graph)
-            for part in (alike[start : start + size] for start in range(0, len(alike), size)):
-                code = _train_together(part, options, stop)
-                left = left[len(part) :]
-                if code or (stop.caught and left):
-                    return INTERRUPTED
+        for part in parts:
+            code = _train_together(part, options, stop)
+            if code or (stop.caught and part is not parts[-1]):
+                return INTERRUPTED
     return 0
 
 
