@@ -132,6 +132,11 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def this_host() -> str:
+    """The name of this machine, as everything that is written down has it."""
+    return platform.node()
+
+
 def _git(*arguments: str) -> str | None:
     here = Path(__file__).resolve().parent
     with contextlib.suppress(OSError, subprocess.SubprocessError):

@@ -3,8 +3,9 @@
 Importing it imports no torch. The computations are in this package's modules; ``METRICS[name]`` says what they mean.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Direction = Literal["lower", "higher", "none"]
 Form = Literal["published", "standard", "both"]
@@ -22,7 +23,8 @@ class Metric:
     ``direction``: which way is better ("none": a state, not a quality). ``form``: "published" is what the released code
     of the papers computes, "standard" what the literature means by the name, "both" where the two agree.
     ``display_scale``: the stored value is multiplied by it before it is shown; ``unit`` is the unit shown.
-    ``datasets``: for which data it is defined, of "2d" and "images".
+    ``datasets``: for which data it is defined, of "2d" and "images". ``version``: of the definition; it grows when the
+    value that is computed changes, and a value of an older version is shown as "evaluate again".
     """
 
     name: str
@@ -34,6 +36,7 @@ class Metric:
     source: str
     display_scale: float = 1.0
     datasets: tuple[str, ...] = ("2d",)
+    version: int = 1
 
 
 _HISTOGRAM = (
@@ -358,3 +361,18 @@ METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (*_DENSITY, *_MODEL, *_distances(), *_manifolds(), *_REPRESENTATION, *_detection())
 }
+
+
+VERSIONS = "metric_versions"  # the key of metrics.json that says by which definitions its numbers were computed
+
+
+def versions(names: Iterable[str]) -> dict[str, int]:
+    """The version of the definition of every named metric that has one of its own, for ``metrics.json``."""
+    return {name: METRICS[name].version for name in sorted(names) if name in METRICS}
+
+
+def outdated(metrics: Mapping[str, Any]) -> tuple[str, ...]:
+    """The metrics in a ``metrics.json`` that an older definition computed; before versions were kept, all were 1."""
+    stored = metrics.get(VERSIONS)
+    known = stored if isinstance(stored, Mapping) else {}
+    return tuple(name for name in metrics if name in METRICS and known.get(name, 1) != METRICS[name].version)
