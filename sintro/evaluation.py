@@ -12,9 +12,11 @@ import torch
 from sintro import SintroError
 from sintro.cells import Cell
 from sintro.data.densities import Density, density
+from sintro.data.files import hash_file
 from sintro.data.outliers import uniform_off_support
 from sintro.devices import pick_device, set_threads
 from sintro.image_evaluation import ImageEvaluation, snapshots_of
+from sintro.metrics import VERSIONS, NotFinite, versions
 from sintro.metrics.density import (
     energies,
     energy_grid,
@@ -32,8 +34,10 @@ from sintro.players import Players
 from sintro.presets import Settings
 from sintro.priors import MixturePrior
 from sintro.randomness import generator, normal
+from sintro.record import not_finite
 from sintro.runs import load_tensors, now, read_json, remove_unfinished, write_atomic, write_json
 
+OUTCOME = ("status", "diverged_at", "reason", "digest")  # what metrics.json says of a cell that diverged
 RESULTS = Path("results")  # under which reference features are kept for all cells
 GNELBO_POINTS = 100 * 128  # real points of the published gnELBO: 100 batches of 128
 LOWEST_LOG_VAR = -80.0  # the published gnELBO clamps the posterior's log-variance here
@@ -45,6 +49,8 @@ OOD_POINTS = 1000  # on the density, and as many off its support
 def evaluate(cell: Cell, device: str = "auto", threads: int | None = None) -> dict[str, Any]:
     """Measures a trained cell; writes and returns its metrics. A diverged cell's say so and hold no numbers.
 
+    A model whose weights, images, codes or responsibilities are not finite is diverged too, at the end of its training.
+
     Errors: SintroError where there is no finished training, or the files do not belong together.
     """
     device = pick_device(device)
@@ -54,22 +60,55 @@ def evaluate(cell: Cell, device: str = "auto", threads: int | None = None) -> di
         raise SintroError(f"{cell.path} is not trained to its end: no provenance.json; run: sintro train {cell.path}")
     remove_unfinished(folder)
     provenance = read_json(folder / "provenance.json")
+    origin = {key: provenance[key] for key in ("finished", "model_sha256") if key in provenance}
     if provenance["status"] == "diverged":
-        metrics = {key: provenance[key] for key in ("status", "diverged_at", "reason", "digest")}
-        (folder / "arrays.npz").unlink(missing_ok=True)
+        settings, metrics, arrays = None, {key: provenance[key] for key in OUTCOME}, None
     else:
+        _check_model(folder, provenance)
         settings = Settings.model_validate(read_json(folder / "cell.json")["settings"])
-        metrics, arrays = _measure(folder, settings, device)
-        if "warning" in metrics:
-            print(f"warning: {metrics['warning']}", file=sys.stderr)
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)
-        write_atomic(folder / "arrays.npz", buffer.getvalue())
-        metrics |= {"status": "done", "digest": settings.digest, "iterations": settings.iterations}
+        metrics, arrays = _outcome(folder, settings, device)
+    metrics |= origin | {VERSIONS: versions(metrics)}
+    if "warning" in metrics:
+        print(f"warning: {metrics['warning']}", file=sys.stderr)
+    _write_arrays(folder / "arrays.npz", arrays)
     write_json(folder / "metrics.json", metrics | {"evaluated": now()})
     if metrics["status"] == "done" and settings.network == "residual":
         _remove_snapshots(folder, settings, metrics)
     return metrics
+
+
+def _check_model(folder: Path, provenance: dict[str, Any]) -> None:
+    """Refuses a model.pt that is not the one whose training provenance.json tells of, where that has its hash."""
+    path, expected = folder / "model.pt", provenance.get("model_sha256")
+    if expected is not None and path.exists() and hash_file(path) != expected:
+        raise SintroError(
+            f"{path} is not the model of the training in provenance.json (another sha256); "
+            f"train again: sintro train {folder} --restart"
+        )
+
+
+def _outcome(folder: Path, settings: Settings, device: str) -> tuple[dict[str, Any], dict[str, np.ndarray] | None]:
+    """What metrics.json says of a training that came to its end, and the arrays; None of a model that diverged."""
+    reason = not_finite(_stored_model(folder, settings, "model.pt"))
+    if reason is None:
+        try:
+            metrics, arrays = _measure(folder, settings, device)
+            done = {"status": "done", "digest": settings.digest, "iterations": settings.iterations}
+            return metrics | done, arrays
+        except NotFinite as error:
+            reason = str(error)
+    outcome = ("diverged", settings.iterations, reason, settings.digest)
+    return dict(zip(OUTCOME, outcome, strict=True)), None
+
+
+def _write_arrays(path: Path, arrays: dict[str, np.ndarray] | None) -> None:
+    """The arrays of the pictures; those of an earlier evaluation go where there are none."""
+    if arrays is None:
+        path.unlink(missing_ok=True)
+        return
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_atomic(path, buffer.getvalue())
 
 
 @torch.no_grad()
@@ -125,14 +164,20 @@ def load_model(folder: Path, settings: Settings, device: str, name: str = "model
 
     It computes in float32, whatever it was trained in.
     """
+    state = _stored_model(folder, settings, name)
+    players = Players([settings.model_copy(update={"precision": settings.precision and "float32"})], device)
+    players.load([state | {"adam": {player: {} for player in state["parameters"]}}], settings.iterations)
+    return players.model
+
+
+def _stored_model(folder: Path, settings: Settings, name: str) -> dict[str, Any]:
+    """What a model file of a cell's folder holds; refuses one that was trained with other settings."""
     file = folder / name
     remedy = f"train again: sintro train {folder} --restart"
     state = load_tensors(file, remedy)
     if not isinstance(state, dict) or state.get("digest") != settings.digest:
         raise SintroError(f"{file} was trained with other hyper-parameters than cell.json says; {remedy}")
-    players = Players([settings.model_copy(update={"precision": settings.precision and "float32"})], device)
-    players.load([state | {"adam": {player: {} for player in state["parameters"]}}], settings.iterations)
-    return players.model
+    return state
 
 
 def measure_density(model: Model, settings: Settings, device: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -146,7 +191,11 @@ def measure_density(model: Model, settings: Settings, device: str) -> tuple[dict
         return model.decoder(prior.sample(n, generator(settings.seed, f"evaluation-{stream}-fake", 0, device))[0])
 
     metrics: dict[str, Any] = {"points": count}
-    for stream, names in (("kl", ("kl_published", "kl", "entropy_published")), ("jsd", ("jsd_published", "jsd"))):
+    measured = {
+        "kl": ("kl_published", "kl", "entropy_published", "out_of_range"),
+        "jsd": ("jsd_published", "jsd"),
+    }
+    for stream, names in measured.items():
         scores = histogram_divergences(
             real(stream, count)[0], generated(stream, count), target.scale, settings.evaluation_bins
         )
@@ -178,23 +227,42 @@ def _detection(model, prior, target: Density, settings: Settings, device: str):
 def _energy(model: Model, prior, settings: Settings, device: str):
     """e(x) = KL(x) + rec(x, g(mu(x))) in nats and squared data units, [M, 2] -> [M]: the negative ELBO.
 
-    The KL to a mixture is estimated with the same S noise vectors at every point; N(0, I) has its closed form.
+    A KL by sampling has the same S noise vectors at every point: that to a mixture, and that to N(0, I) in the
+    protocol of Athanasiadis et al. 2025 (``kl_of_normal``); else N(0, I) has its closed form.
     """
     noise = normal(
         (settings.samples, settings.latent_size), generator(settings.seed, "evaluation-energy", 0, device)
     )  # [S, L]
+    sampled = getattr(settings, "kl_of_normal", None) == "sampled"
+
+    def divergence(mean: torch.Tensor, log_var: torch.Tensor) -> torch.Tensor:
+        if isinstance(prior, MixturePrior):
+            return _kl_to_mixture(mean, log_var, prior, noise)
+        return _kl_to_normal(mean, log_var, noise) if sampled else kl(mean, log_var, prior, 0, None)
 
     def energy(points: torch.Tensor) -> torch.Tensor:
         mean, log_var = model.encode(points)
         log_var = log_var.clamp(min=LOWEST_LOG_VAR)
-        error = model.squared_error(points, model.decoder(mean))
-        if not isinstance(prior, MixturePrior):
-            return error + kl(mean, log_var, prior, 0, None)
-        z = mean + torch.exp(0.5 * log_var) * noise.unsqueeze(1)  # [S, M, L]
-        log_posterior = -0.5 * (log_var + np.log(2 * np.pi) + noise.square().mean(0)).sum(-1)
-        return error + log_posterior - prior.log_prob(z.flatten(0, 1)).unflatten(0, z.shape[:2]).mean(0)
+        return model.squared_error(points, model.decoder(mean)) + divergence(mean, log_var)
 
     return energy
+
+
+def _kl_to_mixture(mean: torch.Tensor, log_var: torch.Tensor, prior: MixturePrior, noise: torch.Tensor) -> torch.Tensor:
+    """The mean of log q(z) - log p(z) over z = mean + exp(log_var / 2) eps, eps the rows of noise [S, L]; [M]."""
+    z = mean + torch.exp(0.5 * log_var) * noise.unsqueeze(1)  # [S, M, L]
+    log_posterior = -0.5 * (log_var + np.log(2 * np.pi) + noise.square().mean(0)).sum(-1)
+    return log_posterior - prior.log_prob(z.flatten(0, 1)).unflatten(0, z.shape[:2]).mean(0)
+
+
+def _kl_to_normal(mean: torch.Tensor, log_var: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """The same mean for p = N(0, I): quadratic in eps, so that the noise enters by its first two moments alone; [M].
+
+    1/2 sum_l [(m^2 + 2 m sd mean(eps) + sd^2 mean(eps^2)) - s - mean(eps^2)], with s = log_var and sd = exp(s / 2).
+    """
+    first, second = noise.mean(0), noise.square().mean(0)  # [L]
+    squares = mean.square() + 2 * mean * torch.exp(0.5 * log_var) * first + log_var.exp() * second
+    return 0.5 * (squares - log_var - second).sum(-1)
 
 
 def _latent_state(model, prior, points, labels, settings, device):

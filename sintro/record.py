@@ -14,6 +14,7 @@ import torch
 
 from sintro import SintroError, __version__
 from sintro.cells import Cell
+from sintro.data.files import hash_file
 from sintro.history import COLUMNS, to_csv
 from sintro.players import Players
 from sintro.presets import Settings
@@ -139,17 +140,7 @@ class Record:
     def finish(self, players: Players, cell: int, seconds: float, diverged_at: int | None, last: str) -> None:
         """The final files, provenance last, under the name ``last``."""
         write_atomic(self.folder / "history.csv", to_csv(self.rows))
-        outcome: dict[str, Any] = {"status": "done"}
-        if diverged_at is None:
-            self.save_model("model.pt", players.state(cell))
-        else:
-            outcome = {
-                "status": "diverged",
-                "diverged_at": diverged_at,
-                "reason": f"the loss was not finite in iteration {diverged_at} of {self.settings.iterations}",
-            }
-            (self.folder / "model.pt").unlink(missing_ok=True)
-        self.provenance |= outcome | {
+        self.provenance |= self._outcome(players, cell, diverged_at) | {
             "finished": now(),
             "wall_seconds": round(seconds, 3),
             "peak_memory_bytes": peak_memory(),
@@ -164,6 +155,40 @@ class Record:
             self.provenance["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated(self.device)
         write_json(self.folder / last, self.provenance)
         (self.folder / "checkpoint.pt").unlink(missing_ok=True)
+
+    def _outcome(self, players: Players, cell: int, diverged_at: int | None) -> dict[str, Any]:
+        """How training ended, for provenance.json; model.pt is there where it ended well, and only there.
+
+        A run also diverged whose losses were finite to the last and whose weights are not.
+        """
+        path, reason = self.folder / "model.pt", None
+        if diverged_at is not None:
+            reason = f"the loss was not finite in iteration {diverged_at} of {self.settings.iterations}"
+        else:
+            state = players.state(cell)
+            reason = not_finite(state)
+            diverged_at = self.settings.iterations
+        if reason is None:
+            self.save_model(path.name, state)
+            return {"status": "done", "model_sha256": hash_file(path)}
+        path.unlink(missing_ok=True)
+        return {"status": "diverged", "diverged_at": diverged_at, "reason": reason}
+
+
+def not_finite(state: Mapping[str, Any]) -> str | None:
+    """Why a model that came to the end of its training is no model: what it has that is not finite; or None.
+
+    ``state``: ``parameters`` and ``buffers`` by player and name, ``bounds`` of the prior, as in model.pt.
+    """
+    tensors = {f"bound {i} of the prior": bound for i, bound in enumerate(state["bounds"])}
+    for kind in ("parameters", "buffers"):
+        for player, found in state[kind].items():
+            tensors |= {f"{player} {name}": tensor for name, tensor in found.items()}
+    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if not broken:
+        return None
+    more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+    return f"weights are not finite at the end of training: {broken[0]}{more}"
 
 
 def is_finished(task: Task) -> bool:

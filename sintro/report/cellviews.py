@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from sintro.cells import DENSITIES
-from sintro.metrics import METRICS
+from sintro.metrics import METRICS, VERSIONS
 from sintro.presets import published
 from sintro.report.figures import CELL_FIGURES
 from sintro.report.pictures import data_uri
@@ -92,10 +92,12 @@ def extra_views(result: Result) -> list[tuple[str, str]]:
     """What metrics.json holds beside numbers, such as the distance at every checkpoint."""
     views = []
     for name, value in sorted(result.extra.items()):
+        if name == VERSIONS:
+            continue
         if isinstance(value, Mapping):
             items = [f"{key}: {show_setting(each)}" for key, each in list(value.items())[:50]]
             views.append((name.replace("_", " "), ", ".join(items)))
-        elif name not in ("status", "digest", "warning"):
+        elif name not in ("status", "digest", "warning", "finished", "model_sha256"):  # not measured
             views.append((name.replace("_", " "), show_setting(value)))
     return views
 
