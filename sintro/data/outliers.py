@@ -57,8 +57,8 @@ def image_outliers(
     """The outliers for a data set's test split, and what is missing.
 
     Returns: uint8 [M, C, H, W] by the kind's name, on the split's device, a partner's images in a random order; and one
-    line that says why a kind is not there (its files are missing, broken or unverified), or None. ``generator`` is a CPU
-    generator.
+    line that says why a kind is not there (its files are missing, broken or unverified), or None. ``generator`` is
+    a CPU generator.
     """
     if test.name not in PARTNERS:
         return {"inverted": inverted(test.images), "noise": shuffled(test.images, generator)}, None
