@@ -1,7 +1,6 @@
 """Fetching, against a web server on this machine: right, whole, once, and never half."""
 
 import http.server
-import json
 import os
 import threading
 import time
@@ -270,7 +269,7 @@ def test_doctors_table_shows_path_hash_size_and_the_command(weights, monkeypatch
 
 def test_other_weights_are_refused(weights, tmp_path, server):
     server.contents["weights.pth"] = b"something else"
-    with pytest.raises(SintroError, match="could not be fetched .*weights.pth: corrupted, its sha256 begins with "):
+    with pytest.raises(SintroError, match=r"could not be fetched .*weights.pth: corrupted, its sha256 begins with "):
         fetch.fetch(["inception"], tmp_path / "data", quiet)
     assert not weights.exists()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sintro.data.published import Source, SourceFile
@@ -39,30 +39,30 @@ def candidates(name: str, file: SourceFile, root: Path) -> Iterator[Path]:
     for base in bases(root):
         for folder in _folders(name, base):
             for path in _listed(folder):
-                if _plain_name(path.name) == wanted and path not in seen and path.is_file():
+                if _plain_name(path.name) == wanted and path not in seen and os.path.isfile(path):
                     seen.add(path)
                     yield path
 
 
-def hint(source: Source, root: Path) -> str:
-    """One line about a copy that a fetch would take over without a network; "" where none is seen."""
-    for file in (*source.files, *filter(None, [source.archive])):
+def hint(source: Source, missing: Sequence[SourceFile], root: Path) -> str:
+    """One line about a copy of a missing file that a fetch would take over; "" where none is seen."""
+    for file in missing:
         for path in candidates(source.name, file, root):
-            if path not in (root / file.path, root / (file.plain or file.path)):
-                return f"{path} is there, and fetching takes it over without a network if it is right"
-    if source.archive and (root / source.archive.path).is_file():
-        return f"{root / source.archive.path} is there, and fetching unpacks it without a network"
+            return f"{path} is there, and fetching takes it over without a network if it is right"
+    if source.archive:
+        for path in candidates(source.name, source.archive, root):
+            return f"{path} is there, and fetching unpacks it without a network if it is right"
     return ""
 
 
 def _folders(name: str, base: Path) -> Iterator[Path]:
     """The folders of a data set under a base, those within them that torchvision makes, and the base itself."""
     for folder in _listed(base):
-        if _letters(folder.name) in FOLDERS[name] and folder.is_dir():
+        if _letters(folder.name) in FOLDERS[name] and os.path.isdir(folder):
             yield folder
             yield folder / "raw"
             for inner in _listed(folder):
-                if _letters(inner.name) in FOLDERS[name] and inner.is_dir():
+                if _letters(inner.name) in FOLDERS[name] and os.path.isdir(inner):
                     yield inner
                     yield inner / "raw"
     yield base

@@ -37,11 +37,11 @@ def lock_path(name: str, root: Path) -> Path:
 def read_lock(name: str, root: Path) -> dict[str, dict]:
     """{path under the root: {"sha256": ..., "bytes": ...}}; empty where there is no lock file."""
     path = lock_path(name, root)
+    if not os.path.exists(path):
+        return {}
     try:
         entries = json.loads(path.read_text())["files"]
         return {file: {"sha256": str(entry["sha256"]), "bytes": int(entry["bytes"])} for file, entry in entries.items()}
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
     except OSError as error:
         raise SintroError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -92,21 +92,23 @@ def require(name: str, root: Path) -> dict[str, FileState]:
             raise SintroError(f"{name}: {state.path} is unreadable ({state.reason}); ask its owner to let you read it")
         if state.state in ("wrong", "corrupted", "unreadable"):
             raise SintroError(f"{name}: {state.path} is {state.state} ({state.reason}); {remedy}")
-    missing = [state.path for state in found if not state.usable]
+    one = source(name)
+    missing = [file for file, state in zip(one.files, found, strict=True) if not state.usable]
     if missing:
-        names = ", ".join(path.name for path in missing)
-        near = places.hint(source(name), root)
-        how = f"{near}: {remedy}" if near else f"where there is a network, {remedy}"
+        names = ", ".join(file.name for file in missing)
+        near = places.hint(one, missing, root)
+        how = f"{near}, {remedy}" if near else f"where there is a network, {remedy}"
+        folder = (root / missing[0].path).parent.resolve()
         raise SintroError(
-            f"{name}: {len(missing)} of {len(found)} files are missing, looked for in {missing[0].parent.resolve()}: "
-            f"{names}; {how} (another folder: --data or SINTRO_DATA)"
+            f"{name}: {len(missing)} of {len(found)} files are missing, looked for in {folder}: {names}; {how} "
+            "(another folder: --data or SINTRO_DATA)"
         )
-    return dict(zip((file.path for file in source(name).files), found, strict=True))
+    return dict(zip((file.path for file in one.files), found, strict=True))
 
 
 def check_folder(name: str, root: Path) -> None:
     """Raise SintroError where the data root is a file."""
-    if root.is_file():
+    if os.path.isfile(root):
         raise SintroError(f"{name}: the data root {root} is a file, but must be a folder (--data or SINTRO_DATA)")
 
 

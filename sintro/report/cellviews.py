@@ -122,7 +122,9 @@ def data_note(result: Result) -> str:
     """What the page says about data that are not known to be the published ones; "" for all others."""
     for stored in (result.extra, result.provenance):
         if stored.get("data_verified") is False:
-            return f"Unverified data, so not comparable: {stored.get('data_unverified') or 'no reason was written down'}"
+            return (
+                f"Unverified data, so not comparable: {stored.get('data_unverified') or 'no reason was written down'}"
+            )
     return ""
 
 

@@ -11,7 +11,7 @@ FETCHED = "results/.fetched/" + hashlib.sha256(os.path.abspath(DATA).encode()).h
 def fetched(dataset):
     """The file that says that a data set is there. Earlier versions left a lock file beside the data: it still counts."""
     lock = sources.lock_path(dataset, DATA)
-    return str(lock) if lock.exists() else f"{FETCHED}/{dataset}"
+    return str(lock) if os.path.exists(lock) else f"{FETCHED}/{dataset}"
 
 
 # The one step that uses a network, on the node where snakemake runs. It takes what lies on this machine first.
