@@ -97,7 +97,9 @@ def _data() -> list[Check]:
     checks = []
     for (what, found, _), same in rows.items():
         first = same[0]
-        state = "bad" if found in ("corrupted", "unreadable") else "note" if first.command else "ok"
+        state = "note" if first.command or found == "unverified" else "ok"
+        if found in ("wrong", "corrupted", "unreadable"):
+            state = "bad"
         more = f" and {len(same) - 1} more" if len(same) > 1 else ""
         told = [f"{found}: {first.path}{more}"]
         told += [f"{first.bytes:,} bytes"] if first.bytes is not None else []

@@ -11,6 +11,7 @@ import torch
 
 from sintro import SintroError
 from sintro.cells import Cell
+from sintro.data import images
 from sintro.data.densities import Density, density
 from sintro.data.files import hash_file
 from sintro.data.outliers import uniform_off_support
@@ -62,11 +63,13 @@ def evaluate(cell: Cell, device: str = "auto", threads: int | None = None) -> di
     provenance = read_json(folder / "provenance.json")
     origin = {key: provenance[key] for key in ("finished", "model_sha256") if key in provenance}
     if provenance["status"] == "diverged":
-        settings, metrics, arrays = None, {key: provenance[key] for key in OUTCOME}, None
+        settings, arrays = None, None
+        metrics = {key: provenance[key] for key in OUTCOME} | _data_of_training(provenance)
     else:
         _check_model(folder, provenance)
         settings = Settings.model_validate(read_json(folder / "cell.json")["settings"])
-        metrics, arrays = _outcome(folder, settings, device)
+        data = _known_data(folder, settings, provenance)
+        metrics, arrays = _outcome(folder, settings, device, data)
     metrics |= origin | {VERSIONS: versions(metrics)}
     if "warning" in metrics:
         print(f"warning: {metrics['warning']}", file=sys.stderr)
@@ -87,18 +90,20 @@ def _check_model(folder: Path, provenance: dict[str, Any]) -> None:
         )
 
 
-def _outcome(folder: Path, settings: Settings, device: str) -> tuple[dict[str, Any], dict[str, np.ndarray] | None]:
+def _outcome(
+    folder: Path, settings: Settings, device: str, data: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, np.ndarray] | None]:
     """What metrics.json says of a training that came to its end, and the arrays; None of a model that diverged."""
     reason = not_finite(_stored_model(folder, settings, "model.pt"))
     if reason is None:
         try:
-            metrics, arrays = _measure(folder, settings, device)
+            metrics, arrays = _measure(folder, settings, device, data)
             done = {"status": "done", "digest": settings.digest, "iterations": settings.iterations}
             return metrics | done, arrays
         except NotFinite as error:
             reason = str(error)
     outcome = ("diverged", settings.iterations, reason, settings.digest)
-    return dict(zip(OUTCOME, outcome, strict=True)), None
+    return dict(zip(OUTCOME, outcome, strict=True)) | data, None
 
 
 def _write_arrays(path: Path, arrays: dict[str, np.ndarray] | None) -> None:
@@ -111,13 +116,31 @@ def _write_arrays(path: Path, arrays: dict[str, np.ndarray] | None) -> None:
     write_atomic(path, buffer.getvalue())
 
 
+def _known_data(folder: Path, settings: Settings, provenance: dict[str, Any]) -> dict[str, Any]:
+    """What the metrics say of the data; refuses others than the cell was trained on, and names unverified ones."""
+    if settings.network == "mlp":
+        return {}
+    facts = images.load(settings.dataset, "train").facts
+    facts.refuse_other(provenance, str(folder), settings.dataset, f"train it anew: sintro train {folder} --restart")
+    if warning := facts.warning(settings.dataset):
+        print(warning, file=sys.stderr)
+    return facts.recorded()
+
+
+def _data_of_training(provenance: dict[str, Any]) -> dict[str, Any]:
+    """The facts about data that a diverged cell's metrics take over, since nothing is measured: its ``data_`` keys."""
+    return {key: value for key, value in provenance.items() if key.startswith("data_") and value is not None}
+
+
 @torch.no_grad()
-def _measure(folder: Path, settings: Settings, device: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _measure(
+    folder: Path, settings: Settings, device: str, data: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if settings.network == "mlp":
         return measure_density(load_model(folder, settings, device), settings, device)
     measurement = ImageEvaluation(settings, lambda name: load_model(folder, settings, device, name), device, RESULTS)
     metrics, arrays = measurement.measure(snapshots_of(folder, settings))
-    return _with_earlier(folder, settings, metrics, arrays)
+    return _with_earlier(folder, settings, metrics | data, arrays)
 
 
 def _with_earlier(folder: Path, settings: Settings, metrics: dict[str, Any], arrays: dict[str, np.ndarray]):
@@ -126,6 +149,8 @@ def _with_earlier(folder: Path, settings: Settings, metrics: dict[str, Any], arr
         return metrics, arrays
     earlier = read_json(folder / "metrics.json")
     if earlier.get("digest") != settings.digest:
+        return metrics, arrays
+    if earlier.get("data_sha256", metrics.get("data_sha256")) != metrics.get("data_sha256"):
         return metrics, arrays
     for name in [name for name in metrics if name.endswith("_over_iterations") and name in earlier]:
         known = earlier[name] | metrics[name]

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import torch
 
 from sintro import SintroError, __version__
-from sintro.cells import Cell
+from sintro.cells import IMAGES, Cell
+from sintro.data.facts import Facts
 from sintro.data.files import hash_file
 from sintro.history import COLUMNS, to_csv
 from sintro.players import Players
@@ -58,6 +59,8 @@ class Record:
         self.rows: list[list[float]] = []
         self.state: dict[str, Any] | None = None  # of the players, between two stretches of training
         self.done, self.resumed, self.seconds, self.beside = 0, 0, 0.0, 1
+        self.data = Facts()
+        self.data_then: Mapping[str, Any] = {}  # what the checkpoint says of the data that it was trained on
         self.provenance = environment(device, threads) | {"started": now(), "digest": task.settings.digest}
         if task.settings.precision is not None:
             self.provenance["precision"] = task.settings.precision
@@ -87,8 +90,17 @@ class Record:
         known = [dict(zip(checkpoint["columns"], row, strict=True)) for row in checkpoint["rows"].tolist()]
         self.rows = [[row.get(name, NAN) for name in COLUMNS] for row in known]  # another version may have had others
         self.state = checkpoint["state"]
+        self.data_then = checkpoint
         total = self.settings.iterations
         print(f"resuming {self.task.cell.path} after {self.done} of {total} iterations", file=sys.stderr)
+
+    def use(self, data: Facts) -> None:
+        """Take these data, before anything is written: refuse others than the checkpoint's, name unverified ones."""
+        checkpoint = str(self.folder / "checkpoint.pt")
+        data.refuse_other(self.data_then, checkpoint, self.task.cell.dataset, "start over with --restart")
+        self.data = data
+        if warning := data.warning(self.task.cell.dataset):
+            print(warning, file=sys.stderr)
 
     def logs(self, iteration: int) -> bool:
         """Whether an iteration gets a row in the history."""
@@ -129,6 +141,7 @@ class Record:
                 "columns": list(COLUMNS),
                 "rows": torch.tensor(self.rows, dtype=torch.float64).reshape(-1, len(COLUMNS)),
                 "state": state,
+                **self.data.recorded(),
             },
         )
 
@@ -140,13 +153,13 @@ class Record:
     def finish(self, players: Players, cell: int, seconds: float, diverged_at: int | None, last: str) -> None:
         """The final files, provenance last, under the name ``last``."""
         write_atomic(self.folder / "history.csv", to_csv(self.rows))
-        self.provenance |= self._outcome(players, cell, diverged_at) | {
+        self.provenance |= self._outcome(players, cell, diverged_at) | self.data.recorded()
+        self.provenance |= {
             "finished": now(),
             "wall_seconds": round(seconds, 3),
             "peak_memory_bytes": peak_memory(),
             "iterations": self.settings.iterations,
             "resumed": self.resumed,
-            "data_sha256": players.data.sha256,
         }
         if self.beside > 1:
             self.provenance["fleet"] = self.beside
@@ -203,8 +216,23 @@ def is_finished(task: Task) -> bool:
         return False
     if not history.read_bytes().endswith(b"\n"):
         raise SintroError(f"{history} is cut off; train the cell anew: sintro train {folder} --restart")
+    _compare_data(task, finished)
     print(f"{folder} is {finished['status']} already; --restart trains it anew", file=sys.stderr)
     return True
+
+
+def _compare_data(task: Task, finished: Mapping[str, Any]) -> None:
+    """Refuse a finished run on other data than lie here; where none lie here that can be read, say so."""
+    if task.cell.dataset not in IMAGES:
+        return
+    from sintro.data import images
+
+    try:
+        facts = images.load(task.cell.dataset, "train").facts
+    except SintroError as error:
+        print(f"note: {task.folder} was not compared with the data: {error}", file=sys.stderr)
+        return
+    facts.refuse_other(finished, f"{task.folder}", task.cell.dataset, "train it anew with --restart")
 
 
 def accept(task: Task) -> None:

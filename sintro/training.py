@@ -53,6 +53,8 @@ class Fleet:
         self.total = records[0].settings.iterations
         self.look_every = LOOK_EVERY[torch.device(options.device).type]
         self._gather()
+        for record in records:
+            record.use(self.players.data.facts)
 
     def _gather(self) -> None:
         """Those that are least far, which train until they meet the next ones, or to the end."""

@@ -120,6 +120,16 @@ def setting_views(result: Result) -> list[dict[str, Any]]:
     return views
 
 
+def data_note(result: Result) -> str:
+    """What the page says about data that are not known to be the published ones; "" for all others."""
+    for stored in (result.extra, result.provenance):
+        if stored.get("data_verified") is False:
+            return (
+                f"Unverified data, so not comparable: {stored.get('data_unverified') or 'no reason was written down'}"
+            )
+    return ""
+
+
 PROVENANCE_FIRST = ("status", "reason", "diverged_at", "commit", "dirty", "version", "started", "finished")
 
 

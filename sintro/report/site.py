@@ -129,6 +129,7 @@ def build_cell(writer: Writer, report: StudyReport, result: Result, siblings: Se
             group=group_page(siblings), command=cellviews.command_of(result), figures=cellviews.figure_views(result),
             metrics=cellviews.metric_views(result, floor), settings=cellviews.setting_views(result),
             provenance=cellviews.provenance_views(result), extra=cellviews.extra_views(result),
+            data_note=cellviews.data_note(result),
         )  # fmt: skip
 
     beside = [(s.cell.seed, s.state) for s in siblings]

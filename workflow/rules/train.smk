@@ -19,7 +19,7 @@ def gpus(wildcards):
 
 def data(wildcards):
     dataset = Cell.from_path(f"results/{wildcards.cell}").dataset
-    return [ancient(f"{DATA}/{dataset}.lock.json")] if dataset in IMAGES and dataset != "digits" else []
+    return [ancient(fetched(dataset))] if dataset in IMAGES and dataset != "digits" else []
 
 
 # The one declared output is what training writes last. It is there for a diverged cell too, which is a result;
