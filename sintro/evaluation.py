@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sintro import SintroError
+from sintro import SintroError, results
 from sintro.cells import Cell
 from sintro.data.densities import Density, density
 from sintro.data.outliers import uniform_off_support
@@ -32,7 +32,7 @@ from sintro.players import Players
 from sintro.presets import Settings
 from sintro.priors import MixturePrior
 from sintro.randomness import generator, normal
-from sintro.runs import load_tensors, now, read_json, remove_unfinished, write_atomic, write_json
+from sintro.runs import load_tensors, now, remove_unfinished, write_atomic, write_json
 
 RESULTS = Path("results")  # under which reference features are kept for all cells
 GNELBO_POINTS = 100 * 128  # real points of the published gnELBO: 100 batches of 128
@@ -50,15 +50,15 @@ def evaluate(cell: Cell, device: str = "auto", threads: int | None = None) -> di
     device = pick_device(device)
     set_threads(threads)
     folder = Path(cell.path)
-    if not (folder / "provenance.json").exists():
+    provenance = results.read(folder, results.Provenance)
+    if provenance is None:
         raise SintroError(f"{cell.path} is not trained to its end: no provenance.json; run: sintro train {cell.path}")
     remove_unfinished(folder)
-    provenance = read_json(folder / "provenance.json")
-    if provenance["status"] == "diverged":
-        metrics = {key: provenance[key] for key in ("status", "diverged_at", "reason", "digest")}
+    if provenance.status == "diverged":
+        metrics = {key: getattr(provenance, key) for key in ("status", "diverged_at", "reason", "digest")}
         (folder / "arrays.npz").unlink(missing_ok=True)
     else:
-        settings = Settings.model_validate(read_json(folder / "cell.json")["settings"])
+        settings = results.read_settings(folder)
         metrics, arrays = _measure(folder, settings, device)
         if "warning" in metrics:
             print(f"warning: {metrics['warning']}", file=sys.stderr)
@@ -83,13 +83,17 @@ def _measure(folder: Path, settings: Settings, device: str) -> tuple[dict[str, A
 
 def _with_earlier(folder: Path, settings: Settings, metrics: dict[str, Any], arrays: dict[str, np.ndarray]):
     """What an earlier evaluation of the same training measured of snapshots that it then removed."""
-    if not (folder / "metrics.json").exists():
+    try:
+        stored = results.read(folder, results.Metrics)
+    except results.Unreadable as error:
+        print(f"warning: {error}; it is written anew", file=sys.stderr)
+        stored = None
+    if stored is None or stored.digest != settings.digest:
         return metrics, arrays
-    earlier = read_json(folder / "metrics.json")
-    if earlier.get("digest") != settings.digest:
-        return metrics, arrays
-    for name in [name for name in metrics if name.endswith("_over_iterations") and name in earlier]:
-        known = earlier[name] | metrics[name]
+    earlier = stored.content()
+    over = [name for name in metrics if name.endswith("_over_iterations") and isinstance(earlier.get(name), dict)]
+    for name in over:
+        known = {after: value for after, value in earlier[name].items() if after.isdecimal()} | metrics[name]
         metrics[name] = {after: known[after] for after in sorted(known, key=int)}
     if "shares" in arrays:
         known = _stored_shares(folder / "arrays.npz")
