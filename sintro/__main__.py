@@ -282,10 +282,10 @@ def fetch(
 @app.command(epilog="Example: sintro choose search2d")
 def choose(study: StudyName) -> None:
     """Choose the hyper-parameters that a search study found best, for the studies which use them."""
-    from sintro import choices
+    from sintro import searches
     from sintro import studies as known
 
-    print(choices.choose(study, known.load(study).cells()))
+    print(searches.choose(study, known.load(study).cells()))
 
 
 @app.command(epilog="Example: sintro theory --points 8 --gamma 0.5")

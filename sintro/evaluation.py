@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sintro import SintroError
+from sintro import SintroError, results
 from sintro.cells import Cell
 from sintro.data import images
 from sintro.data.densities import Density, density
@@ -36,7 +36,7 @@ from sintro.presets import Settings
 from sintro.priors import MixturePrior
 from sintro.randomness import generator, normal
 from sintro.record import not_finite
-from sintro.runs import load_tensors, now, read_json, remove_unfinished, write_atomic, write_json
+from sintro.runs import load_tensors, now, remove_unfinished, write_atomic, write_json
 
 OUTCOME = ("status", "diverged_at", "reason", "digest")  # what metrics.json says of a cell that diverged
 RESULTS = Path("results")  # under which reference features are kept for all cells
@@ -57,18 +57,19 @@ def evaluate(cell: Cell, device: str = "auto", threads: int | None = None) -> di
     device = pick_device(device)
     set_threads(threads)
     folder = Path(cell.path)
-    if not (folder / "provenance.json").exists():
+    provenance = results.read(folder, results.Provenance)
+    if provenance is None:
         raise SintroError(f"{cell.path} is not trained to its end: no provenance.json; run: sintro train {cell.path}")
     remove_unfinished(folder)
-    provenance = read_json(folder / "provenance.json")
-    origin = {key: provenance[key] for key in ("finished", "model_sha256") if key in provenance}
-    if provenance["status"] == "diverged":
+    known = provenance.content()
+    origin = {key: known[key] for key in ("finished", "model_sha256") if known.get(key) is not None}
+    if provenance.status == "diverged":
         settings, arrays = None, None
-        metrics = {key: provenance[key] for key in OUTCOME} | _data_of_training(provenance)
+        metrics = {key: known.get(key) for key in OUTCOME} | _data_of_training(known)
     else:
-        _check_model(folder, provenance)
-        settings = Settings.model_validate(read_json(folder / "cell.json")["settings"])
-        data = _known_data(folder, settings, provenance)
+        _check_model(folder, provenance.model_sha256)
+        settings = results.read_settings(folder)
+        data = _known_data(folder, settings, known)
         metrics, arrays = _outcome(folder, settings, device, data)
     metrics |= origin | {VERSIONS: versions(metrics)}
     if "warning" in metrics:
@@ -80,9 +81,9 @@ def evaluate(cell: Cell, device: str = "auto", threads: int | None = None) -> di
     return metrics
 
 
-def _check_model(folder: Path, provenance: dict[str, Any]) -> None:
+def _check_model(folder: Path, expected: str | None) -> None:
     """Refuses a model.pt that is not the one whose training provenance.json tells of, where that has its hash."""
-    path, expected = folder / "model.pt", provenance.get("model_sha256")
+    path = folder / "model.pt"
     if expected is not None and path.exists() and hash_file(path) != expected:
         raise SintroError(
             f"{path} is not the model of the training in provenance.json (another sha256); "
@@ -145,15 +146,19 @@ def _measure(
 
 def _with_earlier(folder: Path, settings: Settings, metrics: dict[str, Any], arrays: dict[str, np.ndarray]):
     """What an earlier evaluation of the same training measured of snapshots that it then removed."""
-    if not (folder / "metrics.json").exists():
+    try:
+        stored = results.read(folder, results.Metrics)
+    except results.Unreadable as error:
+        print(f"warning: {error}; it is written anew", file=sys.stderr)
+        stored = None
+    if stored is None or stored.digest != settings.digest:
         return metrics, arrays
-    earlier = read_json(folder / "metrics.json")
-    if earlier.get("digest") != settings.digest:
-        return metrics, arrays
+    earlier = stored.content()
     if earlier.get("data_sha256", metrics.get("data_sha256")) != metrics.get("data_sha256"):
         return metrics, arrays
-    for name in [name for name in metrics if name.endswith("_over_iterations") and name in earlier]:
-        known = earlier[name] | metrics[name]
+    over = [name for name in metrics if name.endswith("_over_iterations") and isinstance(earlier.get(name), dict)]
+    for name in over:
+        known = {after: value for after, value in earlier[name].items() if after.isdecimal()} | metrics[name]
         metrics[name] = {after: known[after] for after in sorted(known, key=int)}
     if "shares" in arrays:
         known = _stored_shares(folder / "arrays.npz")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from sintro import SintroError, __version__
+from sintro import SintroError, __version__, results
 from sintro.cells import IMAGES, Cell
 from sintro.data.facts import Facts
 from sintro.data.files import hash_file
@@ -27,7 +27,6 @@ from sintro.runs import (
     load_tensors,
     now,
     peak_memory,
-    read_json,
     save_tensors,
     write_atomic,
     write_json,
@@ -205,19 +204,23 @@ def not_finite(state: Mapping[str, Any]) -> str | None:
 
 
 def is_finished(task: Task) -> bool:
-    """Whether a run of these settings stands there already; said aloud."""
+    """Whether a finished run of these settings exists; says so on stderr.
+
+    Its model may be gone where nothing needs it any more: its metrics count, or it diverged. SintroError where its
+    provenance or its history is damaged.
+    """
     folder = task.folder
     history = folder / "history.csv"
-    found = next((path for path in (folder / PROVENANCE, folder / HANDED_OVER) if path.exists()), None)
-    if found is None or not history.exists():
-        return False
-    finished = read_json(found)
-    if finished.get("digest") != task.settings.digest:
+    try:
+        found = results.read_provenance(folder)
+    except results.Unreadable as error:
+        raise SintroError(f"{error}; train the cell anew: sintro train {folder} --restart") from None
+    if found is None or found.digest != task.settings.digest or not history.exists() or _is_lost(folder, found):
         return False
     if not history.read_bytes().endswith(b"\n"):
         raise SintroError(f"{history} is cut off; train the cell anew: sintro train {folder} --restart")
-    _compare_data(task, finished)
-    print(f"{folder} is {finished['status']} already; --restart trains it anew", file=sys.stderr)
+    _compare_data(task, found.content())
+    print(f"{folder} is {found.status} already; --restart trains it anew", file=sys.stderr)
     return True
 
 
@@ -233,6 +236,16 @@ def _compare_data(task: Task, finished: Mapping[str, Any]) -> None:
         print(f"note: {task.folder} was not compared with the data: {error}", file=sys.stderr)
         return
     facts.refuse_other(finished, f"{task.folder}", task.cell.dataset, "train it anew with --restart")
+
+
+def _is_lost(folder: Path, finished: results.Provenance) -> bool:
+    """Whether a training left neither a model to evaluate nor metrics that count."""
+    if finished.status == "diverged" or (folder / results.MODEL).exists():
+        return False
+    try:
+        return bool(results.why_foreign(results.read(folder, results.Metrics), finished))
+    except results.Unreadable:
+        return True
 
 
 def accept(task: Task) -> None:

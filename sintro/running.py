@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+
 from sintro import SintroError
 from sintro.runs import now, write_json
 
@@ -24,6 +26,21 @@ NAME = "progress.json"
 SECONDS_BETWEEN_BEATS = 2.0
 SECONDS_UNTIL_OLD = 60.0
 MEMORY = 20.0  # seconds over which the pace is averaged
+
+
+class Progress(BaseModel):
+    """What ``progress.json`` must say for others to go by; further keys are kept.
+
+    The bounds are those of process ids, and of whole numbers that a float holds exactly.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+    host: str
+    pid: int = Field(gt=0, lt=2**31)
+    done: int = Field(ge=0, le=2**53)
+    total: int = Field(ge=0, le=2**53)
+    ms_per_iteration: FiniteFloat | None = Field(None, ge=0)
 
 
 def this_process() -> dict[str, Any]:
@@ -58,14 +75,18 @@ def beating(folder: str | Path) -> dict[str, Any] | None:
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """A progress file; {} where it is there but says nothing (its writer is just beginning), None where it is not."""
+    """A progress file as it was written; None where it is not there.
+
+    {} where it is there but does not say what it should (its writer is just beginning, or it is damaged).
+    """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_bytes())
+        Progress.model_validate(found)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError, ValidationError):
         return {}
-    return found if isinstance(found, dict) and {"host", "pid", "done", "total"} <= found.keys() else {}
+    return found
 
 
 def _space() -> str | None:

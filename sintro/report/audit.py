@@ -12,7 +12,7 @@ from typing import Any
 
 from scipy import stats
 
-from sintro.report.results import Result
+from sintro.report.results import OTHER, Result
 from sintro.report.statistics import summarise
 from sintro.report.tables import Key, Table, definition, family
 from sintro.report.words import DATASET_NAMES, row_label, show_number
@@ -159,7 +159,7 @@ def settings_seen(results: Sequence[Result], name: str, dataset: str | None = No
     """A6, A11: the values of a hyper-parameter among the cells, with how many cells have each."""
     counts: dict[str, int] = {}
     for result in results:
-        stored = result.record.get("settings")
+        stored = {} if result.state == OTHER else result.record.get("settings")
         if isinstance(stored, Mapping) and stored.get(name) is not None and dataset in (None, result.cell.dataset):
             counts[str(stored[name])[:40]] = counts.get(str(stored[name])[:40], 0) + 1
     return ", ".join(f"{value} in {count} cells" for value, count in sorted(counts.items()))
