@@ -118,7 +118,8 @@ def setting_views(result: Result) -> list[dict[str, Any]]:
     return views
 
 
-PROVENANCE_FIRST = ("status", "reason", "diverged_at", "commit", "dirty", "version", "started", "finished")
+PROVENANCE_FIRST = ("status", "reason", "diverged_at", "commit", "commit_reason", "dirty",
+                    "sources_sha256", "version", "started", "finished")  # fmt: skip
 
 
 def provenance_views(result: Result) -> list[tuple[str, str]]:
