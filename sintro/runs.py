@@ -8,7 +8,6 @@ import math
 import os
 import platform
 import resource
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -18,6 +17,7 @@ from typing import Any
 
 from sintro import SintroError, __version__
 from sintro.cells import RESULTS, Cell
+from sintro.identity import identify
 
 PROVENANCE = "provenance.json"  # with it a cell is trained
 HANDED_OVER = "provenance.fleet.json"  # the same, of a cell that a fleet trained, until its own `sintro train` takes it
@@ -137,25 +137,13 @@ def this_host() -> str:
     return platform.node()
 
 
-def _git(*arguments: str) -> str | None:
-    here = Path(__file__).resolve().parent
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=20)
-        if done.returncode == 0:
-            return done.stdout.strip()
-    return None
-
-
 def environment(device: str, threads: int) -> dict[str, Any]:
     """Where and with what a run is done: code, versions, hardware."""
     import numpy
     import torch
 
-    changes = _git("status", "--porcelain", "--untracked-files=no")
-    found = {
+    found = identify() | {
         "version": __version__,
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": None if changes is None else bool(changes),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,

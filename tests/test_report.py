@@ -316,6 +316,30 @@ def test_mixed_commits_and_changed_checkouts_are_flagged(small):
         assert "1 cell from a changed checkout" in words
 
 
+def test_where_there_is_no_commit_the_hash_of_the_sources_stands_for_it(small):
+    made_cells.write_cells("results", small)
+    made_cells.write_cell(
+        "results", small[0], commit=None, commit_reason="git is not installed", sources_sha256="5" * 64
+    )
+    build()
+    for path in ("reports/index.html", "reports/small/index.html"):
+        words = Page(Path(path)).words
+        assert "sources 555555555555" in words
+        assert "mixed" in words
+    page = Path("reports", *Path(small[0].path).parts[1:]).with_suffix(".html")
+    assert "git is not installed" in Page(page).words
+
+
+def test_equal_sources_are_one_code_on_machines_with_and_without_git(small):
+    for index, cell in enumerate(small):
+        commit = None if index == 0 else "a" * 40
+        made_cells.write_cell("results", cell, commit=commit, sources_sha256="5" * 64)
+    build()
+    words = Page(Path("reports/small/index.html")).words
+    assert "code aaaaaaaaaaaa" in words
+    assert "mixed" not in words
+
+
 def test_only_changed_cell_pages_are_rebuilt(small):
     made_cells.write_cells("results", small)
     build()

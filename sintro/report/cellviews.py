@@ -132,7 +132,8 @@ def data_note(result: Result) -> str:
     return ""
 
 
-PROVENANCE_FIRST = ("status", "reason", "diverged_at", "commit", "dirty", "version", "started", "finished")
+PROVENANCE_FIRST = ("status", "reason", "diverged_at", "commit", "commit_reason", "dirty",
+                     "sources_sha256", "version", "started", "finished")  # fmt: skip
 
 
 def provenance_views(result: Result) -> list[tuple[str, str]]:

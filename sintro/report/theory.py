@@ -13,6 +13,7 @@ from sintro import SintroError
 from sintro.report.figures import LINES, STYLE, label_colours, to_png
 from sintro.report.pages import render
 from sintro.report.pictures import INK, VECTOR, to_svg
+from sintro.report.views import code_of
 from sintro.runs import read_json, write_atomic
 from sintro.theory.experiment import PUBLISHED_GAMMA, RESULT
 
@@ -152,7 +153,8 @@ def _view(result: dict[str, Any]) -> dict[str, Any]:
         "sweep": [_sweep_line(at) for at in result["sweep"]],
         "prior": {"gamma": _short(result["prior"]["gamma"]), "condition": result["prior"]["condition"],
                   "rows": [_prior_line(row) for row in result["prior"]["rows"]]},
-        "provenance": {k: result["provenance"].get(k) for k in ("commit", "dirty", "finished", "hostname", "numpy")},
+        "code": code_of(result["provenance"]),
+        "provenance": {k: result["provenance"].get(k) for k in ("dirty", "finished", "hostname", "numpy")},
     }  # fmt: skip
 
 

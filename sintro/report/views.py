@@ -1,7 +1,7 @@
 """What the pages of studies show, as plain dictionaries: the templates only lay it out."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -155,9 +155,9 @@ def shortened(settings: Any, cell: Cell) -> list[str]:
 
 
 def study_facts(results: Sequence[Result]) -> dict[str, Any]:
-    """Counts, commits, hardware, dates and cost over the cells of a study that were made with its settings."""
+    """Counts, code, hardware, dates and cost over the cells of a study that were made with its settings."""
     made = [r.provenance for r in results if r.provenance and r.state != OTHER]
-    commits = sorted({str(p["commit"])[:12] for p in made if p.get("commit")})
+    codes = sorted(codes_of(made))
     dirty = sum(bool(p.get("dirty")) for p in made)
     hardware = sorted({" · ".join(str(p[k]) for k in ("cpu", "device") if p.get(k)) for p in made} - {""})
     finished = sorted(str(p["finished"]) for p in made if p.get("finished"))
@@ -166,13 +166,38 @@ def study_facts(results: Sequence[Result]) -> dict[str, Any]:
     return {
         "counts": count_states(results),
         "total": len(results),
-        "commits": commits,
+        "codes": codes,
         "dirty": dirty,
         "hardware": hardware,
         "first": _day(finished[0]) if finished else "",
         "last": _day(finished[-1]) if finished else "",
         "cost": show_duration(float(seconds)) if seconds else "–",
     }
+
+
+def codes_of(made: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The code that runs were made with: their commits, and the hash of the sources of those that have none.
+
+    Equal sources are one code: of a run on a machine without git, the commit is known from another run.
+    """
+    commits = {
+        str(p["sources_sha256"]): str(p["commit"])
+        for p in made
+        if p.get("sources_sha256") and p.get("commit") and not p.get("dirty")
+    }
+    return {code for p in made if (code := code_of(p, commits))}
+
+
+def code_of(provenance: Mapping[str, Any], commits: Mapping[str, str] | None = None) -> str:
+    """``0123abc45678`` or ``sources 3f2a90c1b77e``; empty where neither was recorded.
+
+    ``commits``: the commits of sources, by their hash, that are known otherwise.
+    """
+    sources = str(provenance.get("sources_sha256") or "")
+    commit = provenance.get("commit") or (commits or {}).get(sources)
+    if commit:
+        return str(commit)[:12]
+    return f"sources {sources[:12]}" if sources else ""
 
 
 def _day(stamp: str) -> str:
