@@ -1,5 +1,3 @@
-import os
-
 DATA = os.environ.get("SINTRO_DATA", "data")
 
 
