@@ -1,17 +1,26 @@
 # `snakemake --cores 2` runs study "quick" to reports/index.html; `--config study=table1` runs another one.
 # Snakemake decides what to run, `sintro` decides what it means: every rule is one of its command lines.
+import shlex
 import sys
 
+from snakemake.logging import logger
 from snakemake.utils import min_version, validate
 
-from sintro import fleets, studies
+from sintro import SintroError, fleets, jobs, places, studies
 from sintro.cells import IMAGES, PARTS, Cell
 
 min_version("9.27")
 validate(config, "workflow/schemas/config.schema.yaml")  # also sets the defaults
 
-SINTRO = f"{sys.executable} -m sintro"  # the same Python as Snakemake's, with or without an activated environment
+# The same Python as Snakemake's, with or without an activated environment.
+SINTRO = f"{shlex.quote(sys.executable)} -m sintro"
 STUDY = studies.load(config["study"]).name
+
+if not workflow.local_exec and (reason := places.why_no_slurm_job_starts()):
+    raise SintroError(reason)
+
+if workflow.is_main_process:  # not in a job, which loads this file too
+    jobs.begin(logger)
 
 
 wildcard_constraints:

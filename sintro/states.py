@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sintro import running
+from sintro import failures, running
 from sintro.cells import PARTS, RESULTS, Cell
 from sintro.runs import HANDED_OVER, PROVENANCE, read_json
 
@@ -60,6 +60,9 @@ def _state(root: Path, path: str, files: set[str], logs: set[str]) -> State:
         return State("running", progress=progress)
     if {"metrics.json", "provenance.json"} <= files:
         return State("done") if "model.pt" in files else _diverged(folder)
+    if failures.NAME in files and (failed := failures.read(folder)):
+        log = f" (log: {failed.log})" if failed.log else ""
+        return State("failed", f"{failed.step}: {failed.message}{log}")
     step = "evaluate" if files & {PROVENANCE, HANDED_OVER} else "train"
     said = _last_line(root / LOGS / path.removeprefix(f"{RESULTS}/") / f"{step}.log") if f"{step}.log" in logs else ""
     if said and not HARMLESS.search(said):

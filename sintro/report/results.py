@@ -174,7 +174,7 @@ def read_history(path: Path, columns: Iterable[str] | None = None, most_rows: in
 
     Raises SintroError when the file has no header or a cell is not a number.
     """
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8") as file:
         rows = csv.reader(file)
         header = next(rows, None)
         if not header or header[0] != "iteration":
