@@ -1,8 +1,10 @@
 # `snakemake --cores 2` runs study "quick" to reports/index.html; `--config study=table1` runs another one.
 # Snakemake decides what to run, `sintro` decides what it means: every rule is one of its command lines.
 import os
+import shlex
 import sys
 
+from snakemake.logging import logger
 from snakemake.utils import min_version, validate
 
 min_version("9.27")
@@ -25,16 +27,23 @@ try:
 except SintroError as error:
     refuse(error)
 
-from sintro import fleets, results, studies
+from sintro import fleets, jobs, places, results, studies
 from sintro.cells import IMAGES, PARTS, Cell
 
 validate(config, "workflow/schemas/config.schema.yaml")  # also sets the defaults
 
-SINTRO = f"{sys.executable} -m sintro"  # the same Python as Snakemake's, with or without an activated environment
+# The same Python as Snakemake's, with or without an activated environment.
+SINTRO = f"{shlex.quote(sys.executable)} -m sintro"
 try:
     STUDY = studies.load(config["study"]).name
 except SintroError as error:
     refuse(error)
+
+if not workflow.local_exec and (reason := places.why_no_slurm_job_starts()):
+    refuse(reason)
+
+if workflow.is_main_process:  # not in a job, which loads this file too
+    jobs.begin(logger)
 
 
 wildcard_constraints:

@@ -14,8 +14,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sintro import SintroError, runs
+from sintro import SintroError, failures, runs
 from sintro.cells import IMAGES, RESULTS, Cell
+from sintro.progress import print_whatever_comes
+from sintro.running import SECONDS_OF_PATIENCE
 
 CELL = "results/quick/rings/soft-introvae/mog64-learned/clip/seed0"
 
@@ -35,6 +37,9 @@ Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu,
 Precision = Literal["float32", "bfloat16"]
 Data = Annotated[str | None, typer.Option(help="Where image sets are kept (default: $SINTRO_DATA, else data/)")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads for torch (default: torch's own choice)")]
+Wait = Annotated[
+    int, typer.Option(min=0, metavar="SECONDS", help="How long to wait for another process that trains a cell; 0: fail")
+]
 Graph = Annotated[bool, typer.Option("--graph", help="On a GPU: whole iterations as CUDA graphs")]
 
 
@@ -105,6 +110,7 @@ def train(
         Precision | None,
         typer.Option(help="Of image networks (default: the study's). bfloat16 changes results: not comparable"),
     ] = None,
+    wait: Wait = SECONDS_OF_PATIENCE,
     data: Data = None,
 ) -> int:
     """Train cells, on a GPU 2D cells side by side; a stopped run goes on from its checkpoint, bit for bit.
@@ -114,7 +120,7 @@ def train(
     grid = [_cell(path) for path in dict.fromkeys(cells)]
     _use_data(data)
     given = {"device": device, "threads": threads, "iterations": iterations, "precision": precision, "data": data}
-    return _train(grid, given, fleet, checkpoint_every=checkpoint_every, restart=restart, graph=graph)
+    return _train(grid, given, fleet, checkpoint_every=checkpoint_every, restart=restart, graph=graph, wait=wait)
 
 
 @app.command(epilog="Example: sintro fleet search2d")
@@ -124,6 +130,7 @@ def fleet(
     device: Device = "auto",
     threads: Threads = None,
     graph: Graph = False,
+    wait: Wait = SECONDS_OF_PATIENCE,
 ) -> int:
     """Train one of a study's fleets; the last step of each cell is left to its own `sintro train CELL`."""
     from sintro import fleets
@@ -137,13 +144,14 @@ def fleet(
         return 0
     size = None if one.fleet == "auto" else one.fleet
     given = {"device": device, "threads": threads}
-    return _train(fleets.find(found, study, name), given, size, graph=graph, hand_over=True)
+    return _train(fleets.find(found, study, name), given, size, graph=graph, wait=wait, hand_over=True)
 
 
 def _train(cells: Sequence[Cell], given: dict, fleet: int | None, **options: float) -> int:
     """Train cells, as `train` and `fleet` were told."""
     from sintro import studies as known
 
+    failures.refuse_repeated("train", [Path(cell.path) for cell in cells])
     asked = given.get("iterations"), given.get("precision")
     resolved = [(cell, known.settings(cell, *asked), known.sources(cell, *asked)) for cell in cells]
     for dataset in {cell.dataset for cell in cells if cell.dataset in IMAGES}:
@@ -154,7 +162,8 @@ def _train(cells: Sequence[Cell], given: dict, fleet: int | None, **options: flo
     from sintro import record, training
 
     tasks = [record.Task(*one, _command("train", one[0], **given)) for one in resolved]
-    device, threads = training.pick_device(given["device"]), training.set_threads(given["threads"])
+    with training.recording(tasks):
+        device, threads = training.pick_device(given["device"]), training.set_threads(given["threads"])
     return training.train_all(tasks, training.Options(device, threads, **options), fleet)
 
 
@@ -163,12 +172,16 @@ def evaluate(cells: CellPaths, device: Device = "auto", threads: Threads = None,
     """Evaluate trained cells, one after another: their metrics.json and figures."""
     grid = [_cell(path) for path in dict.fromkeys(cells)]
     _use_data(data)
+    failures.refuse_repeated("evaluate", [Path(one.path) for one in grid])
     from sintro import evaluation
     from sintro.report import figures
 
     for one in grid:
-        metrics = evaluation.evaluate(one, device=device, threads=threads)
-        figures.draw_cell(Path(one.path))
+        folder = Path(one.path)
+        with failures.recording("evaluate", {folder: None}):
+            failures.clear(folder, "evaluate")
+            metrics = evaluation.evaluate(one, device=device, threads=threads)
+            figures.draw_cell(folder)
         print(f"{one.path}: {metrics['status']}")
 
 
@@ -310,6 +323,7 @@ def theory(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; what the user can mend is one line on stderr and code 2."""
+    print_whatever_comes()
     try:
         given = sys.argv[1:] if arguments is None else list(arguments)
         code = app(args=given or ["--help"], prog_name="sintro", standalone_mode=False)
@@ -317,8 +331,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error))
     except typer.Abort:
         return _fail("aborted")
-    except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except (OSError, MemoryError) as error:
+        return _fail(failures.in_words(error))
     except Exception as error:
         # Typer's own exceptions for a wrong command line moved between its releases; this method is what they share.
         if not hasattr(error, "format_message"):

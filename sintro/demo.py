@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from sintro import SintroError, status, studies
+from sintro.progress import print_whatever_comes
 
 PAGE = Path("reports/index.html")
 SECONDS_TO_STOP = 10.0
@@ -71,6 +72,7 @@ def _children(pid: int) -> list[int]:
 
 def main() -> int:
     """Read the command line."""
+    print_whatever_comes()
     study, cores = (*sys.argv[1:], *("quick", "all")[len(sys.argv) - 1 :])
     try:
         return run(study, cores)

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from sintro import __version__
+from sintro import __version__, places
 from sintro.cells import RESULTS
 
 JOB_MINUTES = 5
@@ -27,7 +28,7 @@ class Check(NamedTuple):
 
 def here(data: bool = True) -> list[Check]:
     """The checks of this machine. ``data`` reads and hashes all data sets, which takes seconds."""
-    checks = [Check("machine", "ok", f"{platform.node()}, {os.cpu_count()} CPUs, {_memory()}"), _python()]
+    checks = [Check("machine", "ok", f"{platform.node()}, {os.cpu_count()} CPUs, {_memory()}"), _python(), _path()]
     checks += [_torch(), _driver(), _results(), _space()]
     return [*checks, *(_data() if data else [])]
 
@@ -35,6 +36,14 @@ def here(data: bool = True) -> list[Check]:
 def _python() -> Check:
     right = (3, 11) <= sys.version_info[:2] <= (3, 13)
     return Check("python", "ok" if right else "bad", f"{platform.python_version()}, sintro {__version__}")
+
+
+def _path() -> Check:
+    """Whether the workflow can start its jobs from here."""
+    reason = places.why_no_slurm_job_starts()
+    if not reason:
+        return Check("path", "ok", f"{Path.cwd()}, {sys.executable}")
+    return Check("path", "bad" if shutil.which("sbatch") else "note", reason)
 
 
 def _memory() -> str:
@@ -135,7 +144,9 @@ def _ask(probe: Path, gpu: bool) -> list[Check]:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60 * JOB_MINUTES, check=False)
     except subprocess.TimeoutExpired:
-        return [Check("compute node", "bad", f"the job did not run within {JOB_MINUTES} minutes: {' '.join(command)}")]
+        return [
+            Check("compute node", "bad", f"the job did not run within {JOB_MINUTES} minutes: {shlex.join(command)}")
+        ]
     try:
         return [Check(*check) for check in json.loads(done.stdout.splitlines()[-1])]
     except (ValueError, IndexError, TypeError):

@@ -257,7 +257,7 @@ def needed(cell: Cell) -> Step:
 def is_trained(cell: Cell) -> bool:
     """Whether nothing of the cell is left to a fleet: it is trained, or a fleet did so and left the last step to it."""
     found = judge(cell)
-    return found.step != "train" or isinstance(found.provenance, HandedOver) and found.state != OTHER
+    return found.step != "train" or (isinstance(found.provenance, HandedOver) and found.state != OTHER)
 
 
 def _judge_files(cell: Cell, folder: Path, names: Collection[str], asked: Asked | None) -> Judged:
