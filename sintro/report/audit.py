@@ -59,7 +59,7 @@ CHOICES = (
     Choice("A12", "Choosing hyper-parameters", "on the reported metric and a reported seed",
            "on data and seeds that are not reported"),
     Choice("A22", "Adam's state when the introspective phase begins", "carried over from the warm-up, whose losses "
-           "lack the factor s = 1/D: its second moments are 1/s² too large, and hold the steps down until they have decayed",
+           "lack the factor s = 1/D: its second moments are 1/s² too large and hold the steps down until they decay",
            "restarted, as the conversion of a VampPrior does anyway a little before"),
 )  # fmt: skip
 
