@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@echo 'make demo       install, run study "quick", show where its page is (CORES=2 to use two cores)'
-	@echo 'make table1     train, evaluate and report all of Table 1 on this machine'"'"'s GPU (DEVICE=cpu: on its cores; GRAPH=true: CUDA graphs)'
+	@echo 'make table1     train, evaluate and report all of study table1 on this machine'"'"'s GPU (DEVICE=cpu: on its cores; GRAPH=true: CUDA graphs)'
 	@echo 'make setup      install the exact versions of requirements.txt and sintro itself into $(VENV)'
 	@echo 'make test       run every test;  make test-fast leaves out the slow ones'
 	@echo 'make bench      time what takes long (see python -m benchmarks --help)'

@@ -71,6 +71,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, the content of the cell's cell.json")] = False,
 ) -> None:
     """Show every setting of a cell and where it comes from; trains nothing."""
+    from sintro import presets
     from sintro import studies as known
 
     one = _cell(cell)
@@ -85,7 +86,7 @@ def show(
         print(json.dumps(shown, indent=1, sort_keys=True))
         return
     table = Table("setting", "value", "where it comes from", title=one.path, caption=f"digest {settings.digest}")
-    for name, value in settings.model_dump().items():
+    for name, value in presets.in_words(settings).items():
         table.add_row(name, _plain(value), sources[name])
     _print(table)
 

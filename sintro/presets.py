@@ -228,12 +228,12 @@ REVISIONS = {
     "prior-encoder cooperation the prior also receives the gradients of R and of the soft exponential's target x_f",
 }
 
-# What None means where it is a choice of a released program.
+# What None means where it is a choice of a released program, and its source.
 NONE_MEANS = {
-    "kl_of_normal": f"in closed form; {DT} and Huang et al. 2018, released code; {SECTION_1}",
-    "fakes": f"drawn anew in the decoder's step; {ADF}, released code; {SECTION_2}",
-    "adam_at_introspection": f"carried over, as published (audit A22); {SECTION_4}",
-    "revision": f"1: {REVISIONS[1]}",
+    "kl_of_normal": ("closed form", f"{DT} and Huang et al. 2018, released code; {SECTION_1}"),
+    "fakes": ("drawn anew", f"{ADF}, released code; {SECTION_2}"),
+    "adam_at_introspection": ("carried", f"{ADF}, released code (audit A22); {SECTION_4}"),
+    "revision": ("1", REVISIONS[1]),
 }
 
 
@@ -304,6 +304,15 @@ def sources(settings: Settings, protocol: Protocol = "pl") -> dict[str, str]:
     return told
 
 
+def in_words(settings: Settings) -> dict[str, Any]:
+    """Every field's value; where None is a choice, the word for what it means."""
+    shown = settings.model_dump(mode="json")
+    for name, (word, _) in NONE_MEANS.items():
+        if shown[name] is None and _applies(name, settings):
+            shown[name] = word
+    return shown
+
+
 def _applies(name: str, settings: Settings) -> bool:
     """Whether one of `NONE_MEANS` is a question at all for a cell of these settings."""
     if name == "kl_of_normal":
@@ -317,13 +326,12 @@ def _applies(name: str, settings: Settings) -> bool:
 
 def _source_of_choice(name: str, value: Any, origin: Mapping[str, str]) -> str:
     """The source of one of `NONE_MEANS`."""
+    word, source = NONE_MEANS[name]
     if value is None:
-        return NONE_MEANS[name]
-    if name == "adam_at_introspection":
-        return f"not the published carried over (audit A22); {SECTION_4}"
+        return source
     if name == "revision":
-        return f"{value}: {REVISIONS[value]}"
-    return origin.get(name, f"not {NONE_MEANS[name]}")
+        return REVISIONS[value]
+    return origin.get(name, f"not the published {word} ({source})")
 
 
 def _derived_source(name: str, value: Any) -> str:

@@ -173,6 +173,11 @@ def settings(cell: Cell, iterations: int | None = None, precision: str | None = 
     return _resolve(cell, iterations, precision).settings
 
 
+def published(cell: Cell) -> presets.Settings:
+    """The cell's published settings in the protocol that its study follows."""
+    return presets.published(cell, load(cell.study).protocol)
+
+
 def sources(cell: Cell, iterations: int | None = None, precision: str | None = None) -> dict[str, str]:
     """Where each of the cell's settings comes from: the table's row, the path, the study, or a search."""
     resolved = _resolve(cell, iterations, precision)

@@ -417,9 +417,10 @@ def test_no_iteration_waits_for_the_device(paths, monkeypatch):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU, and this machine has none")
+@pytest.mark.parametrize("adam", [None, "restarted"])
 @pytest.mark.parametrize("paths", [[MOG], [NORMAL], CELLS])
-def test_graphs_against_eager_iterations(paths):
-    settings = [small(path) for path in paths]
+def test_graphs_against_eager_iterations(paths, adam):
+    settings = [small(path, adam_at_introspection=adam) for path in paths]
     eager, graphed = (Players(settings, "cuda", graph=graph) for graph in (False, True))
     for iteration in range(40):
         usage = (iteration + 1) % 5 == 0

@@ -17,7 +17,7 @@ from sintro.presets import resolve
 
 GOLDEN = Path(__file__).parent / "golden"
 LAYERS = ("input", "hidden_1", "hidden_2", "hidden_3", "output")
-DRAWS = 1200
+DRAWS = 1000
 ALLOWED = 3.0  # combined standard errors
 
 
@@ -207,7 +207,7 @@ def test_learned_mixtures_on_images(file, prior, regularizers):
 @pytest.mark.slow
 def test_pseudo_inputs_of_images():
     golden = load("image_vamp0_r0")
-    players = images(golden, "digits/soft-introvae/mog4-learned-lc/none")
+    players = images(golden, "digits/soft-introvae/mog4-learned-lc/none", warmup=9_001, conversion=9_000)
     pseudo_inputs = golden["w.prior.means.linear.weight"].T.reshape(4, 1, 16, 16)
     players.model.prior.pseudo_inputs.data = pseudo_inputs.contiguous()
     players.model.prior.logits.data = golden["w.prior.w"].flatten()

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils import parameters_to_vector
 
 from sintro import SintroError, evaluation, runs, training
 from sintro.batches import ImageBatches
@@ -92,6 +93,32 @@ def test_gradients_reach_every_parameter_of_both_networks():
         after = dict(players.model.encoder.named_parameters()) | dict(players.model.decoder.named_parameters())
         moved |= {n: True for n, p in after.items() if not torch.equal(before[n], p)}
     assert set(moved) == set(after)
+
+
+@pytest.mark.slow
+def test_adam_carried_over_holds_the_steps_down_and_restarted_it_does_not():
+    """How far each player moves in the 50 iterations after the warm-up, whose losses carry the factor s = 1 / 256.
+
+    Adam's second moments of the warm-up are of gradients up to 1 / s times as large, and decay by a twentieth in 50
+    iterations; a restarted Adam moves every parameter by about the learning rate per iteration.
+    """
+    moved = {}
+    for adam in (None, "restarted"):
+        changes = {"warmup": 100, "iterations": 150, "conversion": None, "adam_at_introspection": adam}
+        players = Players([small("results/tiny/digits/soft-introvae/normal/none/seed0", **changes)])
+        for iteration in range(100):
+            players.step(iteration)
+        before = {name: parameters_to_vector(p.values()).detach() for name, p in _networks(players).items()}
+        for iteration in range(100, 150):
+            players.step(iteration)
+        after = {name: parameters_to_vector(p.values()).detach() for name, p in _networks(players).items()}
+        moved[adam] = {name: float((after[name] - before[name]).norm() / before[name].norm()) for name in before}
+    for name, distance in moved["restarted"].items():
+        assert distance > 4 * moved[None][name], name
+
+
+def _networks(players):
+    return {name: parameters for name, parameters in players.parameters().items() if name != "prior"}
 
 
 def test_an_epoch_shows_every_image_once_and_keeps_the_last_partial_batch():

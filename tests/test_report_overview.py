@@ -12,7 +12,7 @@ from sintro.cells import Cell
 from sintro.report import audit, ledger, tables
 from sintro.report.results import Result
 
-LINE = "Somebody 2020,table1,r,KL,{value},,5,{protocol},rings,vae,normal,none,kl_published,page 3,me"
+LINE = "Somebody 2020,table1,r,KL,{value},,5,{protocol},{training},rings,vae,normal,none,kl_published,page 3,me"
 
 
 def write(tmp_path: Path, *lines: str) -> Path:
@@ -33,7 +33,7 @@ def results(values: list[float]) -> list[Result]:
 
 
 def test_ours_stand_beside_a_number_of_the_same_protocol(tmp_path):
-    path = write(tmp_path, *(LINE.format(value=v, protocol="published") for v in (2.0, 9.0)))
+    path = write(tmp_path, *(LINE.format(value=v, protocol="published", training="") for v in (2.0, 9.0)))
     entries = ledger.load(path)
     near, far = (ledger.compare(entry, results([1.0, 2.0, 3.0])) for entry in entries)
     assert near["ours"] == "2 ± 2.48 (n = 3)"
@@ -48,7 +48,7 @@ def test_ours_stand_beside_a_number_of_the_same_protocol(tmp_path):
 
 @pytest.mark.parametrize("protocol", ["unknown", "standard"])
 def test_another_protocol_is_not_compared(tmp_path, protocol):
-    entry = ledger.load(write(tmp_path, LINE.format(value=2.0, protocol=protocol)))[0]
+    entry = ledger.load(write(tmp_path, LINE.format(value=2.0, protocol=protocol, training="")))[0]
     compared = ledger.compare(entry, results([1.0, 2.0, 3.0]))
     assert compared["ours"] == ""
     assert "protocol" in compared["why"]
@@ -57,13 +57,18 @@ def test_another_protocol_is_not_compared(tmp_path, protocol):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (LINE.format(value="about 2", protocol="published"), "about 2"),
-        (LINE.format(value="", protocol="published"), "value"),
-        (LINE.format(value="nan", protocol="published"), "nan"),
-        (LINE.format(value="1", protocol="good"), "good"),
-        (LINE.format(value="1", protocol="published").replace("kl_published", "kl_best"), "kl_best"),
-        (LINE.format(value="1", protocol="published").replace("page 3", ""), "source is empty"),
-        ("a,b", "15 fields"),
+        (LINE.format(value="about 2", protocol="published", training=""), "about 2"),
+        (LINE.format(value="", protocol="published", training=""), "value"),
+        (LINE.format(value="nan", protocol="published", training=""), "nan"),
+        (LINE.format(value="1", protocol="good", training=""), "good"),
+        (LINE.format(value="1", protocol="published", training="").replace("kl_published", "kl_best"), "kl_best"),
+        (LINE.format(value="1", protocol="published", training="").replace("page 3", ""), "source is empty"),
+        ("a,b", "16 fields"),
+        (LINE.replace("{training}", "ours").format(value="1", protocol="published"), "'ours' is not one of pl, si"),
+        (
+            LINE.replace("kl_published", "history:klreal@5").format(value="1", protocol="published", training=""),
+            "history:COLUMN@ITERATION",
+        ),
     ],
 )
 def test_a_bad_line_is_a_clear_error(tmp_path, line, words):
@@ -79,9 +84,44 @@ def test_wrong_columns_are_a_clear_error(tmp_path):
         ledger.load(tmp_path / "reported.csv")
 
 
+def test_a_number_of_one_papers_training_stands_beside_studies_that_follow_it_alone(repository, monkeypatch):
+    """Both studies have this cell; the quoted FID belongs to S-IntroVAE's own protocol."""
+    monkeypatch.setenv("SINTRO_STUDIES", str(repository / "workflow" / "studies"))
+    entry = next(e for e in ledger.load() if e.value == 4.6)
+    found = {}
+    for study in ("table2", "table-si"):
+        cell = Cell(
+            study=study, dataset="cifar10", objective="soft-introvae", prior="normal", regularizers="none", seed=0
+        )
+        assert cell in studies.load(study).cells()
+        found[study] = Result(cell, Path(cell.path), "done", metrics={"fid_published": 5.0})
+    assert ledger.compare(entry, [found["table-si"]])["difference"] == "+0.4"
+    assert "no such finished cell" in ledger.compare(entry, [found["table2"]])["why"]
+    assert "follows protocol si" in ledger.compare(entry, [found["table2"]])["why"]
+
+
+def test_a_trace_stands_beside_the_nearest_row_of_the_history(tmp_path):
+    line = LINE.format(value=2.0, protocol="published", training="").replace("kl_published", "history:kl_real@25000")
+    entry = ledger.load(write(tmp_path, line))[0]
+    cell = results([0.0])[0].cell
+    result = Result(cell, tmp_path, "done")
+
+    def with_rows(*rows: str) -> dict[str, str]:
+        (tmp_path / "history.csv").write_text("\n".join(["iteration,kl_real", *rows]) + "\n")
+        return ledger.compare(entry, [result])
+
+    assert with_rows("24000,1", "24900,3", "25200,9")["difference"] == "+1"
+    assert "no such finished cell" in with_rows("24000,1", "26000,9")["why"], "no row is near"
+    assert "no such finished cell" in with_rows()["why"]
+    assert "no such finished cell" in with_rows("25000,")["why"], "the row has no number"
+
+
 def test_the_shipped_ledger_holds_the_sourced_numbers_only(repository):
     entries = ledger.load(repository / "workflow" / "reported.csv")
-    assert sorted(e.value for e in entries) == [4.3, 4.37, 4.6, 5.8, 6.6, 17.55, 18.63, 25.86]
+    traces = [0.144, 0.146, 0.147, 2.117, 2.131, 34.1, 56.4, 78.2]
+    assert sorted(e.value for e in entries) == sorted([4.3, 4.37, 4.6, 5.8, 6.6, 17.55, 18.63, 25.86, *traces])
+    quoted = [e for e in entries if e.value in (4.6, 5.8, 6.6)]
+    assert {(e.protocol, e.training, e.place[0]) for e in quoted} == {("published", "si", "cifar10")}
     assert all(e.source and e.transcribed_by for e in entries)
 
 
@@ -113,8 +153,20 @@ def test_the_seed_of_the_choice_stands_beside_the_seeds_that_had_no_say():
     assert audit.at_the_seed_of_the_choice(tables.make_table("table1", "t", [result(0, 1.0)], tables.TABLE1)) == ""
 
 
-def test_all_twelve_choices_are_listed():
-    assert [choice.name for choice in audit.CHOICES] == [f"A{i}" for i in range(1, 13)]
+def test_every_choice_is_listed():
+    assert [choice.name for choice in audit.CHOICES] == [*(f"A{i}" for i in range(1, 13)), "A22"]
+
+
+def test_adams_state_is_told_of_the_cells_that_have_an_introspective_phase(repository, monkeypatch):
+    monkeypatch.setenv("SINTRO_STUDIES", str(repository / "workflow" / "studies"))
+
+    def result(study: str, objective: str) -> Result:
+        cell = Cell(study=study, dataset="rings", objective=objective, prior="normal", regularizers="none", seed=0)
+        settings = studies.settings(cell).model_dump(mode="json")
+        return Result(cell, Path(cell.path), "done", record={"settings": settings})
+
+    cells = [result("quick", "soft-introvae"), result("table1", "soft-introvae"), result("table1", "vae")]
+    assert audit.adam_seen(cells) == "carried in 1 cell, restarted in 1 cell"
 
 
 def test_overview_pages(write_study, repository):

@@ -6,11 +6,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from sintro import SintroError, history, runs, training
+from sintro import SintroError, history, objectives, runs, training
 from sintro.cells import Cell
 from sintro.players import Players
 from sintro.presets import published
@@ -137,6 +138,56 @@ def test_learning_rate_falls_at_the_milestones_wherever_optimisers_restarted():
     assert players.learning_rate(39) == pytest.approx(2e-6)
 
 
+@pytest.mark.parametrize("path", [MOG, MOG.replace("learned-lc/clip", "fixed-lc/none"), NORMAL, INTROVAE])
+@pytest.mark.parametrize("adam", [None, "restarted"])
+def test_adam_is_carried_into_the_introspective_phase_or_restarted_for_every_player(path, adam):
+    players, _ = kinds(path, until=20, adam_at_introspection=adam)
+    players.enter(20)
+    begun = {player: bool(optimiser.state) for player, optimiser in players.optimisers.items()}
+    assert set(begun.values()) == {adam is None}
+    learned = {"prior"} if "learned" in path else set()
+    assert set(begun) == {"encoder", "decoder"} | learned
+    players.step(20)
+    steps = {int(state["step"]) for optimiser in players.optimisers.values() for state in optimiser.state.values()}
+    since = 15 if path.startswith(MOG[:35]) else 0  # the conversion restarts it too
+    assert steps == {1 if adam else 21 - since}
+
+
+def test_a_restart_makes_captured_graphs_void():
+    players, _ = kinds(NORMAL, until=20, adam_at_introspection="restarted")
+    cleared = []
+    players.graphs = SimpleNamespace(clear=lambda: cleared.append(True))
+    players.enter(20)
+    assert cleared == [True]
+
+
+@pytest.mark.parametrize("fakes", [None, "reused"])
+def test_the_decoders_step_has_the_encoders_fakes_where_the_settings_say(fakes, monkeypatch):
+    players, _ = kinds(NORMAL, until=20, fakes=fakes)
+    steps, given = [], []
+
+    def encoder_step(*arguments, **options):
+        steps.append(objectives.encoder_loss(*arguments, **options))
+        return steps[-1]
+
+    def decoder_step(*arguments, **options):
+        given.append(options["z_fake"])
+        return objectives.decoder_loss(*arguments, **options)
+
+    monkeypatch.setattr("sintro.players.encoder_loss", encoder_step)
+    monkeypatch.setattr("sintro.players.decoder_loss", decoder_step)
+    players.step(20)
+    assert given[0] is (steps[0].z_fake if fakes else None)
+
+
+def test_a_run_without_a_warm_up_is_introspective_from_its_first_iteration(here):
+    assert run(NORMAL, warmup=0, snapshots=(0, 30)) == 0
+    rows = Path(NORMAL, "history.csv").read_text().splitlines()
+    phase = rows[0].split(",").index("phase")
+    assert {float(row.split(",")[phase]) for row in rows[1:]} == {1.0}
+    assert {path.name for path in Path(NORMAL).glob("snapshot-*")} == {"snapshot-0.pt", "snapshot-30.pt"}
+
+
 def test_the_elbo_of_a_vae_rises():
     players = Players([small(VAE, iterations=200, batch_size=128, learning_rate=2e-3, milestones=())])
     losses = [float(players.step(iteration)["loss_encoder"]) for iteration in range(200)]
@@ -146,10 +197,16 @@ def test_the_elbo_of_a_vae_rises():
 # --- fleets
 
 
-def test_each_cell_of_a_fleet_does_what_it_does_alone():
-    paths = [MOG, MOG.replace("seed0", "seed1"), MOG.replace("rings", "8gaussians")]
-    settings = [small(path) for path in paths]
-    settings[1] = settings[1].model_copy(update={"beta_rec": 0.7, "responsibility_weight": 2.0})
+OF_NORMAL = {"kl_of_normal": "sampled", "fakes": "reused", "adam_at_introspection": "restarted"}
+
+
+@pytest.mark.parametrize(("path", "changes"), [(MOG, {}), (NORMAL, OF_NORMAL)])
+def test_each_cell_of_a_fleet_does_what_it_does_alone(path, changes):
+    name = Cell.from_path(path).dataset
+    paths = [path, path.replace("seed0", "seed1"), path.replace(name, "spirals")]
+    settings = [small(path, **changes) for path in paths]
+    more = {"responsibility_weight": 2.0} if path == MOG else {}
+    settings[1] = settings[1].model_copy(update={"beta_rec": 0.7} | more)
     fleet = Players(settings)
     alone = [Players([one]) for one in settings]
     for iteration in range(26):  # warm-up, conversion, third player, first milestone
@@ -188,17 +245,21 @@ def final_files(folder):
     return {name: (Path(folder) / name).read_bytes() for name in ("model.pt", "history.csv")}
 
 
-STOPS = [(MOG, after) for after in (5, 14, 15, 16, 19, 20, 21, 33)] + [
-    (NORMAL, 19),
-    (NORMAL, 30),
-    (VAE, 20),
-    (INTROVAE, 30),
+RESTARTED = {"adam_at_introspection": "restarted"}
+STOPS = [
+    *((MOG, after, {}) for after in (5, 14, 15, 16, 19, 20, 21, 33)),
+    (NORMAL, 19, {}),
+    (NORMAL, 30, {}),
+    (VAE, 20, {}),
+    (INTROVAE, 30, {}),
+    *((path, after, RESTARTED) for path in (MOG, NORMAL) for after in (19, 20, 21)),
+    (NORMAL, 7, {"warmup": 0, "fakes": "reused", "kl_of_normal": None}),
 ]
 
 
-@pytest.mark.parametrize(("path", "stop_after"), STOPS)
-def test_a_run_stopped_by_a_signal_resumes_to_the_same_bits(here, monkeypatch, path, stop_after):
-    assert run(path) == 0
+@pytest.mark.parametrize(("path", "stop_after", "changes"), STOPS)
+def test_a_run_stopped_by_a_signal_resumes_to_the_same_bits(here, monkeypatch, path, stop_after, changes):
+    assert run(path, **changes) == 0
     expected = final_files(path)
     runs_before = Path(path, "provenance.json").read_text()
     step = Players.step
@@ -209,12 +270,12 @@ def test_a_run_stopped_by_a_signal_resumes_to_the_same_bits(here, monkeypatch, p
         return step(self, iteration, usage)
 
     monkeypatch.setattr(Players, "step", step_and_signal)
-    assert run(path, restart=True) == training.INTERRUPTED
+    assert run(path, restart=True, **changes) == training.INTERRUPTED
     assert Path(path, "checkpoint.pt").exists()
     assert not Path(path, "provenance.json").exists()
     monkeypatch.undo()
     monkeypatch.chdir(here)
-    assert run(path) == 0
+    assert run(path, **changes) == 0
     assert final_files(path) == expected
     assert not Path(path, "checkpoint.pt").exists()
     assert '"resumed": 0' in runs_before

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+from pydantic import ValidationError
 from scipy import stats
 
+from sintro.presets import Settings, in_words
 from sintro.report.results import OTHER, Result
 from sintro.report.statistics import summarise
 from sintro.report.tables import Key, Table, definition, family
-from sintro.report.words import DATASET_NAMES, row_label, show_number
+from sintro.report.words import DATASET_NAMES, plural, row_label, show_number
 
 MOST_ROWS = 40
 
@@ -58,6 +60,9 @@ CHOICES = (
     Choice("A11", "β_neg on MNIST", "128 in the released configuration", "256 in the paper's text"),
     Choice("A12", "Choosing hyper-parameters", "on the reported metric and a reported seed",
            "on data and seeds that are not reported"),
+    Choice("A22", "Adam's state when the introspective phase begins", "carried over from the warm-up, whose losses "
+           "lack the factor s = 1/D: its second moments are 1/s² too large and hold the steps down until they decay",
+           "restarted, as the conversion of a VampPrior does anyway a little before"),
 )  # fmt: skip
 
 
@@ -165,6 +170,20 @@ def settings_seen(results: Sequence[Result], name: str, dataset: str | None = No
     return ", ".join(f"{value} in {count} cells" for value, count in sorted(counts.items()))
 
 
+def adam_seen(results: Sequence[Result]) -> str:
+    """A22: with what Adam's state the introspective phases of these cells began, and in how many cells each."""
+    counts: dict[str, int] = {}
+    for result in results:
+        try:
+            settings = Settings.model_validate(result.record.get("settings"))
+        except ValidationError:
+            continue
+        if 0 < settings.warmup < settings.iterations:
+            word = str(in_words(settings)["adam_at_introspection"])
+            counts[word] = counts.get(word, 0) + 1
+    return ", ".join(f"{word} in {plural(count, 'cell')}" for word, count in sorted(counts.items()))
+
+
 def _origin(result: Result) -> str:
     """Where a cell's betas come from, as its cell.json says."""
     told = result.record.get("sources")
@@ -200,4 +219,6 @@ def _in_study(choice: Choice, results: Sequence[Result], tables: Sequence[Table]
         shown["text"] = at_the_seed_of_the_choice(last[0])
     elif choice.name == "A11":
         shown["text"] = settings_seen(results, "beta_neg", "mnist")
+    elif choice.name == "A22":
+        shown["text"] = adam_seen(results)
     return shown

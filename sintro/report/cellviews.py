@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup, escape
+from pydantic import ValidationError
 
+from sintro import studies
 from sintro.cells import DENSITIES
 from sintro.metrics import METRICS, VERSIONS
-from sintro.presets import published
+from sintro.presets import Settings, in_words
 from sintro.report.figures import CELL_FIGURES
 from sintro.report.pictures import data_uri
 from sintro.report.results import Result
@@ -109,7 +111,8 @@ def setting_views(result: Result) -> list[dict[str, Any]]:
     stored = result.record.get("settings")
     if not isinstance(stored, Mapping):
         return []
-    preset = published(result.cell).model_dump(mode="json")
+    preset = in_words(studies.published(result.cell))
+    stored = _in_words(stored)
     sources = result.record.get("sources")
     sources = sources if isinstance(sources, Mapping) else {}
     views = []
@@ -120,6 +123,14 @@ def setting_views(result: Result) -> list[dict[str, Any]]:
             "differs": differs, "published": show_setting(preset.get(name)) if differs else "",
         })  # fmt: skip
     return views
+
+
+def _in_words(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Stored settings as a reader sees them; as they stand where they are none of this version's."""
+    try:
+        return in_words(Settings.model_validate(stored))
+    except ValidationError:
+        return stored
 
 
 def data_note(result: Result) -> str:

@@ -1,27 +1,34 @@
 """The ledger of reported numbers: what the papers and their repositories say, from ``workflow/reported.csv``.
 
 Only numbers that somebody transcribed, with their source, are shown; every other place of the papers' tables says "not
-transcribed". Ours stand beside a number only where the protocol is the same and the study is comparable.
+transcribed". Ours stand beside a number only where the metric has the same form, the study is comparable and, where the
+number says whose training protocol it belongs to, the study follows that one.
 """
 
 import csv
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sintro import SintroError, studies
+import numpy as np
+
+from sintro import SintroError, presets, studies
+from sintro.history import HISTORY
 from sintro.metrics import METRICS
-from sintro.report.results import Result
+from sintro.report.results import Result, read_history
 from sintro.report.statistics import Summary, summarise
 from sintro.report.tables import Table
 
 COLUMNS = (
-    "paper", "table", "row", "column", "value", "spread", "n", "protocol", "dataset", "objective", "prior",
+    "paper", "table", "row", "column", "value", "spread", "n", "protocol", "training", "dataset", "objective", "prior",
     "regularizers", "metric", "source", "transcribed_by",
 )  # fmt: skip
-PROTOCOLS = ("published", "standard", "unknown")
+PROTOCOLS = ("published", "standard", "unknown")  # of the measurement: which form of the metric
+HISTORY_METRIC = re.compile(r"history:(?P<column>\w+)@(?P<iteration>\d+)")  # a column of history.csv at an iteration
+NEAR = 0.01  # a history's row stands for an iteration that is at most this share of it away
 NOT_TRANSCRIBED = "not transcribed"
 
 
@@ -37,6 +44,7 @@ class Reported:
     spread: float | None
     n: int | None
     protocol: str
+    training: str  # whose protocol the models were trained by (`sintro.presets.PROTOCOLS`); empty: either
     place: tuple[str, str, str, str]  # dataset, objective, prior, regularizers
     metric: str
     source: str
@@ -63,14 +71,21 @@ def _entry(row: Mapping[str, Any], where: str) -> Reported:
             raise SintroError(f"{where}: {name} is empty; a number without it is not shown")
     if row["protocol"] not in PROTOCOLS:
         raise SintroError(f"{where}: protocol {row['protocol']!r} is not one of {', '.join(PROTOCOLS)}")
-    if row["metric"] and row["metric"] not in METRICS:
-        raise SintroError(f"{where}: metric {row['metric']!r} is not one of {', '.join(METRICS)}")
+    if row["training"] and row["training"] not in presets.PROTOCOLS:
+        legal = ", ".join(presets.PROTOCOLS)
+        raise SintroError(f"{where}: training {row['training']!r} is not one of {legal}, or empty for either")
+    if row["metric"] and row["metric"] not in METRICS and not _of_history(row["metric"]):
+        raise SintroError(
+            f"{where}: metric {row['metric']!r} is not one of {', '.join(METRICS)}, nor history:COLUMN@ITERATION with "
+            "a column of history.csv"
+        )
     value = _number(row["value"], f"{where}: value")
     spread = _number(row["spread"], f"{where}: spread") if row["spread"] else None
     n = _number(row["n"], f"{where}: n") if row["n"] else None
     place = (row["dataset"], row["objective"], row["prior"], row["regularizers"])
     return Reported(row["paper"], row["table"], row["row"], row["column"], value, spread, None if n is None else int(n),
-                    row["protocol"], place, row["metric"], row["source"], row["transcribed_by"])  # fmt: skip
+                    row["protocol"], row["training"], place, row["metric"], row["source"],
+                    row["transcribed_by"])  # fmt: skip
 
 
 def _number(text: str, where: str) -> float:
@@ -83,26 +98,55 @@ def _number(text: str, where: str) -> float:
     return value
 
 
+def _of_history(metric: str) -> re.Match | None:
+    """The column and iteration that `history:COLUMN@ITERATION` names; None where it is no such name."""
+    named = HISTORY_METRIC.fullmatch(metric)
+    return named if named and named["column"] in HISTORY else None
+
+
 def compare(entry: Reported, results: Iterable[Result]) -> dict[str, str]:
     """Ours beside a reported number -> ours, difference, whether the reported number lies in our 95% interval.
 
     Empty texts, with the reason, where there is nothing to compare: another protocol, no such cells, too few seeds.
     """
-    form = METRICS[entry.metric].form if entry.metric else None
-    if form is None or form not in (entry.protocol, "both"):
+    if not _same_form(entry):
         return {"ours": "", "difference": "", "inside": "", "why": "the protocol is not the same, or not known"}
-    scale = METRICS[entry.metric].display_scale
-    values = [
-        value * scale
-        for r in results
-        if (r.cell.dataset, *r.row) == entry.place
-        and (value := r.value(entry.metric)) is not None
-        and math.isfinite(value)
-    ]
+    matching = [r for r in results if (r.cell.dataset, *r.row) == entry.place]
+    if entry.training:
+        matching = [r for r in matching if studies.load(r.cell.study).protocol == entry.training]
+    values = [value for r in matching if (value := _ours(entry.metric, r)) is not None and math.isfinite(value)]
     ours = summarise(values)
     if not ours.n:
-        return {"ours": "", "difference": "", "inside": "", "why": "no such finished cell in a comparable study"}
+        followed = f" that follows protocol {entry.training}" if entry.training else ""
+        why = f"no such finished cell in a comparable study{followed}"
+        return {"ours": "", "difference": "", "inside": "", "why": why}
     return _beside(entry, ours)
+
+
+def _same_form(entry: Reported) -> bool:
+    """Whether we measure what was reported; a training's history has one form only."""
+    if not entry.metric:
+        return False
+    return bool(_of_history(entry.metric)) or METRICS[entry.metric].form in (entry.protocol, "both")
+
+
+def _ours(metric: str, result: Result) -> float | None:
+    """A result's value in the unit shown: of a metric, or of the row of its history nearest to an iteration."""
+    named = _of_history(metric)
+    if not named:
+        value = result.value(metric)
+        return None if value is None else value * METRICS[metric].display_scale
+    if result.state != "done":
+        return None
+    try:
+        history = read_history(result.folder / "history.csv", {"iteration", named["column"]})
+    except (OSError, SintroError, UnicodeDecodeError):
+        return None
+    wanted = int(named["iteration"])
+    distances = np.abs(history["iteration"] - wanted)
+    if not distances.size or distances.min() > NEAR * wanted:
+        return None
+    return float(history[named["column"]][distances.argmin()])
 
 
 def _beside(entry: Reported, ours: Summary) -> dict[str, str]:

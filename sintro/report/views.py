@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from sintro import studies
 from sintro.cells import Cell
-from sintro.presets import published
 from sintro.report.results import OTHER, STATES, Result, count_states
 from sintro.report.statistics import compare, holm
 from sintro.report.tables import FORMS, SPREADS, Entry, Key, Measure, Table
@@ -141,7 +141,7 @@ def _comparison_line(label: str, c, adjusted: float | None, factor: float) -> di
 
 def shortened(settings: Any, cell: Cell) -> list[str]:
     """How a cell's settings differ from the published ones, in words: `iterations 3,000 instead of 30,000`."""
-    preset = published(cell)
+    preset = studies.published(cell)
     names = ("iterations", "batch_size", "samples", "evaluation_points", "evaluation_grid", "evaluation_images")
     both = [(name, getattr(settings, name), getattr(preset, name)) for name in names]
     changed = [
@@ -151,6 +151,8 @@ def shortened(settings: Any, cell: Cell) -> list[str]:
     ]
     others = [n for n in ("beta_rec", "beta_kl", "beta_neg", "logits_at_conversion", "learning_rate") if
               getattr(settings, n) != getattr(preset, n)]  # fmt: skip
+    if settings.adam_at_introspection != preset.adam_at_introspection:
+        others.append("Adam at introspection")
     return changed + [f"{name.replace('_', ' ')} changed" for name in others]
 
 
