@@ -199,7 +199,7 @@ def test_exports_hold_every_number(small):
     latex = exports.to_latex(table)
     assert latex.count(r"\\") == 3 + 4  # two heads, four rows, the floor
     body = [line for line in latex.splitlines() if line.endswith(r"\\")][1:]
-    assert {line.count("&") for line in body} == {3 + 2 * 4 - 1}
+    assert {line.count("&") for line in body} == {3 + 2 * 5 - 1}
     assert r"\toprule" in latex
     assert r"\textbf{" in latex
     assert "±" not in latex

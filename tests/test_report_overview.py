@@ -85,6 +85,12 @@ def test_the_shipped_ledger_holds_the_sourced_numbers_only(repository):
     assert all(e.source and e.transcribed_by for e in entries)
 
 
+def test_the_ledger_has_the_papers_columns_only():
+    table = tables.make_table("table1", "t", results([1.0]), tables.TABLE1)
+    assert [measure.published for measure in table.reported] == ["gnelbo_published", "kl_published", "jsd_published"]
+    assert ledger.transcribed(table, []) == (0, 3)
+
+
 def test_flipped_ranks_are_found():
     def cell_of(prior, seed):
         return Cell(study="t", dataset="rings", objective="vae", prior=prior, regularizers="none", seed=seed)
