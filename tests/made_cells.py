@@ -48,7 +48,7 @@ def density_metrics(cell: Cell) -> dict[str, float]:
         "jsd": min(0.69, jsd / factor / 10), "gnelbo_published": gnelbo, "gnelbo": gnelbo * 1.3,
         "elbo": -3.0 + 0.1 * rng.standard_normal(), "reconstruction": 0.2 * goodness(cell), "kl_posterior": 2.4,
         "responsibility_entropy": 0.7, "inactive_modes": float(rng.integers(0, 9)), "modes_covered": 8.0,
-        "off_support": 0.03 * goodness(cell),
+        "off_support": 0.03 * goodness(cell), "out_of_range": 0.002 * goodness(cell),
     }  # fmt: skip
 
 
@@ -63,7 +63,7 @@ def image_metrics(cell: Cell) -> dict[str, float]:
     for name in [n for n, metric in METRICS.items() if "images" in metric.datasets]:
         if "fid" in name:
             made[name] = fid * (1.0 if "published" in name else 2.2) * (0.8 if "rec" in name else 1.0)
-        elif name in ("responsibility_entropy",):
+        elif name in ("responsibility_entropy", "responsibility_entropy_published"):
             made[name] = min(0.99, 0.5 + 0.15 * math.log10(1 + weight) + 0.01 * rng.standard_normal())
         elif any(part in name for part in ("precision", "recall", "svc", "knn", "probe")):
             made[name] = min(0.99, 0.9 - 0.2 * goodness(cell) + 0.01 * rng.standard_normal())

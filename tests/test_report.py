@@ -195,11 +195,11 @@ def test_exports_hold_every_number(small):
     made_cells.write_cells("results", small)
     table = tables.make_table("table1", "t", results.read_cells(small), tables.TABLE1, {"rings": {"kl": (1.0, 0.1)}})
     lines = exports.to_csv(table).splitlines()
-    assert len(lines) == 1 + 4 * 2 * 3 * 2  # rows x data sets x metrics x forms
+    assert len(lines) == 1 + 4 * 2 * 4 * 2  # rows x data sets x metrics x forms
     latex = exports.to_latex(table)
     assert latex.count(r"\\") == 3 + 4  # two heads, four rows, the floor
     body = [line for line in latex.splitlines() if line.endswith(r"\\")][1:]
-    assert {line.count("&") for line in body} == {3 + 2 * 4 - 1}
+    assert {line.count("&") for line in body} == {3 + 2 * 5 - 1}
     assert r"\toprule" in latex
     assert r"\textbf{" in latex
     assert "±" not in latex

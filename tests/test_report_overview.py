@@ -125,6 +125,12 @@ def test_the_shipped_ledger_holds_the_sourced_numbers_only(repository):
     assert all(e.source and e.transcribed_by for e in entries)
 
 
+def test_the_ledger_has_the_papers_columns_only():
+    table = tables.make_table("table1", "t", results([1.0]), tables.TABLE1)
+    assert [measure.published for measure in table.reported] == ["gnelbo_published", "kl_published", "jsd_published"]
+    assert ledger.transcribed(table, []) == (0, 3)
+
+
 def test_flipped_ranks_are_found():
     def cell_of(prior, seed):
         return Cell(study="t", dataset="rings", objective="vae", prior=prior, regularizers="none", seed=seed)
@@ -200,11 +206,14 @@ def test_image_studies_have_tables_2_and_5(write_study, repository):
     assert "FID against r, CIFAR-10" in page.words
     assert "r = " in page.words
     audited = Page(Path("reports/audit.html")).words
-    assert "fid_published against fid" in audited
+    assert "fid_published against fid_eval_train" in audited  # A1 alone
+    assert "fid_published against fid_train_eval" in audited  # A2 alone
+    assert "k = 4 for precision, 5 for recall" in audited
     assert "fid_published against fid_last_published" in audited
     assert "svc_many against linear_probe" in audited
     cell = Page(Path("reports", *Path(cells[1].path).parts[1:]).with_suffix(".html")).words
     assert "last checkpoint" in cell
+    assert "responsibility entropy (published)" in cell
     assert "FID (published)" in cell
 
 

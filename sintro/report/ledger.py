@@ -162,7 +162,7 @@ def _beside(entry: Reported, ours: Summary) -> dict[str, str]:
 def places(table: Table) -> list[tuple[str, str, str, str, str]]:
     """Every number that the papers' table of this layout holds: dataset, objective, prior, regularizers, metric."""
     return [
-        (dataset, *row, measure.published) for (row, dataset) in table.entries for measure in table.measures
+        (dataset, *row, measure.published) for (row, dataset) in table.entries for measure in table.reported
     ]  # fmt: skip
 
 

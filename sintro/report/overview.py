@@ -128,11 +128,11 @@ def table_view(study: str, table: Table, entries: Sequence[ledger.Reported]) -> 
     for row in table.rows:
         cells = []
         for dataset in table.datasets:
-            for measure in table.measures:
+            for measure in table.reported:
                 entry = known.get((dataset, *row, measure.published))
                 ours = table.text(row, dataset, measure, "published", "published")
                 cells.append(ledger.NOT_TRANSCRIBED if entry is None else f"{entry.value:g} (ours {ours})")
         rows.append({"label": row_label(row), "cells": cells})
-    heads = [f"{DATASET_NAMES[d]} {m.label('published')}" for d in table.datasets for m in table.measures]
+    heads = [f"{DATASET_NAMES[d]} {m.label('published')}" for d in table.datasets for m in table.reported]
     count, total = ledger.transcribed(table, entries)
     return {"study": study, "title": table.title, "known": count, "total": total, "heads": heads, "rows": rows}
