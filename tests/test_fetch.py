@@ -178,6 +178,8 @@ def test_a_data_root_that_is_a_file(tmp_path):
             fetch.fetch([name], tmp_path / "data", quiet)
     with pytest.raises(SintroError, match=r"mnist: the data root .*data is a file, but must be a folder"):
         images.load("mnist", "train", tmp_path / "data")
+    with pytest.raises(SintroError, match=r"mnist: the data root .*data is a file, but must be a folder"):
+        sources.missing_inception("mnist", tmp_path / "data")
 
 
 @pytest.mark.parametrize("name", ["kmnist", "stl10", "Inception"])

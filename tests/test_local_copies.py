@@ -316,10 +316,18 @@ def test_a_broken_archive_that_lies_beside_is_named_and_stays(content, monkeypat
     beside = tmp_path / "cifar-10-python.tar.gz"
     beside.write_bytes(content)
     said = []
-    with pytest.raises(SintroError, match="could not be fetched"):
+    with pytest.raises(SintroError, match="could not be fetched") as caught:
         fetch.fetch(["cifar10"], tmp_path, said.append)
     assert said[0].startswith(f"cifar10: {beside} ")
+    assert str(caught.value).endswith(f"put the right one in the place of {beside}")
     assert beside.read_bytes() == content
+
+
+def test_without_archive_and_network_the_archive_is_what_is_to_be_copied(monkeypatch, tmp_path):
+    make("cifar10", monkeypatch)
+    with pytest.raises(SintroError, match=r"^cifar-10-python.tar.gz could not be fetched") as caught:
+        fetched("cifar10", tmp_path)
+    assert str(caught.value).endswith(f"copy it to {tmp_path / 'cifar-10-python.tar.gz'}")
 
 
 # --- reading needs no writing

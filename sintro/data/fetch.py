@@ -205,12 +205,13 @@ def _unpack(source: sources.Source, wanted: list[sources.SourceFile], root: Path
         except SintroError as error:
             say(f"{source.name}: {error}")
     archive = root / source.archive.path
-    beside = archive.with_name(f".fetched-{archive.name}")  # whatever is called `archive` is not ours to replace
-    _download(source.archive.urls, beside, lambda path: _why_not(source.archive, path), say)
+    beside = os.path.exists(archive)
+    _download(source.archive.urls, archive, lambda path: _why_not(source.archive, path), say)
     try:
-        _unpack_from(beside, source, wanted, root, say)
+        _unpack_from(archive, source, wanted, root, say)
     finally:
-        beside.unlink()
+        if not beside:
+            archive.unlink()
 
 
 def _unpack_from(archive: Path, source: sources.Source, wanted: list[sources.SourceFile], root: Path, say: Say) -> None:

@@ -28,8 +28,8 @@ FOLDERS = {  # how people call a data set's folder: letters and digits only
 def bases(root: Path) -> list[Path]:
     """The folders under which data sets are looked for, each once."""
     mirror = os.environ.get(MIRROR)
-    named = [Path(mirror).expanduser()] if mirror else []
-    return list(dict.fromkeys([*named, root, Path("data"), Path("~/data").expanduser(), DEBIAN]))
+    named = [Path(os.path.expanduser(mirror))] if mirror else []  # unlike Path's, it takes an account without a home
+    return list(dict.fromkeys([*named, root, Path("data"), Path(os.path.expanduser("~/data")), DEBIAN]))
 
 
 def candidates(name: str, file: SourceFile, root: Path) -> Iterator[Path]:

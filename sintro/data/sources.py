@@ -180,6 +180,7 @@ def missing_inception(dataset: str, root: str | Path | None = None) -> str | Non
     folder = data_root(root)
     if dataset == "digits":
         return None
+    check_folder(dataset, folder)
     state = inception_state(folder)
     if state.state == "missing" and not os.environ.get("SINTRO_INCEPTION"):
         return (
