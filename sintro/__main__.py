@@ -159,17 +159,25 @@ def _train(cells: Sequence[Cell], given: dict, fleet: int | None, **options: flo
 
 
 @app.command(epilog=f"Example: sintro evaluate {CELL}")
-def evaluate(cells: CellPaths, device: Device = "auto", threads: Threads = None, data: Data = None) -> None:
-    """Evaluate trained cells, one after another: their metrics.json and figures."""
+def evaluate(cells: CellPaths, device: Device = "auto", threads: Threads = None, data: Data = None) -> int:
+    """Evaluate trained cells, one after another: their metrics.json and figures.
+
+    A cell that cannot be evaluated does not stop the others; the exit code is then 2.
+    """
     grid = [_cell(path) for path in dict.fromkeys(cells)]
     _use_data(data)
     from sintro import evaluation
     from sintro.report import figures
 
+    codes = [0]
     for one in grid:
-        metrics = evaluation.evaluate(one, device=device, threads=threads)
-        figures.draw_cell(Path(one.path))
-        print(f"{one.path}: {metrics['status']}")
+        try:
+            metrics = evaluation.evaluate(one, device=device, threads=threads)
+            figures.draw_cell(Path(one.path))
+            print(f"{one.path}: {metrics['status']}")
+        except (SintroError, OSError) as error:
+            codes.append(_fail(_said(error)))
+    return max(codes)
 
 
 @app.command(epilog="Example: sintro report quick")
@@ -318,7 +326,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except typer.Abort:
         return _fail("aborted")
     except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return _fail(_said(error))
     except Exception as error:
         # Typer's own exceptions for a wrong command line moved between its releases; this method is what they share.
         if not hasattr(error, "format_message"):
@@ -327,6 +335,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verb = context.command_path if context else "sintro"
         return _fail(f"{error.format_message().rstrip('.')}; see {verb} --help")
     return code or 0
+
+
+def _said(error: SintroError | OSError) -> str:
+    """What an error says to the user."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _fail(message: str) -> int:
