@@ -215,8 +215,8 @@ class Asked(NamedTuple):
 class Judged(NamedTuple):
     """What a cell's folder is: one of STATES, the reason, and the step that comes next.
 
-    ``provenance`` is there wherever it could be read, ``metrics`` only of a cell that is done or diverged. ``progress`` is a running
-    cell's progress.json.
+    ``provenance`` is there wherever it could be read, ``metrics`` only of a cell that is done or diverged. ``progress``
+    is a running cell's progress.json.
     """
 
     state: str

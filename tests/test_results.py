@@ -39,9 +39,7 @@ def change(cell, name, **changes):
 
 def made(cell, **options):
     """A finished, evaluated cell with its model."""
-    folder = made_cells.write_cell("results", cell, arrays=False, **options)
-    (folder / "model.pt").write_bytes(b"a model")
-    return folder
+    return made_cells.write_cell("results", cell, arrays=False, **options)
 
 
 def state_and_step(cell):
@@ -404,6 +402,26 @@ def test_one_bad_file_stops_no_other_evaluation(cells, capsys, monkeypatch, kind
     assert (code == 2) == printed.startswith("error: ")
     assert len([line for line in printed.splitlines() if line.startswith("error: ")]) <= 1
     assert results.judge(good).state == "done"
+
+
+def test_train_goes_by_content(cells, capsys, monkeypatch):
+    """Metrics that count stand for a model that is gone; nothing stands for a model that was never evaluated."""
+    from sintro import training
+
+    begun = []
+    monkeypatch.setattr(training, "_train_together", lambda tasks, *_: begun.extend(tasks) or 0)
+    done, lost, bad = cells
+    for cell in cells:
+        made(cell)
+        Path(cell.path, "model.pt").unlink()
+    Path(lost.path, "metrics.json").unlink()
+    without("status")(Path(bad.path, "provenance.json"))
+    assert main(["train", *(cell.path for cell in cells)]) == 2
+    assert [task.cell for task in begun] == [lost]
+    printed = capsys.readouterr().err
+    assert f"{done.path} is done already" in printed
+    assert f"error: {bad.path}/provenance.json: status: this key is missing; train the cell anew: sintro" in printed
+    assert json.loads(Path(bad.path, "metrics.json").read_text())["status"] == "done"  # nothing is lost
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
