@@ -169,21 +169,29 @@ def _train(cells: Sequence[Cell], given: dict, fleet: int | None, **options: flo
 
 
 @app.command(epilog=f"Example: sintro evaluate {CELL}")
-def evaluate(cells: CellPaths, device: Device = "auto", threads: Threads = None, data: Data = None) -> None:
-    """Evaluate trained cells, one after another: their metrics.json and figures."""
+def evaluate(cells: CellPaths, device: Device = "auto", threads: Threads = None, data: Data = None) -> int:
+    """Evaluate trained cells, one after another: their metrics.json and figures.
+
+    A cell that cannot be evaluated does not stop the others; the exit code is then 2.
+    """
     grid = [_cell(path) for path in dict.fromkeys(cells)]
     _use_data(data)
     failures.refuse_repeated("evaluate", [Path(one.path) for one in grid])
     from sintro import evaluation
     from sintro.report import figures
 
+    codes = [0]
     for one in grid:
         folder = Path(one.path)
-        with failures.recording("evaluate", {folder: None}):
-            failures.clear(folder, "evaluate")
-            metrics = evaluation.evaluate(one, device=device, threads=threads)
-            figures.draw_cell(folder)
-        print(f"{one.path}: {metrics['status']}")
+        try:
+            with failures.recording("evaluate", {folder: None}):
+                failures.clear(folder, "evaluate")
+                metrics = evaluation.evaluate(one, device=device, threads=threads)
+                figures.draw_cell(folder)
+            print(f"{one.path}: {metrics['status']}")
+        except (SintroError, OSError, MemoryError) as error:
+            codes.append(_fail(failures.in_words(error)))
+    return max(codes)
 
 
 @app.command(epilog="Example: sintro report quick")

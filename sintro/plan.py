@@ -66,7 +66,7 @@ def _cell_sizes(states: Mapping[Cell, State], root: Path) -> tuple[dict[str, int
     for cell, state in states.items():
         sizes = found.setdefault(kind(cell), [])
         if state.name == "done" and len(sizes) < MEASURED_CELLS:
-            sizes.append(sum(entry.stat().st_size for entry in os.scandir(root / cell.path) if entry.is_file()))
+            sizes.append(sum(size_of(Path(entry.path)) for entry in os.scandir(root / cell.path)))
     mean = {name: SHIPPED_SIZES[name][0] for name in SHIPPED_SIZES}
     mean |= {name: sum(sizes) // len(sizes) for name, sizes in found.items() if sizes}
     return mean, all(found.values())

@@ -12,9 +12,9 @@ import os
 from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from sintro import SintroError, failures, running, studies
 from sintro.cells import Cell
@@ -37,6 +37,10 @@ class Unreadable(SintroError):
 
 
 # --- the files
+
+EXACT = 2**53  # a float holds every whole number up to it exactly
+Count = Annotated[int, Field(ge=0, le=EXACT)]
+Positive = Annotated[int, Field(ge=1, le=EXACT)]
 
 
 class Stored(BaseModel):
@@ -76,7 +80,7 @@ class Outcome(Stored):
     digest: str | None = None  # of the settings
     finished: str | None = None  # when the training ended
     model_sha256: str | None = None
-    diverged_at: NonNegativeInt | None = None
+    diverged_at: Count | None = None
     reason: str | None = None
 
     @property
@@ -90,9 +94,9 @@ class Provenance(Outcome):
     """``provenance.json``: how a training ended, and with what it was made."""
 
     file = PROVENANCE
-    iterations: PositiveInt | None = None
+    iterations: Positive | None = None
     wall_seconds: FiniteFloat | None = Field(None, ge=0)
-    fleet: PositiveInt | None = None  # how many cells shared the wall time
+    fleet: Positive | None = None  # how many cells shared the wall time
 
 
 class HandedOver(Provenance):
@@ -211,8 +215,8 @@ class Asked(NamedTuple):
 class Judged(NamedTuple):
     """What a cell's folder is: one of STATES, the reason, and the step that comes next.
 
-    ``provenance`` is there wherever it could be read, ``metrics`` only where they count. ``progress`` is a running
-    cell's progress.json.
+    ``provenance`` is there wherever it could be read, ``metrics`` only of a cell that is done or diverged. ``progress``
+    is a running cell's progress.json.
     """
 
     state: str
@@ -243,7 +247,8 @@ def judge(
         return Judged("missing", "not started")
     found = _judge_files(cell, folder, names, asked)
     if running.NAME in names and (progress := running.beating(folder)):
-        return found._replace(state="running", reason=f"on {in_a_line(progress['host'])}", progress=progress)
+        reason = f"on {in_a_line(progress['host'])}"
+        return found._replace(state="running", reason=reason, metrics=None, progress=progress)
     if failures.NAME in names:
         return _with_failure(cell, folder, found, asked)
     return found

@@ -95,7 +95,10 @@ def _finite(value: Any) -> Any:
 def cell_folder(cell: Cell) -> Path:
     """The cell's folder under results/ here; one that leads elsewhere by a link is refused."""
     folder = Path(cell.path)
-    place, expected = folder.resolve(), Path(RESULTS).resolve() / folder.relative_to(RESULTS)
+    place = Path(
+        os.path.realpath(folder)
+    )  # unlike Path.resolve it takes a loop of links, which is told when it is read
+    expected = Path(RESULTS).resolve() / folder.relative_to(RESULTS)
     if place != expected:
         raise SintroError(f"{folder} leads to {place} by a link; a cell's folder must lie in {Path(RESULTS).resolve()}")
     return folder

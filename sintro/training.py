@@ -245,14 +245,20 @@ def train_all(tasks: Sequence[Task], options: Options, side_by_side: int | None 
 
     Those that are finished are left out. Of the others those that are least far begin and the rest join them on their
     way. Returns 0, or 75 if a signal came: then every cell that was begun has its checkpoint. SintroError where cells
-    of unequal shape are to train side by side; one after another they may be of any.
+    of unequal shape are to train side by side (one after another they may be of any), and in the end for each cell
+    whose finished run cannot be read.
     """
     if side_by_side and side_by_side > 1:
         check_equal_shape([task.settings for task in tasks])
     with recording(tasks):
         if options.graph and not options.device.startswith("cuda"):
             raise PassingError(f"--graph: CUDA graphs need a GPU, and the device is {options.device}")
-        left = _unfinished(tasks, options)
+    left, refused = [], []
+    for task in tasks:
+        try:
+            left += _unfinished([task], options)
+        except (SintroError, OSError) as error:  # a damaged file of one cell does not keep the others from training
+            refused.append(failures.in_words(error))
     parts = []
     for alike in by_shape(left, lambda task: task.settings):
         parts += split(alike, side_by_side or fleet_size(alike[0].settings, options.device, graph=options.graph))
@@ -262,6 +268,8 @@ def train_all(tasks: Sequence[Task], options: Options, side_by_side: int | None 
                 code = _train_together(part, options, stop)
             if code or (stop.caught and part is not parts[-1]):
                 return INTERRUPTED
+    if refused:
+        raise SintroError("; ".join(refused))
     return 0
 
 

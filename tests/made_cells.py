@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sintro import SintroError, studies
 from sintro.cells import DENSITIES, Cell
 from sintro.history import COLUMNS
 from sintro.presets import published, sources
@@ -74,7 +75,10 @@ def image_metrics(cell: Cell) -> dict[str, float]:
 
 def settings_of(cell: Cell):
     """The settings the study asks for, or the published ones when no study file names the cell."""
-    return published(cell)
+    try:
+        return studies.settings(cell)
+    except SintroError:
+        return published(cell)
 
 
 def history_text(cell: Cell, rows: int = 60, iterations: int = 30_000) -> str:
@@ -165,11 +169,16 @@ def write_cell(
     }  # fmt: skip
     write_json(folder / "provenance.json", kept | provenance)
     if diverged_at is not None:
-        write_json(folder / "metrics.json", {"status": "diverged", "diverged_at": diverged_at, "reason": reason})
+        outcome = {"status": "diverged", "diverged_at": diverged_at, "reason": reason, "digest": settings.digest}
+        write_json(folder / "metrics.json", outcome)
         return folder
+    (folder / "model.pt").write_bytes(b"a made-up model")
     metrics = density_metrics(cell) if cell.dataset in DENSITIES else image_metrics(cell)
     metrics = values(cell, metrics) if values else metrics
-    write_json(folder / "metrics.json", metrics | {"status": "done", "points": 5000, "iterations": 30_000})
+    write_json(
+        folder / "metrics.json",
+        metrics | {"status": "done", "digest": settings.digest, "points": 5000, "iterations": 30_000},
+    )
     if arrays and cell.dataset in DENSITIES:
         np.savez_compressed(folder / "arrays.npz", **made_arrays(cell))
     for picture in figures_from.glob("*.png") if figures_from else ():

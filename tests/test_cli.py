@@ -161,7 +161,9 @@ def test_choose_prints_the_file_it_wrote(
     write_study("search", f"title: S\nseeds: [0]\ncells:\n  - {block}\n")
     folder = Path("results/search/rings/vae-rec2-kl1/normal/none/seed0")
     folder.mkdir(parents=True)
-    (folder / "metrics.json").write_text('{"kl_published": 1.5}')
+    outcome = {"status": "done", "digest": studies.settings(Cell.from_path(folder)).digest}
+    (folder / "provenance.json").write_text(json.dumps(outcome))
+    (folder / "metrics.json").write_text(json.dumps(outcome | {"kl_published": 1.5}))
     assert main(["choose", "search"]) == 0
     path = Path(capsys.readouterr().out.strip())
     assert json.loads(path.read_text())["choices"]["rings/vae/normal/none"]["betas"]["rec"] == 2

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from sintro import SintroError, pace, running, runs, states, status, studies
+from sintro import SintroError, failures, pace, running, runs, states, status, studies
 from sintro.__main__ import main
 from sintro.cells import Cell
 from sintro.running import Claim
@@ -41,21 +41,21 @@ def put(cell, *names, **contents):
         runs.write_json(Path(cell.path, f"{name}.json"), value)
 
 
-def log(cell, step, text):
-    path = Path(cell.path.replace("results", "logs", 1), f"{step}.log")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+def finish(cell, *names):
+    """A finished cell as its study asks for it, evaluated too."""
+    outcome = {"status": "done", "digest": studies.settings(cell).digest}
+    put(cell, *names, metrics=outcome, provenance=outcome | {"wall_seconds": 1.0, "iterations": 100})
 
 
 def test_every_state_is_told_from_the_folders(cells, monkeypatch):
     done, diverged, going, killed, waiting, failed, evaluating, resumes = cells
-    finished = {"status": "done", "wall_seconds": 1.0, "iterations": 100}
-    put(done, "model.pt", "metrics.json", provenance=finished)
-    put(diverged, "metrics.json", provenance={"status": "diverged", "reason": "the loss was not finite"})
-    put(evaluating, "model.pt", provenance=finished)
+    finish(done)  # its model is needed no more
+    ended = {"status": "diverged", "reason": "the loss was not finite", "digest": studies.settings(diverged).digest}
+    put(diverged, metrics=ended, provenance=ended)
+    finish(evaluating, "model.pt")
+    Path(evaluating.path, "metrics.json").unlink()
     put(resumes, "checkpoint.pt")
-    log(resumes, "train", "resuming\nstopped by SIGTERM after 7 iterations, checkpoint written\n")
-    log(failed, "train", "one\nerror: cannot write it: No space left on device\n\n")
+    failures.write(Path(failed.path), "train", "cannot write it: No space left on device", log="logs/train.log")
     dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
     progress = running.this_process() | {"done": 5, "total": 100, "ms_per_iteration": 2.0}
     put(killed, progress=progress | {"pid": int(dead.stdout)})
@@ -67,20 +67,21 @@ def test_every_state_is_told_from_the_folders(cells, monkeypatch):
         diverged: "diverged",
         going: "running",
         killed: "failed",
-        waiting: "waiting",
+        waiting: "missing",
         failed: "failed",
-        evaluating: "evaluating",
-        resumes: "waiting",
+        evaluating: "to evaluate",
+        resumes: "missing",
     }
-    assert found[failed].note == "error: cannot write it: No space left on device"
+    assert found[failed].note == "train: cannot write it: No space left on device; see logs/train.log"
     assert found[diverged].note == "the loss was not finite"
+    assert found[waiting].note == "not started"
     assert "after 5 of 100" in found[killed].note
     assert found[resumes].note == "goes on from its checkpoint"
 
 
 def test_a_cell_that_trains_anew_is_not_done(cells):
     put(cells[0], "metrics.json", "model.pt", "cell.json")
-    assert states.of_cells(cells)[cells[0]].name == "waiting"
+    assert states.of_cells(cells)[cells[0]].name == "missing"
 
 
 def test_no_folder_is_listed_twice_and_no_torch_is_imported(cells, monkeypatch):
@@ -96,9 +97,9 @@ def test_no_folder_is_listed_twice_and_no_torch_is_imported(cells, monkeypatch):
 
 
 def test_the_table_says_it_all(cells, capsys):
-    put(cells[0], "model.pt", "metrics.json", provenance={"status": "done", "wall_seconds": 1.0, "iterations": 100})
+    finish(cells[0], "model.pt")
     put(cells[1], progress=running.this_process() | {"done": 25, "total": 100, "ms_per_iteration": 2000.0})
-    log(cells[2], "train", "error: some reason\n")
+    failures.write(Path(cells[2].path), "train", "some reason")
     assert main(["status", "tiny"]) == 0
     printed = capsys.readouterr().out
     (row,) = (line for line in printed.splitlines() if line.startswith("│ rings"))
@@ -108,7 +109,7 @@ def test_the_table_says_it_all(cells, capsys):
         row.strip("│").split("│")[-1].strip(),
     ]
     assert "25%" in row
-    assert "error: some reason" in printed
+    assert "train: some reason" in printed
     assert "25 of 100 iterations" in printed
     assert "1 of 8 cells" in printed
 
@@ -117,12 +118,12 @@ def test_on_a_terminal_the_table_lives_below_the_bars(cells, capsys, monkeypatch
     monkeypatch.setattr(
         status, "Console", lambda **_: Console(force_terminal=True, width=150, height=40, file=sys.stdout)
     )
-    put(cells[0], "model.pt", "metrics.json", provenance={"status": "done", "wall_seconds": 1.0, "iterations": 100})
+    finish(cells[0], "model.pt")
     put(cells[1], progress=running.this_process() | {"done": 25, "total": 100, "ms_per_iteration": 2000.0})
-    log(cells[2], "train", "error: some reason\n")
+    failures.write(Path(cells[2].path), "train", "some reason")
     status.watch("tiny", cells, lambda _: False)
     printed = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().out)
-    assert "failed: rings vae normal none seed2: error: some reason" in printed
+    assert "failed: rings vae normal none seed2: train: some reason" in printed
     row = next(line for line in printed.splitlines() if line.startswith("│ rings"))
     assert [field.strip() for field in row.split("│")[5:11]] == ["1", "1", "", "1", "", "1"]
 
@@ -141,7 +142,7 @@ def test_watching_ends_with_the_process_or_the_last_cell(cells, capsys, monkeypa
     status.watch("tiny", cells, goes_on)
     assert "0 of 8 cells" in capsys.readouterr().err
     for cell in cells:
-        put(cell, "model.pt", "metrics.json", provenance={"status": "done", "wall_seconds": 1.0, "iterations": 100})
+        finish(cell, "model.pt")
     assert main(["status", "tiny", "--watch"]) == 0
     assert "8 of 8 cells" in capsys.readouterr().err
 
@@ -150,12 +151,12 @@ def test_watching_ends_with_the_process_or_the_last_cell(cells, capsys, monkeypa
 
 
 def test_time_left_is_by_shipped_numbers_until_something_was_measured(cells):
-    found = dict.fromkeys(cells, State("waiting"))
+    found = dict.fromkeys(cells, State("missing"))
     known = pace.Pace(found)
     assert not known.measured
     assert "by shipped measurements" in status.overall(found, known, 2)[1]
     shipped = known.milliseconds(cells[0])
-    put(cells[0], provenance={"wall_seconds": 50.0, "iterations": 100})
+    put(cells[0], provenance={"status": "done", "wall_seconds": 50.0, "iterations": 100})
     found[cells[0]] = State("done")
     known = pace.Pace(found)
     assert known.measured
@@ -167,7 +168,7 @@ def test_time_left_is_by_shipped_numbers_until_something_was_measured(cells):
 
 
 def test_a_running_cell_needs_what_its_own_pace_says(cells):
-    found = dict.fromkeys(cells, State("waiting"))
+    found = dict.fromkeys(cells, State("missing"))
     progress = {"done": 60, "total": 100, "ms_per_iteration": 1000.0}
     found[cells[0]] = State("running", progress=progress)
     known = pace.Pace(found)

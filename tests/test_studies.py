@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sintro import SintroError, choices, presets, studies
+from sintro import SintroError, choices, presets, searches, studies
 from sintro.cells import DENSITIES, Cell
 
 Write = Callable[[str, str], Path]
@@ -113,8 +113,8 @@ def test_table1_searched_is_table1_with_other_hyper_parameters() -> None:
     plain, searched = studies.load("table1"), studies.load("table1-searched")
     assert [cell.axes for cell in searched.cells()] == [cell.axes for cell in plain.cells()]
     assert searched.hyperparameters == "search2d"
-    searches = {choices.choice_key(cell) for cell in studies.load("search2d").cells()}
-    assert {choices.choice_key(cell) for cell in searched.cells()} == searches, "each has something to choose from"
+    searched_for = {choices.choice_key(cell) for cell in studies.load("search2d").cells()}
+    assert {choices.choice_key(cell) for cell in searched.cells()} == searched_for, "each has something to choose from"
 
 
 def test_a_new_file_is_a_new_study(write_study: Write) -> None:
@@ -269,7 +269,9 @@ SEARCHED = GOOD + "hyperparameters: search\n"
 def write_metrics(cell: Cell, **metrics: object) -> None:
     folder = Path(cell.path)
     folder.mkdir(parents=True)
+    metrics["digest"] = studies.settings(cell).digest
     (folder / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "provenance.json").write_text(json.dumps({"status": metrics["status"], "digest": metrics["digest"]}))
 
 
 def test_the_lowest_published_kl_is_chosen_and_the_choice_says_how(write_study: Write) -> None:
@@ -283,7 +285,7 @@ def test_the_lowest_published_kl_is_chosen_and_the_choice_says_how(write_study: 
     for cell in at_seed_1:
         write_metrics(cell, kl_published=0.0, status="done")  # another seed has no say
 
-    path = choices.choose("search", studies.load("search").cells())
+    path = searches.choose("search", studies.load("search").cells())
     assert path == Path("results/search/chosen.json")
     content = json.loads(path.read_text())
     choice = content["choices"]["rings/vae/normal/none"]
@@ -319,7 +321,7 @@ def test_a_chosen_cell_of_introvae_keeps_its_margin(write_study: Write) -> None:
     write_study("searched", f"title: Used\ndescription: It.\nhyperparameters: search\nseeds: [1]\n{cells}}}\n")
     for value, cell in enumerate(studies.load("search").cells()):
         write_metrics(cell, kl_published=9.0 - value, status="done")
-    choices.choose("search", studies.load("search").cells())
+    searches.choose("search", studies.load("search").cells())
     cell = Cell.from_path("results/searched/rings/introvae/normal/none/seed1")
     assert studies.settings(cell).margin == 20
     assert studies.sources(cell)["margin"].startswith("results/search/chosen.json: lowest kl_published of 2 candidates")
@@ -332,9 +334,9 @@ def test_without_a_choice_the_command_that_makes_it_is_named(write_study: Write)
     with pytest.raises(SintroError, match=r"results/search/chosen.json, which is missing.*`sintro choose search`"):
         studies.settings(cell)
     with pytest.raises(SintroError, match="none of its 8 candidates has finished"):
-        choices.choose("search", studies.load("search").cells())
+        searches.choose("search", studies.load("search").cells())
     with pytest.raises(SintroError, match="no cell with explicit betas"):
-        choices.choose("searched", studies.load("searched").cells())
+        searches.choose("searched", studies.load("searched").cells())
 
     path = choices.choice_file("search")
     path.parent.mkdir(parents=True)
@@ -350,7 +352,7 @@ def test_an_equal_value_is_chosen_by_path_so_that_the_choice_is_a_function_of_th
     for cell in cells:
         write_metrics(cell, kl_published=1.0, status="done")
     for order in (cells, cells[::-1]):
-        content = json.loads(choices.choose("search", order).read_text())
+        content = json.loads(searches.choose("search", order).read_text())
         assert content["choices"]["rings/vae/normal/none"]["cell"] == min(cell.path for cell in cells)
 
 
@@ -360,7 +362,7 @@ def test_a_value_that_is_not_finite_is_never_chosen(write_study: Write, value: o
     cells = [cell for cell in studies.load("search").cells() if cell.prior == "normal" and cell.seed == 0]
     write_metrics(cells[0], kl_published=value, status="done")
     write_metrics(cells[1], kl_published=9.0, status="done")
-    content = json.loads(choices.choose("search", cells).read_text())
+    content = json.loads(searches.choose("search", cells).read_text())
     choice = content["choices"]["rings/vae/normal/none"]
     assert choice["cell"] == cells[1].path
     assert (choice["finished"], choice["diverged"], choice["missing"]) == (1, 1, 2)
