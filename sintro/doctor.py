@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -133,7 +134,9 @@ def _ask(probe: Path, gpu: bool) -> list[Check]:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60 * JOB_MINUTES, check=False)
     except subprocess.TimeoutExpired:
-        return [Check("compute node", "bad", f"the job did not run within {JOB_MINUTES} minutes: {' '.join(command)}")]
+        return [
+            Check("compute node", "bad", f"the job did not run within {JOB_MINUTES} minutes: {shlex.join(command)}")
+        ]
     try:
         return [Check(*check) for check in json.loads(done.stdout.splitlines()[-1])]
     except (ValueError, IndexError, TypeError):

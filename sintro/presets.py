@@ -184,6 +184,8 @@ TABLE: tuple[Row, ...] = (
     Row(("digits",), SOFT, {"beta_neg": 256.0}, f"{OURS}, the published value of images"),
 )
 
+MOST_ITERATIONS = 10**9  # at a millisecond each, 12 days; ten thousand times the published length
+
 # Which of the table's lengths each count of iterations follows.
 SCHEDULE_ROWS = {
     "iterations": "length",
@@ -316,8 +318,11 @@ def _schedule(
     converted = cell.prior_spec.kind == "mixture"
     # One VampPrior iteration, one as a mixture, one introspective: the shortest run in which every phase happens.
     shortest = 1 + introspective + converted
-    if iterations is not None and iterations < shortest:
-        raise SintroError(f"{cell.path}: iterations {iterations}: its phases need at least {shortest}")
+    if iterations is not None and not shortest <= iterations <= MOST_ITERATIONS:
+        raise SintroError(
+            f"{cell.path}: iterations {iterations}: its phases need at least {shortest}, and {MOST_ITERATIONS:,} are "
+            "the most"
+        )
     total = iterations if iterations is not None else max(round(table["length"] * per_unit * length), shortest)
     share = total / table["length"]  # iterations of this run per published unit
 
