@@ -149,7 +149,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["show", ""], ["is not a cell's path"]),
         (["cells", ""], ["study ''"]),
         (["cells", "../quick"], ["study '../quick'"]),
-        (["cells", "x" * 5000], ["study 'xxx", "(5002 characters)"]),
+        (["cells", "x" * 5000], ["study 'xxx", " characters)"]),
         ([""], ["''"]),
         (["train", CELL, "extra"], ["extra"]),
         (["train", CELL, "--device", "gpu"], ["device 'gpu'", "cpu", "cuda"]),
