@@ -27,15 +27,15 @@ setup: $(STAMP)
 # --no-compile: Python compiles what is imported when it is first imported, which halves the time to install.
 # --no-deps, --no-build-isolation: the pins already hold everything, the build included.
 $(STAMP): requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
-	    || { echo 'error: $(PYTHON) is not Python 3.11, 3.12 or 3.13; use make PYTHON=/path/to/python3.12'; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	    || { echo "error: $(PYTHON) is not Python 3.11, 3.12 or 3.13; use make PYTHON=/path/to/python3.12"; exit 2; }
+	"$(PYTHON)" -m venv $(VENV)
 	$(RUN) -m pip install --disable-pip-version-check --no-compile -r requirements.txt
 	$(RUN) -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: setup
-	@$(RUN) -m sintro.demo quick $(CORES)
+	@$(RUN) -m sintro.demo quick "$(CORES)"
 
 # One fleet at a time has the GPU; the evaluations that follow share it.
 table1: setup

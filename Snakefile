@@ -1,17 +1,49 @@
 # `snakemake --cores 2` runs study "quick" to reports/index.html; `--config study=table1` runs another one.
 # Snakemake decides what to run, `sintro` decides what it means: every rule is one of its command lines.
+import os
+import shlex
 import sys
 
+from snakemake.logging import logger
 from snakemake.utils import min_version, validate
 
-from sintro import fleets, studies
+min_version("9.27")
+
+
+def refuse(said):
+    print(f"error: {said}", file=sys.stderr)
+    sys.exit(2)
+
+
+try:
+    from sintro import SintroError, loading
+except ImportError as error:
+    refuse(
+        f"this snakemake runs in {sys.executable}, which cannot import sintro ({error}); "
+        "use the snakemake of sintro's environment (make setup makes .venv/bin/snakemake)"
+    )
+try:
+    loading.check(sys.argv[1:], config)
+except SintroError as error:
+    refuse(error)
+
+from sintro import fleets, jobs, places, results, studies
 from sintro.cells import IMAGES, PARTS, Cell
 
-min_version("9.27")
 validate(config, "workflow/schemas/config.schema.yaml")  # also sets the defaults
 
-SINTRO = f"{sys.executable} -m sintro"  # the same Python as Snakemake's, with or without an activated environment
-STUDY = studies.load(config["study"]).name
+# The same Python as Snakemake's, with or without an activated environment.
+SINTRO = f"{shlex.quote(sys.executable)} -m sintro"
+try:
+    STUDY = studies.load(config["study"]).name
+except SintroError as error:
+    refuse(error)
+
+if not workflow.local_exec and (reason := places.why_no_slurm_job_starts()):
+    refuse(reason)
+
+if workflow.is_main_process:  # not in a job, which loads this file too
+    jobs.begin(logger)
 
 
 wildcard_constraints:
@@ -22,9 +54,14 @@ wildcard_constraints:
 localrules: all, choose, report, index, theory, fleets
 
 
+include: "workflow/rules/judge.smk"
+
+
+# The cells and the pages: pages are written after a failure too, so they are no proof that the cells are done.
 rule all:
     input:
-        "reports/index.html",
+        lambda wildcards: metrics_of_study(STUDY),
+        lambda wildcards: there([f"reports/{STUDY}/index.html", "reports/index.html"]),
 
 
 onerror:  # the pages are written all the same, with a reason for every cell that is missing

@@ -8,3 +8,7 @@ class SintroError(Exception):
 
     The command line prints it as ``error: ...`` and exits with code 2, without a traceback.
     """
+
+
+class PassingError(SintroError):
+    """What may be gone at the next try, here or elsewhere: another process in the way, a node without a GPU."""

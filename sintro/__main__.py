@@ -3,7 +3,6 @@
 What a verb needs is imported when the verb runs, so that those which only read names start fast and without torch.
 """
 
-import io
 import json
 import math
 import os
@@ -17,8 +16,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sintro import SintroError, runs
+from sintro import SintroError, failures, runs
 from sintro.cells import IMAGES, RESULTS, Cell
+from sintro.progress import print_whatever_comes
+from sintro.running import SECONDS_OF_PATIENCE
 
 CLOSED_PIPE = 1  # the exit code where the reader of the output has gone, as Typer has it
 LONGEST_WORD = 300  # characters of a word that an error repeats whole
@@ -42,6 +43,12 @@ Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu,
 Precision = Literal["float32", "bfloat16"]
 Data = Annotated[str | None, typer.Option(help="Where image sets are kept (default: $SINTRO_DATA, else data/)")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads for torch (default: torch's own choice)")]
+Wait = Annotated[
+    int,
+    typer.Option(
+        min=0, max=10**9, metavar="SECONDS", help="How long to wait for another process that trains a cell; 0: fail"
+    ),
+]
 Graph = Annotated[bool, typer.Option("--graph", help="On a GPU: whole iterations as CUDA graphs")]
 
 
@@ -112,6 +119,7 @@ def train(
         Precision | None,
         typer.Option(help="Of image networks (default: the study's). bfloat16 changes results: not comparable"),
     ] = None,
+    wait: Wait = SECONDS_OF_PATIENCE,
     data: Data = None,
 ) -> int:
     """Train cells, on a GPU 2D cells side by side; a stopped run goes on from its checkpoint, bit for bit.
@@ -123,7 +131,7 @@ def train(
     grid = _cells(cells)
     _use_data(data)
     given = {"device": device, "threads": threads, "iterations": iterations, "precision": precision, "data": data}
-    return _train(grid, given, fleet, checkpoint_every=checkpoint_every, restart=restart, graph=graph)
+    return _train(grid, given, fleet, checkpoint_every=checkpoint_every, restart=restart, graph=graph, wait=wait)
 
 
 @app.command(epilog="Example: sintro fleet search2d")
@@ -133,6 +141,7 @@ def fleet(
     device: Device = "auto",
     threads: Threads = None,
     graph: Graph = False,
+    wait: Wait = SECONDS_OF_PATIENCE,
 ) -> int:
     """Train one of a study's fleets; the last step of each cell is left to its own `sintro train CELL`."""
     from sintro import fleets
@@ -146,13 +155,14 @@ def fleet(
         return 0
     size = None if one.fleet == "auto" else one.fleet
     given = {"device": device, "threads": threads}
-    return _train(fleets.find(found, study, name), given, size, graph=graph, hand_over=True)
+    return _train(fleets.find(found, study, name), given, size, graph=graph, wait=wait, hand_over=True)
 
 
 def _train(cells: Sequence[Cell], given: dict, fleet: int | None, **options: float) -> int:
     """Train cells, as `train` and `fleet` were told."""
     from sintro import studies as known
 
+    failures.refuse_repeated("train", [Path(cell.path) for cell in cells])
     asked = given.get("iterations"), given.get("precision")
     resolved = [(cell, known.settings(cell, *asked), known.sources(cell, *asked)) for cell in cells]
     for dataset in {cell.dataset for cell in cells if cell.dataset in IMAGES}:
@@ -163,7 +173,8 @@ def _train(cells: Sequence[Cell], given: dict, fleet: int | None, **options: flo
     from sintro import record, training
 
     tasks = [record.Task(*one, _command("train", one[0], **given)) for one in resolved]
-    device, threads = training.pick_device(given["device"]), training.set_threads(given["threads"])
+    with training.recording(tasks):
+        device, threads = training.pick_device(given["device"]), training.set_threads(given["threads"])
     return training.train_all(tasks, training.Options(device, threads, **options), fleet)
 
 
@@ -172,12 +183,16 @@ def evaluate(cells: CellPaths, device: Device = "auto", threads: Threads = None,
     """Evaluate trained cells, one after another: their metrics.json and figures."""
     grid = _cells(cells)
     _use_data(data)
+    failures.refuse_repeated("evaluate", [Path(one.path) for one in grid])
     from sintro import evaluation
     from sintro.report import figures
 
     for one in grid:
-        metrics = evaluation.evaluate(one, device=device, threads=threads)
-        figures.draw_cell(Path(one.path))
+        folder = Path(one.path)
+        with failures.recording("evaluate", {folder: None}):
+            failures.clear(folder, "evaluate")
+            metrics = evaluation.evaluate(one, device=device, threads=threads)
+            figures.draw_cell(folder)
         print(f"{one.path}: {metrics['status']}")
 
 
@@ -295,10 +310,10 @@ def fetch(
 @app.command(epilog="Example: sintro choose search2d")
 def choose(study: StudyName) -> None:
     """Choose the hyper-parameters that a search study found best, for the studies which use them."""
-    from sintro import choices
+    from sintro import searches
     from sintro import studies as known
 
-    print(choices.choose(study, known.load(study).cells()))
+    print(searches.choose(study, known.load(study).cells()))
 
 
 @app.command(epilog="Example: sintro theory --points 8 --gamma 0.5")
@@ -323,8 +338,8 @@ def theory(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; what the user can mend is one line on stderr and code 2."""
+    print_whatever_comes()
     try:
-        _write_in_any_locale()
         given = sys.argv[1:] if arguments is None else list(arguments)
         if any("\0" in word for word in given):
             raise SintroError("a null byte stands in an argument, which no name and no number has")
@@ -337,9 +352,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _drop_output()
         return CLOSED_PIPE
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         _drop_output()
-        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return _fail(failures.in_words(error))
     except Exception as error:
         # Typer's own exceptions for a wrong command line moved between its releases; this method is what they share.
         if not hasattr(error, "format_message"):
@@ -356,13 +371,6 @@ def _fail(message: str, code: int = 2) -> int:
     ]
     print(f"error: {' '.join(words)}", file=sys.stderr)
     return code
-
-
-def _write_in_any_locale() -> None:
-    """Let what a terminal's locale cannot show come out as an escape instead of ending the verb."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="backslashreplace")
 
 
 def _drop_output() -> None:

@@ -6,6 +6,7 @@ import torch
 
 from sintro.data import images
 from sintro.data.densities import density
+from sintro.data.facts import Facts
 from sintro.presets import Settings
 from sintro.randomness import generator
 
@@ -15,7 +16,7 @@ PSEUDO_INPUTS = "pseudo-inputs"  # the random stream from which a VampPrior's st
 class DensityBatches:
     """Fresh draws from a 2D density for every iteration, ``[B, 2]``, or ``[F, B, 2]`` for a fleet."""
 
-    sha256 = None  # nothing is read
+    facts = Facts()  # nothing is read
 
     def __init__(self, settings: Sequence[Settings], device: torch.device):
         self.settings, self.device = settings, device
@@ -41,7 +42,7 @@ class ImageBatches:
     def __init__(self, settings: Settings, device: torch.device):
         self.settings = settings
         self.images = images.load(settings.dataset, "train", device=device)
-        self.sha256 = self.images.sha256
+        self.facts = self.images.facts
         self.steps = self.images.steps(settings.batch_size)
         self.epoch, self.order = -1, torch.empty(0)
 

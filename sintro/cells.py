@@ -183,9 +183,9 @@ def objective_token(name: str, betas: Betas | None = None, margin: float | None 
 
 def check_study_name(name: str) -> None:
     """Refuse a study name that could not stand in a path."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name) or name == RESULTS:
+    if not re.fullmatch(r"[a-z][a-z0-9_-]*", name) or name == RESULTS:
         raise SintroError(
-            f"study {name!r}: legal are lower-case letters, digits, - and _, starting with a letter or digit, "
+            f"study {name!r}: legal are lower-case letters, digits, - and _, beginning with a letter, "
             f"and not {RESULTS!r}"
         )
 

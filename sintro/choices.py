@@ -1,19 +1,14 @@
-"""Hyper-parameters chosen by a search study: the file that says which, and how each was chosen.
+"""Hyper-parameters that a search study chose: the file that says which. Nothing here imports torch.
 
-Choosing on the metric and at the seed that are reported is the published way, and one of the audited choices (A12):
-the file keeps the candidates' number, the diverged ones' and the runner-up, so that a reader can judge it.
-Nothing here imports torch.
+``sintro.searches`` writes it; it is read here, since the settings of other studies depend on it.
 """
 
 import json
-import math
-from collections import defaultdict
-from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sintro import SintroError, runs
+from sintro import SintroError
 from sintro.cells import RESULTS, Betas, Cell
 
 METRIC = "kl_published"
@@ -58,69 +53,3 @@ def _read_choices(path: Path, _mtime: int, _size: int) -> dict[str, Any]:
         return choices
     except (ValueError, KeyError, TypeError, AttributeError):
         raise SintroError(f"{path} is not a file of choices: remove it, then make it with `sintro choose`") from None
-
-
-def choose(search: str, cells: Iterable[Cell]) -> Path:
-    """Write, per data set, objective, prior and regularizers, the betas (and margin) of the lowest published KL.
-
-    Reads the candidates' metrics.json: cells with explicit betas, at seed 0. Raises SintroError when none has finished.
-    """
-    candidates: dict[str, list[Cell]] = defaultdict(list)
-    for cell in cells:
-        if cell.betas is not None and cell.seed == SEED:
-            candidates[choice_key(cell)].append(cell)
-    if not candidates:
-        raise SintroError(f"study {search}: nothing to choose from: it has no cell with explicit betas at seed {SEED}")
-    choices = {key: _choose_one(group) for key, group in candidates.items()}
-    if all(choice["cell"] is None for choice in choices.values()):
-        total = sum(map(len, candidates.values()))
-        raise SintroError(f"study {search}: nothing to choose from: none of its {total} candidates has finished")
-    path = choice_file(search)
-    runs.write_json(
-        path,
-        {
-            "study": search,
-            "rule": f"per data set, objective, prior and regularizers: lowest {METRIC} at seed {SEED}",
-            "command": f"sintro choose {search}",
-            "choices": choices,
-        },
-    )
-    return path
-
-
-def _choose_one(candidates: list[Cell]) -> dict[str, Any]:
-    """The best of some cells, the next best, and how many there were."""
-    values: list[tuple[float, str, Cell]] = []  # the path decides between equal values
-    missing = diverged = 0
-    for cell in candidates:
-        value = _value(cell)
-        if value is None:
-            missing += 1
-        elif math.isfinite(value):
-            values.append((value, cell.path, cell))
-        else:
-            diverged += 1
-    best, runner_up, *_ = (*sorted(values, key=lambda found: found[:2]), None, None)
-    return {
-        "cell": best and best[2].path,
-        "betas": best and best[2].betas._asdict(),
-        "margin": best and best[2].margin,
-        METRIC: best and best[0],
-        "runner_up": runner_up and {"cell": runner_up[2].path, METRIC: runner_up[0]},
-        "candidates": len(candidates),
-        "finished": len(values),
-        "diverged": diverged,
-        "missing": missing,
-    }
-
-
-def _value(cell: Cell) -> float | None:
-    """A cell's metric; NaN for a diverged cell, None for one that has none yet."""
-    path = Path(cell.path, "metrics.json")
-    if not path.exists():
-        return None
-    metrics = runs.read_json(path)
-    if metrics.get("status") == "diverged":
-        return math.nan
-    value = metrics.get(METRIC)
-    return None if value is None else float(value)

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from sintro import SintroError, status, studies
+from sintro.progress import print_whatever_comes
 
 PAGE = Path("reports/index.html")
 SECONDS_TO_STOP = 10.0
@@ -72,6 +73,7 @@ def _children(pid: int) -> list[int]:
 
 def main() -> int:
     """Read the command line."""
+    print_whatever_comes()
     given = sys.argv[1:]
     if len(given) > 2:
         print(f"error: {given[2]!r} is too much; legal is: python -m sintro.demo [STUDY] [CORES]", file=sys.stderr)

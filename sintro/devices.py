@@ -5,7 +5,7 @@ import re
 
 import torch
 
-from sintro import SintroError
+from sintro import PassingError, SintroError
 from sintro.fleets import LARGEST
 from sintro.presets import Settings
 
@@ -26,9 +26,9 @@ def pick_device(device: str) -> str:
         raise SintroError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N")
     kind, _, index = device.partition(":")
     if kind == "cuda" and not torch.cuda.is_available():
-        raise SintroError(f"device {device!r} asked for, but torch {torch.__version__} sees no GPU; use cpu or auto")
+        raise PassingError(f"device {device!r} asked for, but torch {torch.__version__} sees no GPU; use cpu or auto")
     if kind == "cuda" and index and int(index) >= torch.cuda.device_count():
-        raise SintroError(f"device {device!r} asked for, but there are only {torch.cuda.device_count()} GPUs")
+        raise PassingError(f"device {device!r} asked for, but there are only {torch.cuda.device_count()} GPUs")
     return device
 
 

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from sintro import __version__
+from sintro import __version__, places
 from sintro.cells import RESULTS
 
 JOB_MINUTES = 5
@@ -28,7 +28,7 @@ class Check(NamedTuple):
 
 def here(data: bool = True) -> list[Check]:
     """The checks of this machine. ``data`` reads and hashes all data sets, which takes seconds."""
-    checks = [Check("machine", "ok", f"{platform.node()}, {os.cpu_count()} CPUs, {_memory()}"), _python()]
+    checks = [Check("machine", "ok", f"{platform.node()}, {os.cpu_count()} CPUs, {_memory()}"), _python(), _path()]
     checks += [_torch(), _driver(), _results(), _space()]
     return [*checks, *(_data() if data else [])]
 
@@ -36,6 +36,14 @@ def here(data: bool = True) -> list[Check]:
 def _python() -> Check:
     right = (3, 11) <= sys.version_info[:2] <= (3, 13)
     return Check("python", "ok" if right else "bad", f"{platform.python_version()}, sintro {__version__}")
+
+
+def _path() -> Check:
+    """Whether the workflow can start its jobs from here."""
+    reason = places.why_no_slurm_job_starts()
+    if not reason:
+        return Check("path", "ok", f"{Path.cwd()}, {sys.executable}")
+    return Check("path", "bad" if shutil.which("sbatch") else "note", reason)
 
 
 def _memory() -> str:
@@ -98,7 +106,9 @@ def _data() -> list[Check]:
     checks = []
     for (what, found, _), same in rows.items():
         first = same[0]
-        state = "bad" if found in ("corrupted", "unreadable") else "note" if first.command else "ok"
+        state = "note" if first.command or found == "unverified" else "ok"
+        if found in ("wrong", "corrupted", "unreadable"):
+            state = "bad"
         more = f" and {len(same) - 1} more" if len(same) > 1 else ""
         told = [f"{found}: {first.path}{more}"]
         told += [f"{first.bytes:,} bytes"] if first.bytes is not None else []

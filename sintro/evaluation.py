@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from sintro import SintroError
+from sintro import SintroError, results
 from sintro.cells import Cell
+from sintro.data import images
 from sintro.data.densities import Density, density
+from sintro.data.files import hash_file
 from sintro.data.outliers import uniform_off_support
 from sintro.devices import pick_device, set_threads
 from sintro.image_evaluation import ImageEvaluation, snapshots_of
+from sintro.metrics import VERSIONS, NotFinite, versions
 from sintro.metrics.density import (
     energies,
     energy_grid,
@@ -32,8 +35,10 @@ from sintro.players import Players
 from sintro.presets import Settings
 from sintro.priors import MixturePrior
 from sintro.randomness import generator, normal
-from sintro.runs import load_tensors, now, read_json, remove_unfinished, write_atomic, write_json
+from sintro.record import not_finite
+from sintro.runs import load_tensors, now, remove_unfinished, write_atomic, write_json
 
+OUTCOME = ("status", "diverged_at", "reason", "digest")  # what metrics.json says of a cell that diverged
 RESULTS = Path("results")  # under which reference features are kept for all cells
 GNELBO_POINTS = 100 * 128  # real points of the published gnELBO: 100 batches of 128
 LOWEST_LOG_VAR = -80.0  # the published gnELBO clamps the posterior's log-variance here
@@ -45,51 +50,115 @@ OOD_POINTS = 1000  # on the density, and as many off its support
 def evaluate(cell: Cell, device: str = "auto", threads: int | None = None) -> dict[str, Any]:
     """Measures a trained cell; writes and returns its metrics. A diverged cell's say so and hold no numbers.
 
+    A model whose weights, images, codes or responsibilities are not finite is diverged too, at the end of its training.
+
     Errors: SintroError where there is no finished training, or the files do not belong together.
     """
     device = pick_device(device)
     set_threads(threads)
     folder = Path(cell.path)
-    if not (folder / "provenance.json").exists():
+    provenance = results.read(folder, results.Provenance)
+    if provenance is None:
         raise SintroError(f"{cell.path} is not trained to its end: no provenance.json; run: sintro train {cell.path}")
     remove_unfinished(folder)
-    provenance = read_json(folder / "provenance.json")
-    if provenance["status"] == "diverged":
-        metrics = {key: provenance[key] for key in ("status", "diverged_at", "reason", "digest")}
-        (folder / "arrays.npz").unlink(missing_ok=True)
+    known = provenance.content()
+    origin = {key: known[key] for key in ("finished", "model_sha256") if known.get(key) is not None}
+    if provenance.status == "diverged":
+        settings, arrays = None, None
+        metrics = {key: known.get(key) for key in OUTCOME} | _data_of_training(known)
     else:
-        settings = Settings.model_validate(read_json(folder / "cell.json")["settings"])
-        metrics, arrays = _measure(folder, settings, device)
-        if "warning" in metrics:
-            print(f"warning: {metrics['warning']}", file=sys.stderr)
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)
-        write_atomic(folder / "arrays.npz", buffer.getvalue())
-        metrics |= {"status": "done", "digest": settings.digest, "iterations": settings.iterations}
+        _check_model(folder, provenance.model_sha256)
+        settings = results.read_settings(folder)
+        data = _known_data(folder, settings, known)
+        metrics, arrays = _outcome(folder, settings, device, data)
+    metrics |= origin | {VERSIONS: versions(metrics)}
+    if "warning" in metrics:
+        print(f"warning: {metrics['warning']}", file=sys.stderr)
+    _write_arrays(folder / "arrays.npz", arrays)
     write_json(folder / "metrics.json", metrics | {"evaluated": now()})
     if metrics["status"] == "done" and settings.network == "residual":
         _remove_snapshots(folder, settings, metrics)
     return metrics
 
 
+def _check_model(folder: Path, expected: str | None) -> None:
+    """Refuses a model.pt that is not the one whose training provenance.json tells of, where that has its hash."""
+    path = folder / "model.pt"
+    if expected is not None and path.exists() and hash_file(path) != expected:
+        raise SintroError(
+            f"{path} is not the model of the training in provenance.json (another sha256); "
+            f"train again: sintro train {folder} --restart"
+        )
+
+
+def _outcome(
+    folder: Path, settings: Settings, device: str, data: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, np.ndarray] | None]:
+    """What metrics.json says of a training that came to its end, and the arrays; None of a model that diverged."""
+    reason = not_finite(_stored_model(folder, settings, "model.pt"))
+    if reason is None:
+        try:
+            metrics, arrays = _measure(folder, settings, device, data)
+            done = {"status": "done", "digest": settings.digest, "iterations": settings.iterations}
+            return metrics | done, arrays
+        except NotFinite as error:
+            reason = str(error)
+    outcome = ("diverged", settings.iterations, reason, settings.digest)
+    return dict(zip(OUTCOME, outcome, strict=True)) | data, None
+
+
+def _write_arrays(path: Path, arrays: dict[str, np.ndarray] | None) -> None:
+    """The arrays of the pictures; those of an earlier evaluation go where there are none."""
+    if arrays is None:
+        path.unlink(missing_ok=True)
+        return
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_atomic(path, buffer.getvalue())
+
+
+def _known_data(folder: Path, settings: Settings, provenance: dict[str, Any]) -> dict[str, Any]:
+    """What the metrics say of the data; refuses others than the cell was trained on, and names unverified ones."""
+    if settings.network == "mlp":
+        return {}
+    facts = images.load(settings.dataset, "train").facts
+    facts.refuse_other(provenance, str(folder), settings.dataset, f"train it anew: sintro train {folder} --restart")
+    if warning := facts.warning(settings.dataset):
+        print(warning, file=sys.stderr)
+    return facts.recorded()
+
+
+def _data_of_training(provenance: dict[str, Any]) -> dict[str, Any]:
+    """The facts about data that a diverged cell's metrics take over, since nothing is measured: its ``data_`` keys."""
+    return {key: value for key, value in provenance.items() if key.startswith("data_") and value is not None}
+
+
 @torch.no_grad()
-def _measure(folder: Path, settings: Settings, device: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _measure(
+    folder: Path, settings: Settings, device: str, data: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if settings.network == "mlp":
         return measure_density(load_model(folder, settings, device), settings, device)
     measurement = ImageEvaluation(settings, lambda name: load_model(folder, settings, device, name), device, RESULTS)
     metrics, arrays = measurement.measure(snapshots_of(folder, settings))
-    return _with_earlier(folder, settings, metrics, arrays)
+    return _with_earlier(folder, settings, metrics | data, arrays)
 
 
 def _with_earlier(folder: Path, settings: Settings, metrics: dict[str, Any], arrays: dict[str, np.ndarray]):
     """What an earlier evaluation of the same training measured of snapshots that it then removed."""
-    if not (folder / "metrics.json").exists():
+    try:
+        stored = results.read(folder, results.Metrics)
+    except results.Unreadable as error:
+        print(f"warning: {error}; it is written anew", file=sys.stderr)
+        stored = None
+    if stored is None or stored.digest != settings.digest:
         return metrics, arrays
-    earlier = read_json(folder / "metrics.json")
-    if earlier.get("digest") != settings.digest:
+    earlier = stored.content()
+    if earlier.get("data_sha256", metrics.get("data_sha256")) != metrics.get("data_sha256"):
         return metrics, arrays
-    for name in [name for name in metrics if name.endswith("_over_iterations") and name in earlier]:
-        known = earlier[name] | metrics[name]
+    over = [name for name in metrics if name.endswith("_over_iterations") and isinstance(earlier.get(name), dict)]
+    for name in over:
+        known = {after: value for after, value in earlier[name].items() if after.isdecimal()} | metrics[name]
         metrics[name] = {after: known[after] for after in sorted(known, key=int)}
     if "shares" in arrays:
         known = _stored_shares(folder / "arrays.npz")
@@ -125,14 +194,20 @@ def load_model(folder: Path, settings: Settings, device: str, name: str = "model
 
     It computes in float32, whatever it was trained in.
     """
+    state = _stored_model(folder, settings, name)
+    players = Players([settings.model_copy(update={"precision": settings.precision and "float32"})], device)
+    players.load([state | {"adam": {player: {} for player in state["parameters"]}}], settings.iterations)
+    return players.model
+
+
+def _stored_model(folder: Path, settings: Settings, name: str) -> dict[str, Any]:
+    """What a model file of a cell's folder holds; refuses one that was trained with other settings."""
     file = folder / name
     remedy = f"train again: sintro train {folder} --restart"
     state = load_tensors(file, remedy)
     if not isinstance(state, dict) or state.get("digest") != settings.digest:
         raise SintroError(f"{file} was trained with other hyper-parameters than cell.json says; {remedy}")
-    players = Players([settings.model_copy(update={"precision": settings.precision and "float32"})], device)
-    players.load([state | {"adam": {player: {} for player in state["parameters"]}}], settings.iterations)
-    return players.model
+    return state
 
 
 def measure_density(model: Model, settings: Settings, device: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -146,7 +221,11 @@ def measure_density(model: Model, settings: Settings, device: str) -> tuple[dict
         return model.decoder(prior.sample(n, generator(settings.seed, f"evaluation-{stream}-fake", 0, device))[0])
 
     metrics: dict[str, Any] = {"points": count}
-    for stream, names in (("kl", ("kl_published", "kl", "entropy_published")), ("jsd", ("jsd_published", "jsd"))):
+    measured = {
+        "kl": ("kl_published", "kl", "entropy_published", "out_of_range"),
+        "jsd": ("jsd_published", "jsd"),
+    }
+    for stream, names in measured.items():
         scores = histogram_divergences(
             real(stream, count)[0], generated(stream, count), target.scale, settings.evaluation_bins
         )
@@ -178,23 +257,42 @@ def _detection(model, prior, target: Density, settings: Settings, device: str):
 def _energy(model: Model, prior, settings: Settings, device: str):
     """e(x) = KL(x) + rec(x, g(mu(x))) in nats and squared data units, [M, 2] -> [M]: the negative ELBO.
 
-    The KL to a mixture is estimated with the same S noise vectors at every point; N(0, I) has its closed form.
+    A KL by sampling has the same S noise vectors at every point: that to a mixture, and that to N(0, I) in the
+    protocol of Athanasiadis et al. 2025 (``kl_of_normal``); else N(0, I) has its closed form.
     """
     noise = normal(
         (settings.samples, settings.latent_size), generator(settings.seed, "evaluation-energy", 0, device)
     )  # [S, L]
+    sampled = getattr(settings, "kl_of_normal", None) == "sampled"
+
+    def divergence(mean: torch.Tensor, log_var: torch.Tensor) -> torch.Tensor:
+        if isinstance(prior, MixturePrior):
+            return _kl_to_mixture(mean, log_var, prior, noise)
+        return _kl_to_normal(mean, log_var, noise) if sampled else kl(mean, log_var, prior, 0, None)
 
     def energy(points: torch.Tensor) -> torch.Tensor:
         mean, log_var = model.encode(points)
         log_var = log_var.clamp(min=LOWEST_LOG_VAR)
-        error = model.squared_error(points, model.decoder(mean))
-        if not isinstance(prior, MixturePrior):
-            return error + kl(mean, log_var, prior, 0, None)
-        z = mean + torch.exp(0.5 * log_var) * noise.unsqueeze(1)  # [S, M, L]
-        log_posterior = -0.5 * (log_var + np.log(2 * np.pi) + noise.square().mean(0)).sum(-1)
-        return error + log_posterior - prior.log_prob(z.flatten(0, 1)).unflatten(0, z.shape[:2]).mean(0)
+        return model.squared_error(points, model.decoder(mean)) + divergence(mean, log_var)
 
     return energy
+
+
+def _kl_to_mixture(mean: torch.Tensor, log_var: torch.Tensor, prior: MixturePrior, noise: torch.Tensor) -> torch.Tensor:
+    """The mean of log q(z) - log p(z) over z = mean + exp(log_var / 2) eps, eps the rows of noise [S, L]; [M]."""
+    z = mean + torch.exp(0.5 * log_var) * noise.unsqueeze(1)  # [S, M, L]
+    log_posterior = -0.5 * (log_var + np.log(2 * np.pi) + noise.square().mean(0)).sum(-1)
+    return log_posterior - prior.log_prob(z.flatten(0, 1)).unflatten(0, z.shape[:2]).mean(0)
+
+
+def _kl_to_normal(mean: torch.Tensor, log_var: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """The same mean for p = N(0, I): quadratic in eps, so that the noise enters by its first two moments alone; [M].
+
+    1/2 sum_l [(m^2 + 2 m sd mean(eps) + sd^2 mean(eps^2)) - s - mean(eps^2)], with s = log_var and sd = exp(s / 2).
+    """
+    first, second = noise.mean(0), noise.square().mean(0)  # [L]
+    squares = mean.square() + 2 * mean * torch.exp(0.5 * log_var) * first + log_var.exp() * second
+    return 0.5 * (squares - log_var - second).sum(-1)
 
 
 def _latent_state(model, prior, points, labels, settings, device):

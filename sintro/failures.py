@@ -2,18 +2,43 @@
 
 It is written when a step ends with an error, and removed when the same step succeeds or begins anew. The state "failed"
 comes from this file, never from the wording of a log.
+
+Snakemake tries a failed job again without a look at why it failed. So that a cause which cannot go away costs nothing,
+a step that failed for one in this run of the workflow is refused at once. A command that a person types always tries.
 """
 
+import contextlib
+import errno
 import json
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from sintro import PassingError, SintroError
+from sintro.running import BusyError
 from sintro.runs import now, this_host, write_json
 
 NAME = "failure.json"
+RUN = "SINTRO_RUN"  # the environment variable in which one run of the workflow names itself to its jobs
+Step = Literal["train", "evaluate"]
+
+# Errors of the operating system that the same command meets again: what is not there, is of another kind, or forbidden.
+# The others (a full disk, a quota, a network file system) may be gone at the next try.
+STAYING = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+}
+OF_A_DEVICE = re.compile("out of memory|CUDA|cuDNN|cuBLAS|NCCL|can't allocate memory", re.IGNORECASE)
 
 
 class Failure(BaseModel):
@@ -21,11 +46,12 @@ class Failure(BaseModel):
 
     ``deterministic``: the same command would fail in the same way, so that trying again is of no use.
     ``digest``: of the settings that the step was run with, where they were known. ``log``: the file that says more.
+    ``run``: the run of the workflow that the step was part of.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    step: Literal["train", "evaluate"]
+    step: Step
     message: str
     exit_code: int | None = None
     deterministic: bool = False
@@ -33,20 +59,22 @@ class Failure(BaseModel):
     host: str | None = None
     slurm_job: str | None = None
     log: str | None = None
+    run: str | None = None
     when: str | None = None
 
 
-def write(folder: Path, step: str, message: str, **facts: Any) -> Failure:
+def write(folder: Path, step: Step, message: str, **facts: Any) -> Failure:
     """Write down that a step failed. ``facts`` are further fields of :class:`Failure`.
 
     Raises SintroError where the folder cannot be written to.
     """
-    failure = Failure(step=step, message=message, host=this_host(), when=now(), **facts)
+    known = {"host": this_host(), "run": os.environ.get(RUN), "when": now()}
+    failure = Failure(step=step, message=" ".join(message.split()), **(known | facts))
     write_json(folder / NAME, failure.model_dump(exclude_none=True))
     return failure
 
 
-def clear(folder: Path, step: str | None = None) -> None:
+def clear(folder: Path, step: Step | None = None) -> None:
     """Remove the record of a failure; with ``step``, only one of that step."""
     found = read(folder)
     if found is not None and step in (None, found.step):
@@ -60,3 +88,73 @@ def read(folder: Path) -> Failure | None:
         return Failure.model_validate(found)
     except (OSError, ValueError, RecursionError, ValidationError):
         return None
+
+
+@contextlib.contextmanager
+def recording(step: Step, digests: Mapping[Path, str | None]) -> Iterator[None]:
+    """Write an error down in the folders of these cells (with the digests of their settings), and let it go on.
+
+    Of nested ones the innermost writes, which knows best whose error it is. Another process that trains the cell is no
+    failure of the cell. A folder is made for it in a workflow only: a person who mistypes sees the error, no folder.
+    """
+    try:
+        yield
+    except BusyError:
+        raise
+    except Exception as error:
+        if not getattr(error, "written_down", False):
+            error.written_down = True  # type: ignore[attr-defined]
+            for folder, digest in digests.items():
+                if RUN in os.environ or folder.is_dir():
+                    with contextlib.suppress(SintroError):  # what cannot be written down is still said
+                        write(folder, step, in_words(error), digest=digest, **_facts(error))
+        raise
+
+
+def refuse_repeated(step: Step, folders: Iterable[Path]) -> None:
+    """Raise what is written down, where this run of the workflow tried the step before and the cause cannot go away."""
+    run = os.environ.get(RUN)
+    for folder in folders if run else ():
+        found = read(folder)
+        if found is not None and (found.run, found.step, found.deterministic) == (run, step, True):
+            raise SintroError(found.message)
+
+
+def in_words(error: BaseException) -> str:
+    """An error in a line."""
+    if isinstance(error, SintroError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    if isinstance(error, MemoryError):
+        return f"out of memory: {error}".rstrip(": ")
+    return f"{type(error).__name__}: {error}".rstrip(": ").splitlines()[0]
+
+
+def is_deterministic(error: BaseException) -> bool:
+    """Whether the same command would meet this error again."""
+    if isinstance(error, PassingError | MemoryError):
+        return False
+    if isinstance(error, OSError):
+        return error.errno in STAYING
+    if isinstance(error, SintroError):
+        return error.__cause__ is None or is_deterministic(error.__cause__)
+    return not OF_A_DEVICE.search(str(error))
+
+
+def _facts(error: BaseException) -> dict[str, Any]:
+    return {
+        "exit_code": 2 if isinstance(error, SintroError | OSError) else 1,
+        "deterministic": is_deterministic(error),
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+        "log": _log(),
+    }
+
+
+def _log() -> str | None:
+    """The file that this process's errors go to, where they go to one."""
+    with contextlib.suppress(OSError):
+        path = Path(os.readlink("/proc/self/fd/2"))
+        if path.is_file():
+            return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    return None

@@ -5,6 +5,7 @@ and the end of training are both measured, and the metrics of the latter carry `
 are of the end of training, for which nothing was selected.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from sintro import SintroError
 from sintro.data import images, sources
 from sintro.data.images import ImageSet, to_float
 from sintro.data.outliers import image_outliers
+from sintro.metrics import NotFinite
 from sintro.metrics.features import (
     FeatureExtractor,
     classifier_features,
@@ -26,8 +28,14 @@ from sintro.metrics.features import (
     to_uint8,
 )
 from sintro.metrics.fid import FeatureStatistics, sample_warning
-from sintro.metrics.latent import Shares, drift, inactive_modes, responsibility_entropy
-from sintro.metrics.manifold import precision_recall
+from sintro.metrics.latent import (
+    Shares,
+    drift,
+    inactive_modes,
+    published_responsibility_entropy,
+    responsibility_entropy,
+)
+from sintro.metrics.manifold import precision_recall, published_precision_recall
 from sintro.metrics.ood import compare, score_batches
 from sintro.metrics.representation import linear_probe, published_probes
 from sintro.model import Model
@@ -40,6 +48,7 @@ PICTURES = 64
 LATENTS = 2000  # codes kept for the picture of the latent space
 SCORED = 4096  # scores kept for the picture of out-of-distribution detection
 MODES, OF_EACH = 8, 8  # of how many modes samples are kept for the pictures, and how many of each
+STANDARD_NEIGHBOURS = 3  # k of precision and of recall, Kynkäänniemi et al. 2019
 Load = Callable[[str], Model]
 
 
@@ -68,7 +77,7 @@ class ImageEvaluation:
         distances, shares = {}, {}
         for after, file in sorted(snapshots.items()):
             model = self.load(file)
-            distances[after] = self._published_distance(model)
+            distances[after] = self._selection_distance(model, after == last)
             shares |= {after: self._shares(model)} if isinstance(model.mixture(), MixturePrior) else {}
         best = min(set(distances) - {last} or {last}, key=distances.__getitem__)
         final, arrays = self._measure_one(self.load(snapshots[last]))
@@ -90,11 +99,28 @@ class ImageEvaluation:
         z = model.mixture().sample(self.settings.evaluation_images, noise)[0]
         return torch.cat([to_uint8(model.decoder(part)).cpu() for part in z.split(self.settings.batch_size)])
 
-    def _reconstructed(self, model: Model, mode: str, indices: torch.Tensor) -> torch.Tensor:
-        """uint8 g(mu(x)) of the training images that the reference is made of."""
+    def _reconstructed(self, model: Model, mode: str) -> torch.Tensor:
+        """uint8 reconstructions of training images.
+
+        Published (mode "train"): g(z) of sampled z ~ q(z|x), of images in a random order of their own. Standard (mode
+        "eval"): g(mu(x)) of the images that the reference is made of.
+        """
         _set_mode(model, mode)
-        batches = (self.train.batch(part) for part in indices.split(self.settings.batch_size))
-        return torch.cat([to_uint8(model.decoder(model.encode(batch).mean)).cpu() for batch in batches])
+        count = min(self.settings.evaluation_images, len(self.train))
+        published = mode == "train"
+        noise = generator(self.settings.seed, "evaluation-reconstructions", 0, self.device)
+        indices = self._own_order(count) if published else reference_indices(self.train, count)
+        pictures = []
+        for part in indices.split(self.settings.batch_size):
+            posterior = model.encode(self.train.batch(part))
+            z = posterior.sample(noise) if published else posterior.mean
+            pictures.append(to_uint8(model.decoder(z)).cpu())
+        return torch.cat(pictures)
+
+    def _own_order(self, count: int) -> torch.Tensor:
+        """Indices [count] of training images in this cell's own random order: other batches than the reference's."""
+        order = torch.randperm(len(self.train), generator=generator(self.settings.seed, "evaluation-order"))
+        return order[:count].to(self.device)
 
     def _reference(self, mode: str):
         return reference(
@@ -104,10 +130,18 @@ class ImageEvaluation:
     def _features(self, pictures: torch.Tensor, mode: str) -> torch.Tensor:
         return self.extractor.features(pictures, mode, self.settings.batch_size)
 
+    def _selection_distance(self, model: Model, last: bool) -> float:
+        """The published distance; infinite for a snapshot whose images are not finite: it is never selected."""
+        try:
+            return self._published_distance(model)
+        except NotFinite:
+            if last:
+                raise
+            return math.inf
+
     def _published_distance(self, model: Model) -> float:
         """The Fréchet distance by which the published code picks its checkpoint: everything in train mode."""
-        features = self._features(self._generated(model, "train"), "train")
-        return FeatureStatistics.of(features).distance(self._reference("train").statistics)
+        return self._distance(self._features(self._generated(model, "train"), "train"), "train")
 
     def _shares(self, model: Model) -> np.ndarray:
         """a_k [K], the mean responsibility of each mode over the test images, in eval mode."""
@@ -130,22 +164,27 @@ class ImageEvaluation:
         return metrics | state | self._probes(model, codes) | detected, self._arrays(model, codes) | scored
 
     def _distances(self, model: Model, mode: str, suffix: str) -> dict[str, Any]:
-        """Fréchet distances of samples and reconstructions, precision and recall, in one protocol."""
-        real = self._reference(mode)
-        generated = self._features(self._generated(model, mode), mode)
-        indices = reference_indices(self.train, min(self.settings.evaluation_images, len(self.train)))
-        reconstructed = self._features(self._reconstructed(model, mode, indices), mode)
-        name, published = self.extractor.distance, suffix == "_published"
-        neighbours = {"precision": 3, "recall": 4} if published else {"precision": 3, "recall": 3}
+        """Fréchet distances of samples and reconstructions, precision and recall, in one protocol.
+
+        ``mode`` is the batch-norm mode of the feature network and of the generator; the samples are also measured with
+        the feature network in the other mode: ``fid_train_eval`` names the feature network's mode first.
+        """
+        name, other = self.extractor.distance, "eval" if mode == "train" else "train"
+        real, pictures = self._reference(mode), self._generated(model, mode)
+        generated = self._features(pictures, mode)
         found = {
-            k: precision_recall(real.features, generated, k, count_self=published) for k in set(neighbours.values())
-        }
-        return {
             f"{name}{suffix}": FeatureStatistics.of(generated).distance(real.statistics),
-            f"{name}_rec{suffix}": FeatureStatistics.of(reconstructed).distance(real.statistics),
-            f"precision{suffix}": found[neighbours["precision"]][0],
-            f"recall{suffix}": found[neighbours["recall"]][1],
+            f"{name}_{other}_{mode}": self._distance(self._features(pictures, other), other),
+            f"{name}_rec{suffix}": self._distance(self._features(self._reconstructed(model, mode), mode), mode),
         }
+        if suffix == "_published":
+            precision, recall = published_precision_recall(real.features, generated)
+        else:
+            precision, recall = precision_recall(real.features, generated, STANDARD_NEIGHBOURS)
+        return found | {f"precision{suffix}": precision, f"recall{suffix}": recall}
+
+    def _distance(self, features: torch.Tensor, mode: str) -> float:
+        return FeatureStatistics.of(features).distance(self._reference(mode).statistics)
 
     def _latent_state(self, model: Model) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         """The ELBO's parts, the use of the modes and the drift on the test split, in eval mode; and the test codes."""
@@ -160,15 +199,24 @@ class ImageEvaluation:
             sums[2] += drift(*again, *posterior).cpu() * len(batch)
             if isinstance(prior, MixturePrior):
                 shares.update(prior.responsibilities(z))
-            codes.append((posterior.mean, z))
+            codes.append((*posterior, z))
         reconstruction, divergence, moved = (sums / len(self.test)).tolist()
         state = {"reconstruction": reconstruction, "kl_posterior": divergence, "elbo": -(reconstruction + divergence)}
+        state["elbo_published"] = -(reconstruction / 2 + divergence)
         state |= {"mse": reconstruction * self.settings.scale, "drift": moved}
+        mean, log_var, sampled = (torch.cat(kind) for kind in zip(*codes, strict=True))
         if isinstance(prior, MixturePrior):
             state["responsibility_entropy"] = float(responsibility_entropy(shares.mean))
+            state["responsibility_entropy_published"] = self._published_entropy(mean, log_var, prior)
             state["inactive_modes"] = int(inactive_modes(shares.mean))
-        mean, sampled = (torch.cat(kind) for kind in zip(*codes, strict=True))
         return state, {"mean": mean, "sampled": sampled}
+
+    def _published_entropy(self, mean: torch.Tensor, log_var: torch.Tensor, prior: MixturePrior) -> float:
+        """Responsibility entropy per batch of the training batch size, over the test split in its order."""
+        noise = generator(self.settings.seed, "evaluation-entropy", 0, self.device)
+        return published_responsibility_entropy(
+            mean, log_var, prior, self.settings.batch_size, self.settings.samples, noise
+        )
 
     def _detection(self, model: Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Out-of-distribution detection, in eval mode: test images against each kind of outlier that is there."""

@@ -28,14 +28,16 @@ class Betas(NamedTuple):
 @dataclass
 class Step:
     """What one player's step computed: ``loss`` [...] to minimise, ``terms`` for the history (detached, [...]), and for
-    the other player the real batch's posterior and latents, and KL(q(z|x) || p) as a function of a prior that learns
-    (batch mean, [...], with gradients to the prior alone; None where no prior learns)."""
+    the other player the real batch's posterior and latents, KL(q(z|x) || p) as a function of a prior that learns
+    (batch mean, [...], with gradients to the prior alone; None where no prior learns with the decoder), and the fakes'
+    latents [..., B, L] (None in a warm-up)."""
 
     loss: torch.Tensor
     terms: dict[str, torch.Tensor]
     posterior: Posterior
     z: torch.Tensor
     prior_kl: torch.Tensor | None = None
+    z_fake: torch.Tensor | None = None
 
 
 def kl(
@@ -44,25 +46,61 @@ def kl(
     prior: StandardNormal | MixturePrior,
     samples: int,
     generator: Generators | None,
+    sampled: bool = False,
 ) -> torch.Tensor:
     """KL(q || p) in nats per datum, ``[..., B]``, for q = N(mean, diag exp(log_var)), both ``[..., B, L]``.
 
-    In closed form for N(0, I) and for a single component, as Soft-IntroVAE's authors compute it; for mixtures the mean
-    of log q(z) - log p(z) over ``samples`` reparameterised draws per datum, the estimator of Athanasiadis et al. 2025.
-    Its noise matters: inside the soft exponential, less noise is another expectation.
+    For mixtures it is the mean of log q(z) - log p(z) over ``samples`` reparameterised draws per datum, the estimator
+    of Athanasiadis et al. 2025. For N(0, I) and for a single component it is in closed form, as Soft-IntroVAE's authors
+    compute it; with ``sampled`` it is estimated there too, as Athanasiadis et al. do. Its noise matters: inside the
+    soft exponential, less noise is another expectation.
     """
-    if isinstance(prior, StandardNormal) or prior.components == 1:
-        return _closed_kl(mean, log_var, prior)
+    if _is_single(prior):
+        return _single_kl(mean, log_var, prior, _noise_moments(mean, samples, generator) if sampled else None)
     z, log_posterior = _draws(mean, log_var, samples, generator)
     return _sampled_kl(log_posterior, prior.log_prob(z))
 
 
-def _closed_kl(mean, log_var, prior):
-    """KL [..., B] to a single Gaussian."""
-    negative_entropy = -0.5 * (log_var + 1 + LOG_2PI).sum(-1)
+def _is_single(prior: StandardNormal | MixturePrior) -> bool:
+    """Whether the prior is one Gaussian, so that the KL has a closed form."""
+    return isinstance(prior, StandardNormal) or prior.components == 1
+
+
+class _NoiseMoments(NamedTuple):
+    """The mean of eps and of eps^2 over S standard normal draws, each ``[..., B, L]``.
+
+    Log q - log p of two Gaussians is quadratic in eps, so its mean over the draws depends on these alone: no graph of
+    S latents is needed.
+    """
+
+    first: torch.Tensor
+    second: torch.Tensor
+
+
+def _noise_moments(mean: torch.Tensor, samples: int, generator: Generators) -> _NoiseMoments:
+    """Moments of the noise that :func:`_draws` would draw for posteriors of this shape."""
+    noise = normal((samples, *mean.shape[-2:]), generator, mean.dtype)  # [..., S, B, L]
+    return _NoiseMoments(noise.mean(-3), noise.square().mean(-3))
+
+
+def _single_kl(mean, log_var, prior, moments: _NoiseMoments | None):
+    """KL [..., B] to a single Gaussian: sampled with noise of these moments, in closed form where there are none."""
+    second = 1 if moments is None else moments.second
+    negative_entropy = -0.5 * (log_var + second + LOG_2PI).sum(-1)
     if isinstance(prior, StandardNormal):
-        return negative_entropy + 0.5 * (mean.square() + log_var.exp() + LOG_2PI).sum(-1)
-    return negative_entropy + _gaussian_cross_entropy(mean, log_var, prior.means, prior.log_vars)
+        return negative_entropy + 0.5 * (_expected_square(mean, log_var, moments) + LOG_2PI).sum(-1)
+    squares = _expected_square(mean - prior.means, log_var, moments)
+    target_log_var = prior.log_vars  # [..., 1, L]
+    cross_entropy = 0.5 * (LOG_2PI + target_log_var + squares * torch.exp(-target_log_var)).sum(-1)
+    return negative_entropy + cross_entropy
+
+
+def _expected_square(offset, log_var, moments: _NoiseMoments | None):
+    """The mean of (offset + exp(log_var / 2) eps)^2 over eps, [..., B, L]."""
+    if moments is None:
+        return offset.square() + log_var.exp()
+    crossed = 2 * offset * torch.exp(0.5 * log_var) * moments.first
+    return offset.square() + crossed + log_var.exp() * moments.second
 
 
 def _draws(mean, log_var, samples, generator):
@@ -82,8 +120,8 @@ def _sampled_kl(log_posterior, log_prob):
 class _RealKL(NamedTuple):
     """KL(q(z|x) || p) of a real batch, for those who move q and for the prior."""
 
-    per_datum: torch.Tensor  # [..., B]; the prior is a constant
-    for_prior: torch.Tensor | None  # [...], the batch mean; q is a constant. None where the prior does not learn
+    per_datum: torch.Tensor  # [..., B]; the prior is a constant unless it steps with the encoder
+    for_prior: torch.Tensor | None  # [...], the batch mean; q is a constant. None where no prior learns from it
     usage: torch.Tensor | None  # mean responsibilities [..., K], where they were asked for or came along
 
     def for_both(self) -> torch.Tensor:
@@ -92,25 +130,29 @@ class _RealKL(NamedTuple):
         return mean if self.for_prior is None else mean + (self.for_prior - self.for_prior.detach())
 
 
-def _real_kl(posterior: Posterior, prior, samples: int, generator, usage: bool) -> _RealKL:
+def _real_kl(posterior: Posterior, prior, samples: int, generator, usage: bool, sampled: bool) -> _RealKL:
     """As :func:`kl`, in one pass over a mixture for both players: the same draws serve the encoder and the prior."""
     learns, target = any(p.requires_grad for p in prior.parameters()), prior.detach()
-    if isinstance(prior, StandardNormal) or prior.components == 1:
+    if _is_single(prior):
         shares = torch.ones_like(prior.logits.detach()) if usage and isinstance(prior, MixturePrior) else None
-        for_prior = _closed_kl(*posterior.detach(), prior).mean(-1) if learns else None
-        return _RealKL(_closed_kl(*posterior, target), for_prior, shares)
-    z, log_posterior = _draws(*posterior, samples, generator)
+        moments = _noise_moments(posterior.mean, samples, generator) if sampled else None
+        for_prior = _single_kl(*posterior.detach(), prior, moments).mean(-1) if learns else None
+        return _RealKL(_single_kl(*posterior, target, moments), for_prior, shares)
     if not learns:
-        log_prob, shares = target.log_prob_and_usage(z, usage)
-        return _RealKL(_sampled_kl(log_posterior, log_prob), None, shares)
+        return _joint_kl(posterior, target, samples, generator, usage, sampled)
+    z, log_posterior = _draws(*posterior, samples, generator)
     log_prob, shares, mean = prior.shared_log_prob(z)
     return _RealKL(_sampled_kl(log_posterior, log_prob), log_posterior.detach().mean(-1) - mean, shares)
 
 
-def _gaussian_cross_entropy(mean, log_var, target_mean, target_log_var):
-    """-E_q log N(z; m, diag exp(s)) [..., B], with m and s [..., 1, L]."""
-    offset = (mean - target_mean).square() + log_var.exp()
-    return 0.5 * (LOG_2PI + target_log_var + offset * torch.exp(-target_log_var)).sum(-1)
+def _joint_kl(posterior: Posterior, prior, samples: int, generator, usage: bool, sampled: bool) -> _RealKL:
+    """As :func:`_real_kl` for players who step together: KL and mean responsibilities carry gradients to both."""
+    if _is_single(prior):
+        shares = torch.ones_like(prior.logits.detach()) if usage and isinstance(prior, MixturePrior) else None
+        return _RealKL(kl(*posterior, prior, samples, generator, sampled), None, shares)
+    z, log_posterior = _draws(*posterior, samples, generator)
+    log_prob, shares = prior.log_prob_and_usage(z, usage)
+    return _RealKL(_sampled_kl(log_posterior, log_prob), None, shares)
 
 
 def responsibility_regularizer(responsibilities: torch.Tensor) -> torch.Tensor:
@@ -133,15 +175,24 @@ def per_datum(weight: Weight) -> Weight:
     return weight.unsqueeze(-1) if isinstance(weight, torch.Tensor) else weight
 
 
-def vae_loss(model: Model, real: torch.Tensor, betas: Betas, generator: Generators, *, samples: int = 100) -> Step:
+def vae_loss(
+    model: Model,
+    real: torch.Tensor,
+    betas: Betas,
+    generator: Generators,
+    *,
+    samples: int = 100,
+    sampled: bool = False,
+) -> Step:
     """beta_rec rec(x, g(z)) + beta_kl KL(x), averaged over the batch: the VAE, and the warm-up of every other run.
 
-    Encoder, decoder and a learnable prior all receive gradients. No factor s.
+    Encoder, decoder and a learnable prior all receive gradients. No factor s. ``samples`` and ``sampled`` are those of
+    :func:`kl`.
     """
     posterior = model.encode(real)
     z = posterior.sample(generator)
     reconstruction = model.squared_error(real, model.decoder(z)).mean(-1)
-    kl_real = _real_kl(posterior, model.mixture(), samples, generator, usage=True)
+    kl_real = _real_kl(posterior, model.mixture(), samples, generator, True, sampled)
     loss = betas.rec * reconstruction + betas.kl * kl_real.for_both()
     terms = {"loss_encoder": loss, "loss_decoder": loss, "reconstruction": reconstruction}
     terms["kl_real"] = kl_real.per_datum.mean(-1)
@@ -155,6 +206,7 @@ def encoder_loss(
     generator: Generators,
     *,
     samples: int = 100,
+    sampled: bool = False,
     scale: float | None = None,
     alpha: float = 2.0,
     responsibility_weight: Weight = 0.0,
@@ -164,8 +216,11 @@ def encoder_loss(
     """The encoder's loss L_E of Soft-IntroVAE (Daniel & Tamar 2021; docs/science.md, section 2).
 
     Args:
-        model: decoder and prior are frozen here; with ``cooperation="encoder"`` the prior learns from KL(x) too.
+        model: the decoder is frozen here, and the prior too unless it learns and steps with the encoder
+            (``cooperation="encoder"``): then it learns from KL(x), from R and through the fakes x_f, which are the
+            target of their own reconstruction.
         real: a batch ``[..., B, *event]``.
+        samples, sampled: of :func:`kl`.
         scale: s; 1 / D when None.
         alpha: of the soft exponential.
         responsibility_weight: r, the weight of the responsibility regulariser R.
@@ -174,30 +229,33 @@ def encoder_loss(
     scale = scale or 1 / math.prod(real.shape[-model.event_dims :])
     prior, target = model.prior, model.prior.detach()
     regularised = isinstance(prior, MixturePrior) and _nonzero(responsibility_weight)
+    together = cooperation == "encoder" and any(parameter.requires_grad for parameter in prior.parameters())
     with frozen(model.decoder):
-        with torch.no_grad():
-            fake = model.decoder(target.sample(real.shape[-model.event_dims - 1], generator)[0])
+        with torch.set_grad_enabled(together):
+            z_fake = prior.sample(real.shape[-model.event_dims - 1], generator)[0]
+            fake = model.decoder(z_fake)
         posterior = model.encode(real)
         z = posterior.sample(generator)
         reconstructed = model.decoder(z)
         reconstruction = model.squared_error(real, reconstructed).mean(-1)
-        kl_real = _real_kl(posterior, prior, samples, generator, usage=usage or regularised)
+        estimate = _joint_kl if together else _real_kl
+        kl_real = estimate(posterior, prior, samples, generator, usage or regularised, sampled)
         negatives = (reconstructed, fake)
-        terms, penalty = _negatives(model, negatives, target, betas, generator, samples, alpha * scale)
+        terms, penalty = _negatives(model, negatives, target, betas, generator, samples, sampled, alpha * scale)
     kl_mean = kl_real.per_datum.mean(-1)
-    kl_learned = kl_real.for_both() if cooperation == "encoder" else kl_mean
-    loss = scale * (betas.rec * reconstruction + betas.kl * kl_learned) + penalty / alpha
-    if regularised:  # its gradient goes to the encoder alone
+    loss = scale * (betas.rec * reconstruction + betas.kl * kl_mean) + penalty / alpha
+    if regularised:  # its gradient goes to whoever steps here
         loss = loss + scale * responsibility_weight * _regularizer_of_usage(kl_real.usage)
     terms |= {"loss_encoder": loss, "reconstruction": reconstruction, "kl_real": kl_mean}
-    return Step(loss, _detached(terms, kl_real.usage), posterior.detach(), z.detach(), kl_real.for_prior)
+    terms = _detached(terms, kl_real.usage)
+    return Step(loss, terms, posterior.detach(), z.detach(), kl_real.for_prior, z_fake.detach())
 
 
-def _negatives(model, batches, target, betas, generator, samples, rate):
+def _negatives(model, batches, target, betas, generator, samples, sampled, rate):
     """Half the summed batch means of exp(-rate (beta_rec rec + beta_neg KL)) over reconstructions and fakes.
 
-    A reconstruction is a constant as the encoder's input, but not as the target of its own reconstruction: there its
-    gradient flows back to the encoder.
+    Both are constants as the encoder's input, but not as the target of their own reconstruction: there the gradient of
+    a reconstruction flows back to the encoder, and that of a fake to a prior that steps with it.
     """
     posteriors = model.encode_each([batch.detach() for batch in batches])
     latents = [posterior.sample(generator) for posterior in posteriors]
@@ -205,7 +263,7 @@ def _negatives(model, batches, target, betas, generator, samples, rate):
     terms, means = {}, []
     for name, batch, posterior, again in zip(("reconstructed", "fake"), batches, posteriors, decoded, strict=True):
         error = model.squared_error(batch, again)
-        divergence = kl(*posterior, target, samples, generator)
+        divergence = kl(*posterior, target, samples, generator, sampled)
         exponent = per_datum(betas.rec) * error + per_datum(betas.neg) * divergence
         means.append(torch.exp(-rate * exponent).mean(-1))
         terms |= {f"reconstruction_{name}": error.mean(-1), f"kl_{name}": divergence.mean(-1)}
@@ -222,7 +280,9 @@ def decoder_loss(
     posterior: Posterior | None = None,
     z: torch.Tensor | None = None,
     prior_kl: torch.Tensor | None = None,
+    z_fake: torch.Tensor | None = None,
     samples: int = 100,
+    sampled: bool = False,
     scale: float | None = None,
     gamma: float = 1.0,
     gamma_r: float = 1e-8,
@@ -234,6 +294,9 @@ def decoder_loss(
         posterior, z: q(z|x) and its latents from the encoder's step, taken as constants; computed when None.
         prior_kl: KL(q(z|x) || p) as a function of the prior from that step, whose pass over the mixture gives the
             prior's gradient almost for nothing; estimated with draws of its own when None.
+        z_fake: the fakes' latents of that step, to be used again, with a prior that does not learn (Daniel & Tamar's
+            own program); drawn anew when None.
+        samples, sampled: of :func:`kl`.
         gamma_r: the weight of re-reconstructing. Terms so light that float32 cannot hold them beside the
             reconstruction (gamma_r under 6e-8, the published 1e-8 included) are left out: they cost a quarter
             of the step and would not change a bit of the loss (tests/test_objectives.py measures the gradient).
@@ -247,16 +310,17 @@ def decoder_loss(
             posterior = model.encode(real).detach()
             z = posterior.sample(generator)
         posterior, z = posterior.detach(), z.detach()
-        z_fake = prior.sample(real.shape[-model.event_dims - 1], generator)[0]
+        if z_fake is None:
+            z_fake = prior.sample(real.shape[-model.event_dims - 1], generator)[0]
         reconstructed, fake = model.decode_each((z, z_fake))
         reconstruction = model.squared_error(real, reconstructed).mean(-1)
         of_reconstructed, of_fake = model.encode_each((reconstructed, fake))
-        kl_reconstructed = kl(*of_reconstructed, target, samples, generator).mean(-1)
-        kl_fake = kl(*of_fake, target, samples, generator).mean(-1)
+        kl_reconstructed = kl(*of_reconstructed, target, samples, generator, sampled).mean(-1)
+        kl_fake = kl(*of_fake, target, samples, generator, sampled).mean(-1)
         loss = betas.rec * reconstruction + gamma * betas.kl * 0.5 * (kl_reconstructed + kl_fake)
         if any(parameter.requires_grad for parameter in prior.parameters()):
             if prior_kl is None:
-                prior_kl = _real_kl(posterior, prior, samples, generator, usage=False).for_prior
+                prior_kl = _real_kl(posterior, prior, samples, generator, False, sampled).for_prior
             loss = loss + betas.kl * prior_kl
         if gamma * gamma_r > torch.finfo(torch.float32).eps / 2:
             posteriors = (of_reconstructed.detach(), of_fake.detach())

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from sintro import SintroError, studies
 from sintro.cells import DENSITIES, Cell
 from sintro.presets import Settings
-from sintro.runs import read_json
+from sintro.results import FINISHED, Provenance, Unreadable, read
 from sintro.states import State
 
 FINISHED_PER_ROW = 3  # as many provenance.json are read for each row
@@ -71,10 +71,7 @@ class Pace:
                 self.lengths[row] = _length(cell)
             if state.name == "done" and self.counted.get(row, 0) < FINISHED_PER_ROW:
                 self.counted[row] = self.counted.get(row, 0) + 1
-                with contextlib.suppress(SintroError, KeyError, TypeError, ZeroDivisionError):
-                    finished = read_json(Path(root, cell.path, "provenance.json"))
-                    own = finished["wall_seconds"] / finished.get("fleet", 1)
-                    self._add(row, 1e3 * own / finished["iterations"])
+                self._learn(row, Path(root, cell.path))
         for cell, state in states.items():
             if state.progress and (latest := state.progress.get("ms_per_iteration")) and row_of(cell) not in self.found:
                 self._add(row_of(cell), latest)
@@ -85,6 +82,14 @@ class Pace:
         ]
         self.measured = bool(ratios)
         self.ratio = statistics.median(ratios) if ratios else 1.0
+
+    def _learn(self, row: Row, folder: Path) -> None:
+        """What a finished cell took, where its provenance says so."""
+        with contextlib.suppress(Unreadable):
+            finished = read(folder, Provenance)
+            if finished and finished.wall_seconds is not None and finished.iterations:
+                own = finished.wall_seconds / (finished.fleet or 1)
+                self._add(row, 1e3 * own / finished.iterations)
 
     def _add(self, row: Row, milliseconds: float) -> None:
         self.found.setdefault(row, []).append(milliseconds)
@@ -98,15 +103,15 @@ class Pace:
 
     def seconds_left(self, cell: Cell, state: State) -> float:
         """The seconds of work that a cell still needs, alone on its cores; 0 for one that is finished."""
-        if state.name in ("done", "diverged"):
+        if state.name in FINISHED:
             return 0.0
         one = self.lengths[row_of(cell)]
         evaluation = self._evaluation(one)
-        if state.name == "evaluating":
+        if state.name == "to evaluate":
             return evaluation
         if state.progress:
             each = state.progress.get("ms_per_iteration") or self.milliseconds(cell)
-            return (state.progress["total"] - state.progress["done"]) * each / 1e3 + evaluation
+            return max(0, state.progress["total"] - state.progress["done"]) * each / 1e3 + evaluation
         return one.iterations * self.milliseconds(cell) / 1e3 + evaluation
 
     def _evaluation(self, one: Length) -> float:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,13 +12,12 @@ from sintro import SintroError, running
 from sintro.cells import IMAGES, RESULTS, Cell
 from sintro.pace import Pace, in_words, wall_seconds
 from sintro.runs import UNFINISHED
-from sintro.states import LOGS, State, of_cells
+from sintro.states import FINISHED, LOGS, State, listed, of_cells
 
 REPORTS = "reports"
 # Bytes of a finished cell and of a checkpoint, measured with the studies quick (2D) and the image networks.
 SHIPPED_SIZES = {"2d": (2_500_000, 3_500_000), "image": (60_000_000, 120_000_000)}
 MEASURED_CELLS = 5
-FINISHED = ("done", "diverged")
 KEPT_OF_THE_DEAD = ("checkpoint.pt", "checkpoint.other-settings.pt")
 
 
@@ -74,11 +74,13 @@ def _cell_sizes(states: Mapping[Cell, State], root: Path) -> tuple[dict[str, int
 
 def describe(study: str, cells: Sequence[Cell], jobs: int, root: str | Path = ".") -> list[str]:
     """The plan of a study, line by line."""
-    need = needs(of_cells(cells, root), jobs, root)
+    states = of_cells(cells, root)
+    need = needs(states, jobs, root)
     finished = sum(need.states[name] for name in FINISHED)
     lines = [f"study {study}: {len(cells)} cells, {finished} finished, {len(cells) - finished} left"]
-    others = ", ".join(f"{count} {name}" for name, count in need.states.items() if name not in (*FINISHED, "waiting"))
+    others = ", ".join(f"{count} {name}" for name, count in need.states.items() if name not in (*FINISHED, "missing"))
     lines += [f"  of these {others}"] if others else []
+    lines += [f"  {line}" for line in listed(states, "unreadable")]
     if finished == len(cells):
         return lines
     source = "learnt from this study's cells" if need.measured else "by shipped measurements: none of this study yet"
@@ -115,12 +117,17 @@ def _size(count: float) -> str:
 
 
 def leftovers(cells: Sequence[Cell], root: str | Path = ".") -> list[Path]:
-    """Files that nothing needs: half-written ones, checkpoints of finished cells or of other settings."""
+    """Files that nothing needs: half-written ones, checkpoints of finished cells or of other settings.
+
+    Cells whose files cannot be read are left alone, and named on stderr.
+    """
     states = of_cells(cells, root)
+    for line in listed(states, "unreadable"):
+        print(f"left alone: {line}", file=sys.stderr)
     found = []
     for cell, state in states.items():
         folder = Path(root, cell.path)
-        if state.name == "running" or not folder.is_dir():
+        if state.name in ("running", "unreadable") or not folder.is_dir():
             continue
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
             finished = state.name in FINISHED and entry.name in (*KEPT_OF_THE_DEAD, running.NAME)

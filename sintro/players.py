@@ -45,6 +45,11 @@ class Players:
     def fleet(self) -> bool:
         return len(self.settings) > 1
 
+    @property
+    def sampled(self) -> bool:
+        """Whether the KL to a single Gaussian is sampled."""
+        return self.shared.kl_of_normal == "sampled"
+
     def generators(self, stream: str, iteration: int = 0) -> Generators:
         """The generator of a stream at an iteration, or one per cell of a fleet."""
         made = [generator(one.seed, stream, iteration, self.device) for one in self.settings]
@@ -130,13 +135,19 @@ class Players:
     # --- the prior's life
 
     def enter(self, iteration: int) -> None:
-        """What happens before an iteration: a new target decoder, conversion of the VampPrior, the warm-up's end."""
+        """What happens before an iteration: a new target decoder, conversion of the VampPrior, the warm-up's end.
+
+        The losses after the warm-up carry the factor s. Adam's second moments of before it are 1 / s^2 too large for
+        them, and hold the steps down until they have decayed: so it may begin anew here (docs/science.md, section 4).
+        """
         if self.model.target_decoder is not None and iteration % self.data.steps == 0:
             self.model.target_decoder.load_state_dict(self.model.decoder.state_dict())
         if iteration == self.shared.conversion:
             self._convert()
         if iteration == self.shared.warmup and isinstance(self.model.prior, MixturePrior):
             self._end_warmup(self.model.prior)
+        if iteration == self.shared.warmup and self.shared.adam_at_introspection == "restarted":
+            self.restart_optimisers()
 
     @torch.no_grad()
     def _convert(self) -> None:
@@ -189,7 +200,7 @@ class Players:
             group["lr"] = group["lr"].fill_(rate) if self.graphs else rate
 
     def _vae_step(self, real, noise, usage: bool) -> dict[str, torch.Tensor]:
-        step = vae_loss(self.model, real, self.betas, noise, samples=self.shared.samples)
+        step = vae_loss(self.model, real, self.betas, noise, samples=self.shared.samples, sampled=self.sampled)
         self._descend(step.loss, *self.optimisers)
         return step.terms
 
@@ -206,7 +217,7 @@ class Players:
 
     def _introspective_step(self, real, noise, usage: bool) -> dict[str, torch.Tensor]:
         one = self.shared
-        common = {"samples": one.samples, "scale": one.scale, "cooperation": one.cooperation}
+        common = {"samples": one.samples, "sampled": self.sampled, "scale": one.scale, "cooperation": one.cooperation}
         first = encoder_loss(
             self.model,
             real,
@@ -227,6 +238,7 @@ class Players:
             posterior=first.posterior,
             z=first.z,
             prior_kl=first.prior_kl,
+            z_fake=first.z_fake if one.fakes == "reused" else None,
             gamma=one.gamma,
             gamma_r=one.gamma_r,
             **common,

@@ -16,6 +16,10 @@ from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, Po
 from sintro import SintroError
 from sintro.cells import BOOTSTRAP, DATA_SIZES, DATASETS, DENSITIES, IMAGES, OBJECTIVES, Cell, PriorSpec
 
+# Whose program is followed where the two papers' differ: Athanasiadis et al. (prior learning) or Daniel & Tamar.
+PROTOCOLS = ("pl", "si")
+Protocol = Literal["pl", "si"]
+
 
 class Settings(BaseModel):
     """Every resolved hyper-parameter of a cell. Counts of steps are iterations, also for images."""
@@ -37,6 +41,10 @@ class Settings(BaseModel):
     learned: bool  # the prior goes on learning after the warm-up
     contributions: bool  # its weights are parameters
     cooperation: Literal["decoder", "encoder"] | None  # with whom a learned prior steps
+    # Choices of the released programs, in which they differ. None is a choice too: sources() says which.
+    kl_of_normal: Literal["sampled"] | None = None  # how the KL to a single Gaussian is taken; None: closed form
+    fakes: Literal["reused"] | None = None  # the decoder's step has the encoder's fakes; None: draws its own
+    adam_at_introspection: Literal["restarted"] | None = None  # when the warm-up ends; None: Adam's state is carried
     logits_at_conversion: Literal["weights", "log-weights"] | None
     clip: bool
     responsibility_weight: NonNegativeFloat
@@ -48,7 +56,7 @@ class Settings(BaseModel):
     samples: PositiveInt  # of the posterior, for the KL to a mixture
     epochs: PositiveFloat | None  # None in 2D, where every batch is new
     iterations: PositiveInt
-    warmup: PositiveInt  # a vae is a warm-up from end to end
+    warmup: NonNegativeInt  # a vae is a warm-up from end to end
     conversion: PositiveInt | None  # the iteration before which the VampPrior becomes a mixture
     milestones: tuple[PositiveInt, ...]
     snapshots: tuple[NonNegativeInt, ...]  # iterations done when the published code measures FID
@@ -57,6 +65,7 @@ class Settings(BaseModel):
     adam_beta1: NonNegativeFloat
     adam_beta2: NonNegativeFloat
     precision: Literal["float32", "bfloat16"] | None = None  # of the image networks in training; None in 2D
+    revision: PositiveInt | None = None  # of how these settings are carried out (REVISIONS); None: the first
     seed: NonNegativeInt
     evaluation_points: NonNegativeInt  # 0 for images
     evaluation_bins: NonNegativeInt  # per axis, 0 for images
@@ -77,13 +86,16 @@ class Row(NamedTuple):
     objectives: tuple[str, ...]
     values: Mapping[str, Any]
     source: str
+    protocols: tuple[str, ...] = PROTOCOLS
 
 
 SOFT, VAE, INTRO = ("soft-introvae", BOOTSTRAP), ("vae",), ("introvae",)
 SECTION_1 = "docs/science.md, section 1"
+SECTION_2 = "docs/science.md, section 2"
 SECTION_4 = "docs/science.md, section 4"
 DT = "Daniel & Tamar 2021"
 ADF = "Athanasiadis et al. 2025"
+PAPER_IMAGES = tuple(name for name in IMAGES if name != "digits")  # those that the papers have
 OURS = "ours (no paper has this data set)"
 CHOSEN = "a choice of this suite, not published: no paper gives IntroVAE's settings for this data set"
 HUANG = "Huang et al. 2018, released run at 256 x 256"
@@ -130,6 +142,9 @@ TABLE: tuple[Row, ...] = (
     Row(("spirals",), VAE, {"beta_rec": 1.0, "beta_kl": 0.05}, f"{ADF}, released configuration; {SECTION_4}"),
     Row(("checkerboard",), VAE, {"beta_rec": 0.8, "beta_kl": 0.1}, f"{ADF}, released configuration; {SECTION_4}"),
     Row(("rings",), VAE, {"beta_rec": 0.8, "beta_kl": 0.05}, f"{ADF}, released configuration; {SECTION_4}"),
+    # how the two programs differ, beside the schedules of images
+    Row(DATASETS, VAE + SOFT, {"kl_of_normal": "sampled"}, f"{ADF}, released code; {SECTION_1}", ("pl",)),
+    Row(DATASETS, SOFT, {"fakes": "reused"}, f"{DT}, released code; {SECTION_2}", ("si",)),
     # images
     Row(
         IMAGES,
@@ -182,6 +197,16 @@ TABLE: tuple[Row, ...] = (
         f"{OURS}: their pixels vary by 5 in squared error, MNIST's by 52; with beta_rec = 1 the posterior collapses",
     ),
     Row(("digits",), SOFT, {"beta_neg": 256.0}, f"{OURS}, the published value of images"),
+    # images as Soft-IntroVAE's own program trains them
+    Row(
+        PAPER_IMAGES,
+        OBJECTIVES,
+        {"length": 250, "snapshots": (0, *range(100, 250, 20), 249)},
+        f"{DT}, released code, images (snapshots at the start of these epochs, the last before the last); {SECTION_4}",
+        ("si",),
+    ),
+    Row(PAPER_IMAGES, SOFT + INTRO, {"warmup": 0}, f"{DT}, released code, images: no warm-up; {SECTION_4}", ("si",)),
+    Row(PAPER_IMAGES, SOFT, {"beta_neg": 256.0}, f"{DT}, released code, images; {SECTION_4}", ("si",)),
 )
 
 MOST_ITERATIONS = 10**9  # at a millisecond each, 12 days; ten thousand times the published length
@@ -197,9 +222,26 @@ SCHEDULE_ROWS = {
 }
 
 
-def published(cell: Cell) -> Settings:
+# What a revision of `Settings` is: it grows when a fault is mended, so that the same settings give other numbers, and
+# results made before count as made with other settings.
+REVISIONS = {
+    1: "the first",
+    2: "pseudo-inputs of images pass a hard tanh, which has no gradient at 0 and 1 (1: a clamp, which has one); in "
+    "prior-encoder cooperation the prior also receives the gradients of R and of the soft exponential's target x_f",
+}
+
+# What None means where it is a choice of a released program.
+NONE_MEANS = {
+    "kl_of_normal": f"in closed form; {DT} and Huang et al. 2018, released code; {SECTION_1}",
+    "fakes": f"drawn anew in the decoder's step; {ADF}, released code; {SECTION_2}",
+    "adam_at_introspection": f"carried over, as published (audit A22); {SECTION_4}",
+    "revision": f"1: {REVISIONS[1]}",
+}
+
+
+def published(cell: Cell, protocol: Protocol = "pl") -> Settings:
     """The cell's settings as published, at full length; betas in the path win over the table's."""
-    return resolve(cell)
+    return resolve(cell, protocol=protocol)
 
 
 def resolve(
@@ -208,23 +250,29 @@ def resolve(
     length: float = 1.0,
     iterations: int | None = None,
     values: Mapping[str, Any] | None = None,
+    protocol: Protocol = "pl",
 ) -> Settings:
     """The cell's settings with the schedule shortened in proportion and single values replaced.
 
     ``length`` is the fraction of the published schedule; ``iterations``, where given, sets the whole length instead,
     and warm-up, conversion, milestones and snapshots follow in proportion. ``values`` are fields of Settings that win
     over the table (not those of the schedule); one that means nothing for the cell (None, 0 or empty there) is left
-    out. Raises SintroError when a value does not fit the cell.
+    out. ``protocol`` says whose program is followed where the papers' two differ. Raises SintroError when a value does
+    not fit the cell.
     """
-    table, _ = _rows(cell.dataset, cell.objective_name)
+    values = dict(values or {})
+    adam = values.pop("adam_at_introspection", None)
+    table, _ = _rows(cell.dataset, cell.objective_name, protocol)
     fields = {name: value for name, value in table.items() if name in Settings.model_fields}
-    fields |= _from_cell(cell, cell.prior_spec)
-    fields |= {name: value for name, value in (values or {}).items() if fields.get(name)}
+    fields |= _from_cell(cell, cell.prior_spec, table)
+    fields |= {name: value for name, value in values.items() if fields.get(name)}
     if cell.betas is not None:
         fields |= {"beta_rec": cell.betas.rec, "beta_kl": cell.betas.kl, "beta_neg": cell.betas.neg}
     if cell.margin is not None:
         fields["margin"] = cell.margin
     fields |= _schedule(cell, table, fields["batch_size"], length, iterations)
+    if adam == "restarted" and 0 < fields["warmup"] < fields["iterations"]:
+        fields["adam_at_introspection"] = adam
     settings = Settings.model_validate(fields)
     if cell.dataset in DENSITIES and (settings.components or 0) > settings.batch_size:
         raise SintroError(
@@ -233,16 +281,18 @@ def resolve(
     return settings
 
 
-def sources(settings: Settings) -> dict[str, str]:
+def sources(settings: Settings, protocol: Protocol = "pl") -> dict[str, str]:
     """Where the table, the path or the papers give each field; a value that differs is told apart by what they give.
 
     `studies.sources` adds what a study or a search changed.
     """
-    table, origin = _rows(settings.dataset, settings.objective)
+    table, origin = _rows(settings.dataset, settings.objective, protocol)
     told = {}
     for name, value in settings.model_dump().items():
         row = SCHEDULE_ROWS.get(name, name)
-        if value is None or value == () or (value == 0 and name.startswith("evaluation_")):
+        if name in NONE_MEANS and _applies(name, settings):
+            told[name] = _source_of_choice(name, value, origin)
+        elif value is None or value == () or (value == 0 and name.startswith("evaluation_")):
             told[name] = "does not apply"
         elif row not in origin:
             told[name] = _derived_source(name, value)
@@ -254,6 +304,28 @@ def sources(settings: Settings) -> dict[str, str]:
         else:
             told[name] = origin[name]
     return told
+
+
+def _applies(name: str, settings: Settings) -> bool:
+    """Whether one of `NONE_MEANS` is a question at all for a cell of these settings."""
+    if name == "kl_of_normal":
+        return settings.prior == "normal" or settings.components == 1
+    if name == "fakes":
+        return settings.objective in SOFT
+    if name == "adam_at_introspection":
+        return 0 < settings.warmup < settings.iterations
+    return True
+
+
+def _source_of_choice(name: str, value: Any, origin: Mapping[str, str]) -> str:
+    """The source of one of `NONE_MEANS`."""
+    if value is None:
+        return NONE_MEANS[name]
+    if name == "adam_at_introspection":
+        return f"not the published carried over (audit A22); {SECTION_4}"
+    if name == "revision":
+        return f"{value}: {REVISIONS[value]}"
+    return origin.get(name, f"not {NONE_MEANS[name]}")
 
 
 def _derived_source(name: str, value: Any) -> str:
@@ -276,20 +348,20 @@ def _plain(value: Any) -> str:
 
 
 @lru_cache(maxsize=64)
-def _rows(dataset: str, objective: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """The table's values that hold for a data set and an objective, and the source of each."""
+def _rows(dataset: str, objective: str, protocol: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """The table's values that hold for a data set, an objective and a protocol, and the source of each."""
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}
     for row in TABLE:
-        if dataset in row.datasets and objective in row.objectives:
+        if dataset in row.datasets and objective in row.objectives and protocol in row.protocols:
             values |= row.values
             origin |= dict.fromkeys(row.values, row.source)
     return values, origin
 
 
-def _from_cell(cell: Cell, prior: PriorSpec) -> dict[str, Any]:
+def _from_cell(cell: Cell, prior: PriorSpec, table: Mapping[str, Any]) -> dict[str, Any]:
     """What the path itself says, and what follows from it."""
-    table, _ = _rows(cell.dataset, cell.objective_name)
+    single = prior.kind == "normal" or prior.components == 1
     regularizers = cell.regularizer_spec
     converted_contributions = prior.kind == "mixture" and prior.contributions
     return {
@@ -302,11 +374,20 @@ def _from_cell(cell: Cell, prior: PriorSpec) -> dict[str, Any]:
         "learned": prior.learned,
         "contributions": prior.contributions,
         "cooperation": prior.cooperation,
+        "kl_of_normal": table.get("kl_of_normal") if single else None,
+        "fakes": table.get("fakes") if prior.kind == "normal" else None,  # the program that re-uses them has N(0, I)
+        "revision": _revision(cell, prior),
         "logits_at_conversion": "weights" if converted_contributions else None,
         "clip": regularizers.clip,
         "responsibility_weight": regularizers.responsibility,
         "seed": cell.seed,
     }
+
+
+def _revision(cell: Cell, prior: PriorSpec) -> int | None:
+    """The last of `REVISIONS` that changed a cell's numbers; None for the first."""
+    pseudo_images = cell.dataset in IMAGES and prior.kind != "normal"
+    return 2 if pseudo_images or prior.cooperation == "encoder" else None
 
 
 def _schedule(
@@ -315,9 +396,15 @@ def _schedule(
     """Every length in iterations, in proportion to the whole, and never so short that a phase vanishes."""
     per_unit = 1 if table["unit"] == "iterations" else math.ceil(DATA_SIZES[cell.dataset] / batch_size)
     introspective = "warmup" in table
+    warmed_up = table.get("warmup") != 0
     converted = cell.prior_spec.kind == "mixture"
+    if converted and not warmed_up:
+        raise SintroError(
+            f"{cell.path}: prior {cell.prior!r} is made in a warm-up, and S-IntroVAE's protocol for images (si) has "
+            "none; legal is normal, or protocol pl"
+        )
     # One VampPrior iteration, one as a mixture, one introspective: the shortest run in which every phase happens.
-    shortest = 1 + introspective + converted
+    shortest = 1 + (introspective and warmed_up) + converted
     if iterations is not None and not shortest <= iterations <= MOST_ITERATIONS:
         raise SintroError(
             f"{cell.path}: iterations {iterations}: its phases need at least {shortest}, and {MOST_ITERATIONS:,} are "
@@ -328,7 +415,9 @@ def _schedule(
 
     warmup = total
     conversion = None
-    if introspective:
+    if not warmed_up:
+        warmup = 0
+    elif introspective:
         warmup = min(max(round(table["warmup"] * share), 1 + converted), total - 1)
     if converted:
         conversion = warmup - min(max(round(table["conversion_lead"] * share), 1), warmup - 1)

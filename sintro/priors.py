@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 
 import torch
+from torch.nn import functional
 
 from sintro.mixture import mixture_log_prob, shared_log_prob
 from sintro.randomness import Generators, normal, uniform
@@ -136,7 +137,8 @@ class VampPrior:
     Args:
         pseudo_inputs: ``[..., K, *event]``, in data space.
         logits: ``[..., K]``; all equal and frozen, or learned (``-lc``).
-        limits: pseudo-inputs pass a hard clamp to these limits (images: 0 and 1); None where data are unbounded.
+        limits: pseudo-inputs pass a hard tanh between these limits (images: 0 and 1), which has no gradient where a
+            pixel is at or beyond a limit; None where data are unbounded.
     """
 
     def __init__(self, pseudo_inputs: torch.Tensor, logits: torch.Tensor, limits: tuple[float, float] | None = None):
@@ -144,7 +146,7 @@ class VampPrior:
 
     def mixture(self, encode: Callable) -> MixturePrior:
         """The mixture it is at this moment; gradients reach the pseudo-inputs and the encoder."""
-        inputs = self.pseudo_inputs if self.limits is None else self.pseudo_inputs.clamp(*self.limits)
+        inputs = self.pseudo_inputs if self.limits is None else functional.hardtanh(self.pseudo_inputs, *self.limits)
         posterior = encode(inputs)
         return MixturePrior(posterior.mean, posterior.log_var, self.logits)
 

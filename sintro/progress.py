@@ -1,9 +1,17 @@
 """Progress of long work: a bar on a terminal, a line now and then in a log."""
 
+import io
 import sys
 import time
 
 SECONDS_BETWEEN_LINES = 20.0
+
+
+def print_whatever_comes() -> None:
+    """Replace the characters that the terminal's encoding lacks, instead of an error: a title may hold any."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 class Progress:

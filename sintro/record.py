@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from sintro import SintroError, __version__
-from sintro.cells import Cell
+from sintro import SintroError, __version__, results
+from sintro.cells import IMAGES, Cell
+from sintro.data.facts import Facts
+from sintro.data.files import hash_file
 from sintro.history import COLUMNS, to_csv
 from sintro.players import Players
 from sintro.presets import Settings
@@ -25,7 +27,6 @@ from sintro.runs import (
     load_tensors,
     now,
     peak_memory,
-    read_json,
     save_tensors,
     write_atomic,
     write_json,
@@ -57,6 +58,8 @@ class Record:
         self.rows: list[list[float]] = []
         self.state: dict[str, Any] | None = None  # of the players, between two stretches of training
         self.done, self.resumed, self.seconds, self.beside = 0, 0, 0.0, 1
+        self.data = Facts()
+        self.data_then: Mapping[str, Any] = {}  # what the checkpoint says of the data that it was trained on
         self.provenance = environment(device, threads) | {"started": now(), "digest": task.settings.digest}
         if task.settings.precision is not None:
             self.provenance["precision"] = task.settings.precision
@@ -86,8 +89,17 @@ class Record:
         known = [dict(zip(checkpoint["columns"], row, strict=True)) for row in checkpoint["rows"].tolist()]
         self.rows = [[row.get(name, NAN) for name in COLUMNS] for row in known]  # another version may have had others
         self.state = checkpoint["state"]
+        self.data_then = checkpoint
         total = self.settings.iterations
         print(f"resuming {self.task.cell.path} after {self.done} of {total} iterations", file=sys.stderr)
+
+    def use(self, data: Facts) -> None:
+        """Take these data, before anything is written: refuse others than the checkpoint's, name unverified ones."""
+        checkpoint = str(self.folder / "checkpoint.pt")
+        data.refuse_other(self.data_then, checkpoint, self.task.cell.dataset, "start over with --restart")
+        self.data = data
+        if warning := data.warning(self.task.cell.dataset):
+            print(warning, file=sys.stderr)
 
     def logs(self, iteration: int) -> bool:
         """Whether an iteration gets a row in the history."""
@@ -128,6 +140,7 @@ class Record:
                 "columns": list(COLUMNS),
                 "rows": torch.tensor(self.rows, dtype=torch.float64).reshape(-1, len(COLUMNS)),
                 "state": state,
+                **self.data.recorded(),
             },
         )
 
@@ -139,23 +152,13 @@ class Record:
     def finish(self, players: Players, cell: int, seconds: float, diverged_at: int | None, last: str) -> None:
         """The final files, provenance last, under the name ``last``."""
         write_atomic(self.folder / "history.csv", to_csv(self.rows))
-        outcome: dict[str, Any] = {"status": "done"}
-        if diverged_at is None:
-            self.save_model("model.pt", players.state(cell))
-        else:
-            outcome = {
-                "status": "diverged",
-                "diverged_at": diverged_at,
-                "reason": f"the loss was not finite in iteration {diverged_at} of {self.settings.iterations}",
-            }
-            (self.folder / "model.pt").unlink(missing_ok=True)
-        self.provenance |= outcome | {
+        self.provenance |= self._outcome(players, cell, diverged_at) | self.data.recorded()
+        self.provenance |= {
             "finished": now(),
             "wall_seconds": round(seconds, 3),
             "peak_memory_bytes": peak_memory(),
             "iterations": self.settings.iterations,
             "resumed": self.resumed,
-            "data_sha256": players.data.sha256,
         }
         if self.beside > 1:
             self.provenance["fleet"] = self.beside
@@ -165,21 +168,84 @@ class Record:
         write_json(self.folder / last, self.provenance)
         (self.folder / "checkpoint.pt").unlink(missing_ok=True)
 
+    def _outcome(self, players: Players, cell: int, diverged_at: int | None) -> dict[str, Any]:
+        """How training ended, for provenance.json; model.pt is there where it ended well, and only there.
+
+        A run also diverged whose losses were finite to the last and whose weights are not.
+        """
+        path, reason = self.folder / "model.pt", None
+        if diverged_at is not None:
+            reason = f"the loss was not finite in iteration {diverged_at} of {self.settings.iterations}"
+        else:
+            state = players.state(cell)
+            reason = not_finite(state)
+            diverged_at = self.settings.iterations
+        if reason is None:
+            self.save_model(path.name, state)
+            return {"status": "done", "model_sha256": hash_file(path)}
+        path.unlink(missing_ok=True)
+        return {"status": "diverged", "diverged_at": diverged_at, "reason": reason}
+
+
+def not_finite(state: Mapping[str, Any]) -> str | None:
+    """Why a model that came to the end of its training is no model: what it has that is not finite; or None.
+
+    ``state``: ``parameters`` and ``buffers`` by player and name, ``bounds`` of the prior, as in model.pt.
+    """
+    tensors = {f"bound {i} of the prior": bound for i, bound in enumerate(state["bounds"])}
+    for kind in ("parameters", "buffers"):
+        for player, found in state[kind].items():
+            tensors |= {f"{player} {name}": tensor for name, tensor in found.items()}
+    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if not broken:
+        return None
+    more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+    return f"weights are not finite at the end of training: {broken[0]}{more}"
+
 
 def is_finished(task: Task) -> bool:
-    """Whether a run of these settings stands there already; said aloud."""
+    """Whether a finished run of these settings exists; says so on stderr.
+
+    Its model may be gone where nothing needs it any more: its metrics count, or it diverged. SintroError where its
+    provenance or its history is damaged.
+    """
     folder = task.folder
     history = folder / "history.csv"
-    found = next((path for path in (folder / PROVENANCE, folder / HANDED_OVER) if path.exists()), None)
-    if found is None or not history.exists():
-        return False
-    finished = read_json(found)
-    if finished.get("digest") != task.settings.digest:
+    try:
+        found = results.read_provenance(folder)
+    except results.Unreadable as error:
+        raise SintroError(f"{error}; train the cell anew: sintro train {folder} --restart") from None
+    if found is None or found.digest != task.settings.digest or not history.exists() or _is_lost(folder, found):
         return False
     if not history.read_bytes().endswith(b"\n"):
         raise SintroError(f"{history} is cut off; train the cell anew: sintro train {folder} --restart")
-    print(f"{folder} is {finished['status']} already; --restart trains it anew", file=sys.stderr)
+    _compare_data(task, found.content())
+    print(f"{folder} is {found.status} already; --restart trains it anew", file=sys.stderr)
     return True
+
+
+def _compare_data(task: Task, finished: Mapping[str, Any]) -> None:
+    """Refuse a finished run on other data than lie here; where none lie here that can be read, say so."""
+    if task.cell.dataset not in IMAGES:
+        return
+    from sintro.data import images
+
+    try:
+        facts = images.load(task.cell.dataset, "train").facts
+    except SintroError as error:
+        print(f"note: {task.folder} was not compared with the data: {error}", file=sys.stderr)
+        return
+    facts.refuse_other(finished, f"{task.folder}", task.cell.dataset, "train it anew with --restart")
+
+
+def _is_lost(folder: Path, finished: results.Provenance) -> bool:
+    """Whether a training left neither a model to evaluate nor metrics that count."""
+    if finished.status == "diverged" or (folder / results.MODEL).exists():
+        return False
+    try:
+        return bool(results.why_foreign(results.read(folder, results.Metrics), finished))
+    except results.Unreadable:
+        return True
 
 
 def accept(task: Task) -> None:

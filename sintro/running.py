@@ -17,13 +17,33 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sintro import SintroError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+
+from sintro import PassingError, SintroError
 from sintro.runs import now, write_json
 
 NAME = "progress.json"
 SECONDS_BETWEEN_BEATS = 2.0
 SECONDS_UNTIL_OLD = 60.0
+SECONDS_BETWEEN_LOOKS = 0.5  # at a folder that another process holds
+SECONDS_BETWEEN_WORDS = 60.0  # about what is waited for
+SECONDS_OF_PATIENCE = 24 * 3600
 MEMORY = 20.0  # seconds over which the pace is averaged
+
+
+class Progress(BaseModel):
+    """What ``progress.json`` must say for others to go by; further keys are kept.
+
+    The bounds are those of process ids, and of whole numbers that a float holds exactly.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+    host: str
+    pid: int = Field(gt=0, lt=2**31)
+    done: int = Field(ge=0, le=2**53)
+    total: int = Field(ge=0, le=2**53)
+    ms_per_iteration: FiniteFloat | None = Field(None, ge=0)
 
 
 def this_process() -> dict[str, Any]:
@@ -58,14 +78,18 @@ def beating(folder: str | Path) -> dict[str, Any] | None:
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """A progress file; {} where it is there but says nothing (its writer is just beginning), None where it is not."""
+    """A progress file as it was written; None where it is not there.
+
+    {} where it is there but does not say what it should (its writer is just beginning, or it is damaged).
+    """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_bytes())
+        Progress.model_validate(found)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError, ValidationError):
         return {}
-    return found if isinstance(found, dict) and {"host", "pid", "done", "total"} <= found.keys() else {}
+    return found
 
 
 def _space() -> str | None:
@@ -82,11 +106,45 @@ def _born(pid: int) -> str | None:
     return None
 
 
+class BusyError(PassingError):
+    """Another process trains the cell. It says which, and how far it is: ``owner`` is its progress file."""
+
+    def __init__(self, folder: Path, owner: dict[str, Any]):
+        self.folder, self.owner = folder, owner
+        done, total = owner.get("done", 0), owner.get("total", "?")
+        super().__init__(
+            f"{folder} is being trained by {_name(owner)}, after {done} of {total} iterations; "
+            "wait for it or stop it first"
+        )
+
+
+class Patience:
+    """Waits for processes that train the cells which this one is to train, ``seconds`` in all."""
+
+    def __init__(self, seconds: float = SECONDS_OF_PATIENCE):
+        self.until = time.monotonic() + seconds
+        self.next_words = 0.0
+
+    def wait(self, busy: BusyError) -> None:
+        """Wait a moment before the next look, with a line on stderr now and then; raise ``busy`` where time is up."""
+        moment = time.monotonic()
+        if moment >= self.until:
+            raise busy
+        if moment >= self.next_words:
+            self.next_words = moment + SECONDS_BETWEEN_WORDS
+            at = f"{busy.owner.get('done', 0)}/{busy.owner.get('total', 0)}"
+            minutes = (self.until - moment) / 60
+            said = f"{busy.folder}: {at}, trained by {_name(busy.owner)}; waiting for it up to {minutes:.0f} minutes"
+            print(said, file=sys.stderr, flush=True)
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
 class Claim:
     """A cell's folder held by this process, as a context manager; :meth:`beat` writes how far the training is.
 
-    Raises SintroError on entry when another process trains the cell (it names host and process), and from ``beat``
-    and :meth:`check` when another one took over because no beat came for too long (a laptop that slept).
+    Raises BusyError on entry when another process trains the cell (it names host and process), SintroError when this
+    one does already, and PassingError from ``beat`` and :meth:`check` when another one took over because no beat came
+    for too long (a laptop that slept).
     """
 
     def __init__(self, folder: str | Path, total: int, device: str):
@@ -142,7 +200,7 @@ class Claim:
         """Refuse to go on in a folder that another process has taken over."""
         if not self._mine():
             other = read(self.path) or {}
-            raise SintroError(f"{self.path.parent} was taken over by {_name(other)} while this process stood still")
+            raise PassingError(f"{self.path.parent} was taken over by {_name(other)} while this process stood still")
 
     def _mine(self) -> bool:
         found = read(self.path)
@@ -169,11 +227,11 @@ class Claim:
         owner = read(self.path)
         if owner is None:
             return
-        if alive(owner) if owner and alive(owner) is not None else self._beats(owner):
-            raise SintroError(
-                f"{self.path.parent} is being trained by {_name(owner)}, after {owner.get('done', 0)} of "
-                f"{owner.get('total', '?')} iterations; wait for it or stop it first"
-            )
+        if this_process().items() <= owner.items():
+            raise SintroError(f"{self.path.parent} is being trained by this very process; a cell is named once")
+        living = alive(owner) if owner else None
+        if self._is_fresh() if living is None else living:
+            raise BusyError(self.path.parent, owner)
         # Renamed, then looked at: of two that come at once, one may have taken the other's new file, and puts it back.
         aside = self.path.with_name(f".{NAME}.{os.getpid()}")
         with contextlib.suppress(FileNotFoundError):
@@ -184,28 +242,18 @@ class Claim:
             else:
                 os.replace(aside, self.path)
 
-    def _beats(self, owner: dict[str, Any]) -> bool:
-        """Watch a file of another host until it is written again (True) or is old (False).
+    def _is_fresh(self) -> bool:
+        """Whether a file whose writer cannot be seen from here was written within the last minute.
 
         Clocks of two hosts differ, so ages are taken from the file system's clock, and a time to come counts as old.
         """
         try:
-            first = self.path.stat().st_mtime_ns
-            with tempfile.NamedTemporaryFile(dir=self.path.parent) as probe:
-                age = (os.fstat(probe.fileno()).st_mtime_ns - first) / 1e9
-            left = SECONDS_UNTIL_OLD - abs(age)
-            if left > 0:
-                said = f"{self.path.parent}: waiting up to {left:.0f} s to see whether {_name(owner)} still trains it"
-                print(said, file=sys.stderr, flush=True)
-            until = time.monotonic() + left
-            while time.monotonic() < until:
-                time.sleep(0.2)
-                with open(self.path, "rb") as file:  # opened anew, so that a network file system looks at its server
-                    if os.fstat(file.fileno()).st_mtime_ns != first:
-                        return True
+            with tempfile.NamedTemporaryFile(dir=self.path.parent) as probe, open(self.path, "rb") as file:
+                # Opened anew, so that a network file system asks its server.
+                age = (os.fstat(probe.fileno()).st_mtime_ns - os.fstat(file.fileno()).st_mtime_ns) / 1e9
         except FileNotFoundError:
-            pass
-        return False
+            return False
+        return abs(age) < SECONDS_UNTIL_OLD
 
 
 class StopSignals:

@@ -1,4 +1,4 @@
-"""``sintro status``: what is done, runs, waits and failed in a study, as a table or a live bar. Imports no torch."""
+"""``sintro status``: what of a study is done, runs, lacks or failed, as a table or a live bar. Imports no torch."""
 
 import contextlib
 import os
@@ -17,14 +17,17 @@ from rich.text import Text
 from sintro import SintroError
 from sintro.cells import Cell
 from sintro.pace import Pace, Row, in_words, row_of, wall_seconds
-from sintro.states import STATES, State, of_cells
+from sintro.results import OTHER, in_a_line
+from sintro.states import FINISHED, State, listed, of_cells
 
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_BETWEEN_LINES = 15.0
-LISTED = 20  # cells of one kind that are named one by one
 LARGEST_PID = 2**31 - 1  # of any system
 BARS = 10  # cells that have a bar of their own; the table below counts them all
-COLOURS = {"done": "green", "running": "cyan", "evaluating": "cyan", "diverged": "yellow", "failed": "red"}
+COLUMNS = ("done", "running", "to evaluate", "missing", "diverged", "failed")
+RARE = (OTHER, "unreadable")  # a column of these is shown only where there are such cells
+COLOURS = {"done": "green", "running": "cyan", "to evaluate": "cyan", "diverged": "yellow"}
+COLOURS |= dict.fromkeys(("failed", *RARE), "red")
 
 
 def name_of(cell: Cell) -> str:
@@ -35,7 +38,9 @@ def name_of(cell: Cell) -> str:
 def summary(states: Mapping[Cell, State], pace: Pace) -> Table:
     """A line per row of the grid: how many cells are in which state, and how long the running ones still take."""
     shown = Table("data set", "objective", "prior", "regularizers")
-    for name in STATES:
+    present = {state.name for state in states.values()}
+    columns = [*COLUMNS, *(name for name in RARE if name in present)]
+    for name in columns:
         shown.add_column(name, justify="right", style=COLOURS.get(name))
     shown.add_column("running: done, left")
     rows: dict[Row, list[Cell]] = {}
@@ -46,21 +51,16 @@ def summary(states: Mapping[Cell, State], pace: Pace) -> Table:
         now = [cell for cell in cells if states[cell].progress]
         left = [pace.seconds_left(cell, states[cell]) for cell in now]
         share = sum(_share(states[cell]) for cell in now) / max(1, len(now))
-        numbers = [str(counts[name] or "") for name in STATES]
+        numbers = [str(counts[name] or "") for name in columns]
         shown.add_row(*row[1:], *numbers, f"{share:.0%}, {in_words(max(left))}" if now else "")
     return shown
 
 
 def details(states: Mapping[Cell, State], pace: Pace) -> list[str]:
-    """A line for each cell that runs, failed or diverged, up to a number of each."""
-    lines = []
-    for name in ("running", "failed", "diverged"):
-        chosen = [cell for cell, state in states.items() if state.name == name]
-        for cell in chosen[:LISTED]:
-            note = _progress_note(cell, states[cell], pace) if name == "running" else states[cell].note
-            lines.append(f"{name}: {cell.path}: {note}")
-        if len(chosen) > LISTED:
-            lines.append(f"{name}: and {len(chosen) - LISTED} more")
+    """A line for each cell that runs, or that has something to say, up to a number of each."""
+    lines = listed(states, "running", lambda cell, state: _progress_note(cell, state, pace))
+    for name in ("failed", *RARE, "diverged"):
+        lines += listed(states, name)
     return lines
 
 
@@ -69,7 +69,7 @@ def overall(states: Mapping[Cell, State], pace: Pace, at_a_time: int) -> tuple[f
     counts = Counter(state.name for state in states.values())
     shares = [pace.share(cell, state) for cell, state in states.items()]
     whole = sum(share[1] for share in shares)
-    finished = counts["done"] + counts["diverged"]
+    finished = sum(counts[name] for name in FINISHED)
     share = sum(share[0] for share in shares) / whole if whole else finished / max(1, len(states))
     words = f"{finished} of {len(states)} cells"
     if finished < len(states):
@@ -77,8 +77,8 @@ def overall(states: Mapping[Cell, State], pace: Pace, at_a_time: int) -> tuple[f
         left = wall_seconds((pace.seconds_left(cell, states[cell]) for cell in open_cells), at_a_time)
         source = "" if pace.measured else ", by shipped measurements: none of this study yet"
         words += f", about {in_words(left)} left with {at_a_time} at a time{source}"
-    if counts["failed"]:
-        words += f", {counts['failed']} failed"
+    for name in ("failed", *RARE):
+        words += f", {counts[name]} {name}" if counts[name] else ""
     return share, words
 
 
@@ -124,7 +124,7 @@ def watch(study: str, cells: Sequence[Cell], goes_on: GoesOn, root: str | Path =
 
 def unfinished(states: Mapping[Cell, State]) -> bool:
     """True while a cell is still to be finished."""
-    return any(state.name not in ("done", "diverged") for state in states.values())
+    return any(state.name not in FINISHED for state in states.values())
 
 
 def while_alive(pid: int) -> GoesOn:
@@ -151,7 +151,7 @@ def while_alive(pid: int) -> GoesOn:
 
 def _share(state: State) -> float:
     progress = state.progress or {}
-    return progress.get("done", 0) / max(1, progress.get("total", 1))
+    return min(1.0, progress.get("done", 0) / max(1, progress.get("total", 1)))
 
 
 def _progress_note(cell: Cell, state: State, pace: Pace) -> str:
@@ -159,7 +159,7 @@ def _progress_note(cell: Cell, state: State, pace: Pace) -> str:
     each = progress.get("ms_per_iteration")
     speed = f", {each:.1f} ms each" if each else ""
     left = in_words(pace.seconds_left(cell, state))
-    return f"{progress['done']} of {progress['total']} iterations{speed}, {left} left, on {progress['host']}"
+    return f"{progress['done']} of {progress['total']} iterations{speed}, {left} left, on {in_a_line(progress['host'])}"
 
 
 def _living(study: str, states: Mapping[Cell, State], pace: Pace, share: float, words: str) -> Group:
@@ -169,7 +169,7 @@ def _living(study: str, states: Mapping[Cell, State], pace: Pace, share: float, 
         left = f"{in_words(pace.seconds_left(cell, states[cell]))} left"
         grid.add_row(Text(name_of(cell)), ProgressBar(100, 100 * _share(states[cell]), width=30), left)
     lines: list = [grid]
-    for name in ("evaluating", "failed"):
+    for name in ("to evaluate", "failed", *RARE):
         chosen = [cell for cell, state in states.items() if state.name == name][:5]
         lines += [Text(f"{name}: {name_of(cell)}: {states[cell].note}", style=COLOURS[name]) for cell in chosen]
     return Group(*lines, summary(states, pace))
@@ -177,6 +177,6 @@ def _living(study: str, states: Mapping[Cell, State], pace: Pace, share: float, 
 
 def _line(study: str, states: Mapping[Cell, State], pace: Pace, share: float, words: str) -> str:
     now = [f"{name_of(cell)} {_share(state):.0%}" for cell, state in states.items() if state.progress]
-    now += [f"evaluate {name_of(cell)}" for cell, state in states.items() if state.name == "evaluating"]
+    now += [f"evaluate {name_of(cell)}" for cell, state in states.items() if state.name == "to evaluate"]
     listed = "; ".join(now[:4]) + (f"; and {len(now) - 4} more" if len(now) > 4 else "")
     return f"study {study}: {share:.0%}, {words}" + (f"; now {listed}" if listed else "")

@@ -85,6 +85,7 @@ class Overrides(_Part):
     evaluation_grid: PositiveInt | None = None
     evaluation_images: PositiveInt | None = None
     logits_at_conversion: Literal["weights", "log-weights"] | None = None
+    adam_at_introspection: Literal["carried", "restarted"] | None = None  # carried is published
     precision: Literal["bfloat16"] | None = None  # of image networks in training; changes results
 
     def given(self) -> dict[str, Any]:
@@ -98,6 +99,7 @@ class Study(_Part):
     title: str
     description: str = ""
     comparable: bool = True  # with the papers' numbers; false is said on every page
+    protocol: presets.Protocol = "pl"  # whose program is followed where the papers' two differ
     length: Annotated[float, BeforeValidator(_fraction), Field(gt=0, le=1)] = 1.0  # of the published schedule
     seeds: tuple[NonNegativeInt, ...] | None = Field(None, min_length=1)
     overrides: Overrides = Overrides()
@@ -174,7 +176,7 @@ def settings(cell: Cell, iterations: int | None = None, precision: str | None = 
 def sources(cell: Cell, iterations: int | None = None, precision: str | None = None) -> dict[str, str]:
     """Where each of the cell's settings comes from: the table's row, the path, the study, or a search."""
     resolved = _resolve(cell, iterations, precision)
-    told = presets.sources(resolved.settings)
+    told = presets.sources(resolved.settings, load(cell.study).protocol)
     for name, change in resolved.changed.items():
         if told[name] != "does not apply":
             told[name] = f"{change}; {told[name]}"
@@ -218,7 +220,8 @@ def _resolve(cell: Cell, iterations: int | None, precision: str | None = None) -
         found, why = choices.chosen(study.hyperparameters, cell)
         values |= found
         changed |= dict.fromkeys(found, why)
-    return _Resolved(presets.resolve(cell, length=study.length, iterations=total, values=values), changed)
+    resolved = presets.resolve(cell, length=study.length, iterations=total, values=values, protocol=study.protocol)
+    return _Resolved(resolved, changed)
 
 
 @lru_cache(maxsize=64)
@@ -257,7 +260,8 @@ def _check(study: Study) -> None:
             "side; legal is 1"
         )
     given = study.overrides.given() | study.image_overrides.given()
-    changed = [name for name in given if name != "logits_at_conversion"]
+    harmless = {"logits_at_conversion"} | {name for name, value in given.items() if value == "carried"}
+    changed = [name for name in given if name not in harmless]
     changed += ["length"] if study.length != 1 else []
     if study.comparable and changed:
         raise SintroError(

@@ -8,12 +8,12 @@ other cells of a fleet go on, and the run ends with exit code 0.
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import NamedTuple
 
 import torch
 
-from sintro import SintroError
+from sintro import PassingError, SintroError, failures
 from sintro.cells import Cell
 from sintro.devices import fleet_size, pick_device, set_threads
 from sintro.fleets import by_shape, check_equal_shape, split
@@ -22,7 +22,7 @@ from sintro.presets import Settings
 from sintro.priors import MixturePrior
 from sintro.progress import Progress
 from sintro.record import Record, Task, accept, is_finished, read_checkpoint
-from sintro.running import Claim, StopSignals
+from sintro.running import SECONDS_OF_PATIENCE, BusyError, Claim, Patience, StopSignals
 from sintro.runs import HANDED_OVER, PROVENANCE, remove_unfinished
 
 INTERRUPTED = 75  # the exit code that asks for another try (sysexits: EX_TEMPFAIL)
@@ -41,6 +41,7 @@ class Options(NamedTuple):
     checkpoint_every: float = 120.0  # seconds; 0: after every iteration
     restart: bool = False
     graph: bool = False  # CUDA graphs (sintro/graphs.py)
+    wait: float = SECONDS_OF_PATIENCE  # seconds for other processes that train these cells; 0: refuse at once
     hand_over: bool = False  # leave the last step to each cell's own `sintro train`
 
 
@@ -53,6 +54,8 @@ class Fleet:
         self.total = records[0].settings.iterations
         self.look_every = LOOK_EVERY[torch.device(options.device).type]
         self._gather()
+        for record in records:
+            record.use(self.players.data.facts)
 
     def _gather(self) -> None:
         """Those that are least far, which train until they meet the next ones, or to the end."""
@@ -246,33 +249,77 @@ def train_all(tasks: Sequence[Task], options: Options, side_by_side: int | None 
     """
     if side_by_side and side_by_side > 1:
         check_equal_shape([task.settings for task in tasks])
-    if options.graph and not options.device.startswith("cuda"):
-        raise SintroError(f"--graph: CUDA graphs need a GPU, and the device is {options.device}")
-    left = []
-    for task in tasks:
-        if options.restart or not is_finished(task):
-            left.append(task)
-        elif not options.hand_over:
-            accept(task)
+    with recording(tasks):
+        if options.graph and not options.device.startswith("cuda"):
+            raise PassingError(f"--graph: CUDA graphs need a GPU, and the device is {options.device}")
+        left = _unfinished(tasks, options)
     parts = []
     for alike in by_shape(left, lambda task: task.settings):
         parts += split(alike, side_by_side or fleet_size(alike[0].settings, options.device, graph=options.graph))
     with StopSignals() as stop:
         for part in parts:
-            code = _train_together(part, options, stop)
+            with recording(part):
+                code = _train_together(part, options, stop)
             if code or (stop.caught and part is not parts[-1]):
                 return INTERRUPTED
     return 0
 
 
+def recording(tasks: Sequence[Task]) -> AbstractContextManager[None]:
+    """Write down an error in the folders of these cells."""
+    return failures.recording("train", {task.folder: task.settings.digest for task in tasks})
+
+
+def _unfinished(tasks: Sequence[Task], options: Options) -> list[Task]:
+    """The tasks that are still to be done; what is finished is accepted."""
+    left = []
+    for task in tasks:
+        with recording([task]):
+            if options.restart or not is_finished(task):
+                left.append(task)
+                continue
+            failures.clear(task.folder, "train")
+            if not options.hand_over:
+                accept(task)
+    return left
+
+
 def _train_together(tasks: Sequence[Task], options: Options, stop: StopSignals) -> int:
+    """Train cells side by side, after other processes that train some of them. Returns the exit code: 0 or 75."""
+    patience = Patience(options.wait)
+    while tasks:
+        try:
+            held, claims = _claim_all(tasks, options)
+        except BusyError as busy:
+            if stop.caught:
+                print(f"stopped by {stop.caught} while it waited: {busy}", file=sys.stderr)
+                return INTERRUPTED
+            patience.wait(busy)
+            tasks = _unfinished(tasks, options)
+            continue
+        with held:
+            left = _unfinished(tasks, options)  # another process may have finished some just before
+            if len(left) == len(tasks):
+                return _train_claimed(tasks, claims, options, stop)
+        tasks = left
+    return 0
+
+
+def _claim_all(tasks: Sequence[Task], options: Options) -> tuple[ExitStack, list[Claim]]:
+    """Hold the folders of all tasks, or of none: who waits holds nothing, so that no two wait for each other."""
     with ExitStack() as stack:
         claims = [stack.enter_context(Claim(task.folder, task.settings.iterations, options.device)) for task in tasks]
-        records = []
-        for task in tasks:
+        return stack.pop_all(), claims
+
+
+def _train_claimed(tasks: Sequence[Task], claims: Sequence[Claim], options: Options, stop: StopSignals) -> int:
+    records = []
+    for task in tasks:
+        with recording([task]):
+            failures.clear(task.folder)
             remove_unfinished(task.folder)
             checkpoint = None if options.restart else read_checkpoint(task)
             records.append(Record(task, options.device, options.threads))
             if checkpoint is not None:
                 records[-1].take_up(checkpoint)
-        return Fleet(records, claims, options, stop).train()
+    return Fleet(records, claims, options, stop).train()

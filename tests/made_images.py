@@ -9,8 +9,10 @@ import tarfile
 import numpy as np
 import scipy.io
 
+from sintro.data import published
 from sintro.data.vision import torchvision
 
+KINDS = {"MNIST": "mnist", "FashionMNIST": "fmnist"}
 TRAIN, TEST = 40, 20  # images per split; CIFAR has five training files of TRAIN / 5
 
 
@@ -73,6 +75,10 @@ def md5(content):
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
+def sha256(content):
+    return hashlib.sha256(content).hexdigest()
+
+
 class Made:
     """`files`: {path under the root: bytes}; `server`: {path there: bytes}; `splits`: {split: (images, labels)}."""
 
@@ -94,6 +100,13 @@ def made_idx(monkeypatch, address, kind):
         server[f"{prefix}-labels-idx1-ubyte.gz"] = gzip.compress(idx(labels), mtime=0)
     monkeypatch.setattr(kind, "resources", [(name, md5(content)) for name, content in server.items()])
     monkeypatch.setattr(kind, "mirrors", [f"{address}/gone/", f"{address}/"])
+    plain = {name.removesuffix(".gz"): gzip.decompress(content) for name, content in server.items()}
+    monkeypatch.setitem(
+        published.IDX_SHA256, KINDS[kind.__name__], {name: sha256(content) for name, content in plain.items()}
+    )
+    for name in plain:
+        count = TRAIN if name.startswith("train") else TEST
+        monkeypatch.setitem(published.IDX_SHAPES, name, (count, 28, 28) if "images" in name else (count,))
     return Made({f"{kind.__name__}/raw/{name}": content for name, content in server.items()}, server, splits)
 
 

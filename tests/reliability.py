@@ -219,7 +219,7 @@ def two_at_once(ground: Ground, expected: str) -> Result:
     first = ground.start()
     while not (ground.cell / running.NAME).exists():
         time.sleep(0.005)
-    refused = ground.run() == 2 and f"process {first} on" in ground.said()[0]
+    refused = ground.run("--wait", "0") == 2 and f"process {first} on" in ground.said()[0]
     right = ground.end(first) == 0 and ground.run(evaluate=True) == 0 and ground.bits() == expected
     return "two trainings of one cell at once", refused and right, "the second refused, naming the first"
 
@@ -303,7 +303,7 @@ def lock_of_another_host(ground: Ground, expected: str) -> Result:
     path, before = ground.cell / running.NAME, running.SECONDS_UNTIL_OLD
     path.write_text(json.dumps(running.this_process() | {"host": "elsewhere", "done": 1, "total": ITERATIONS}))
     running.SECONDS_UNTIL_OLD = 2.0
-    process = ground.start()
+    process = ground.start("--wait", "0")
     while not (ended := os.waitpid(process, os.WNOHANG))[0]:
         os.utime(path)  # the other host's heartbeat
         time.sleep(0.05)

@@ -84,12 +84,21 @@ def test_gnelbo_is_that_of_the_released_code(golden):
 # --- the standard forms
 
 
+def with_outside(points, scale, bins):
+    """Probabilities of the bins, and of one more for the points outside of them."""
+    share = float((np.abs(points) <= 2 * scale).all(1).mean())
+    return np.append(probabilities(points, scale, bins) * share, 1 - share)
+
+
 @pytest.mark.parametrize("scale", [1, 2])
 def test_standard_forms_are_scipys(scale):
-    real, generated = normal(20_000, 0.5 * scale), normal(30_000, 0.6 * scale, (0.1, -0.2), seed=1)
+    """Some points of either set lie outside the range: for the standard forms they are one more bin."""
+    real, generated = normal(20_000, 0.8 * scale), normal(30_000, 0.9 * scale, (0.1, -0.2), seed=1)
     found = histogram_divergences(real, generated, scale, bins=20)
-    p, q = probabilities(real, scale, 20), probabilities(generated, scale, 20)
+    p, q = with_outside(real, scale, 20), with_outside(generated, scale, 20)
     assert p.sum() == pytest.approx(1)
+    assert min(p[-1], q[-1]) > 0.01
+    assert found["out_of_range"] == pytest.approx(q[-1])
     assert found["jsd"] == pytest.approx(jensenshannon(p, q) ** 2, rel=1e-9)
     floored = q + 1e-14 * (4 * scale / 20) ** 2
     assert found["kl"] == pytest.approx(stats.entropy(p, floored), rel=1e-9)
@@ -113,7 +122,9 @@ def test_kl_is_that_of_the_densities():
 
 @pytest.mark.parametrize(("scale", "factor"), [(1, 6.25), (2, 1.5625)])
 def test_published_kl_is_the_standard_one_times_a_factor(scale, factor):
-    found = histogram_divergences(normal(500, 0.5 * scale), normal(500, 0.6 * scale, seed=1), scale)
+    limit = 2 * scale  # with points out of range the two differ
+    pair = normal(500, 0.5 * scale).clip(-limit, limit), normal(500, 0.6 * scale, seed=1).clip(-limit, limit)
+    found = histogram_divergences(*pair, scale)
     assert found["kl_published"] == pytest.approx(factor * found["kl"], rel=1e-12)
 
 
@@ -169,11 +180,30 @@ def test_a_generated_empty_bin_costs_the_floor():
 # --- edges of the histogram
 
 
-def test_points_outside_the_range_are_dropped():
+PUBLISHED = ("kl_published", "jsd_published", "entropy_published")
+
+
+def test_points_outside_the_range_are_dropped_from_the_published_forms_and_counted_in_the_standard_ones():
     real, inside = normal(2000, 0.5).clip(-2, 2), normal(2000, 0.5, seed=1).clip(-2, 2)
-    outside = np.concatenate((inside, np.full((500, 2), 7.0), [[-2.1, 0.0], [0.0, 2.1]]))
-    assert histogram_divergences(real, outside, 1) == histogram_divergences(real, inside, 1)
-    assert histogram_divergences(outside, real, 1) == histogram_divergences(inside, real, 1)
+    outside = np.concatenate((inside, np.full((498, 2), 7.0), [[-2.1, 0.0], [0.0, 2.1]]))
+    left, stayed = (histogram_divergences(real, generated, 1) for generated in (outside, inside))
+    assert [left[name] for name in PUBLISHED] == [stayed[name] for name in PUBLISHED]
+    assert (left["out_of_range"], stayed["out_of_range"]) == (0.2, 0.0)
+    common = probabilities(real, 1, 100)[probabilities(inside, 1, 100) > 0].sum()
+    cost = -common * math.log(0.8)  # a bin with samples has 0.8 of its mass, an empty one the floor as before
+    assert left["kl"] == pytest.approx(stayed["kl"] + cost, rel=1e-6)
+    assert left["jsd"] > stayed["jsd"] + 0.01
+    reverse = histogram_divergences(outside, real, 1)
+    assert [reverse[name] for name in PUBLISHED] == [histogram_divergences(inside, real, 1)[name] for name in PUBLISHED]
+    assert reverse["out_of_range"] == 0.0
+    assert reverse["kl"] > 0.2 * 25  # real mass where nothing is generated costs the floor
+
+
+def test_a_perfect_model_of_data_that_leave_the_range_scores_zero():
+    points = normal(2000, 1.0)
+    found = histogram_divergences(points, points.copy(), 1)
+    assert found["out_of_range"] > 0.05
+    assert (found["kl"], found["jsd"]) == (pytest.approx(0, abs=1e-9), pytest.approx(0, abs=1e-9))
 
 
 def test_the_ends_of_the_range_are_inside():
@@ -188,27 +218,94 @@ def test_histogram_has_the_first_coordinate_in_front():
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_generated_points_that_are_not_finite_are_outside(bad):
-    real, generated = normal(500, 0.5), normal(500, 0.5, seed=1)
-    with_bad = np.concatenate((generated, [[bad, 0.0], [0.0, bad]]))
-    assert histogram_divergences(real, with_bad, 1) == histogram_divergences(real, generated, 1)
+def test_generated_points_that_are_not_finite_are_in_common_with_nothing(bad):
+    """As many real points lie beyond the range: a point there is alike, a point that is nowhere is not."""
+    real, generated = np.concatenate((normal(498, 0.5), [[9.0, 0.0], [0.0, 9.0]])), normal(498, 0.5, seed=1)
+    broken = histogram_divergences(real, np.concatenate((generated, [[bad, 0.0], [0.0, bad]])), 1)
+    beyond = histogram_divergences(real, np.concatenate((generated, [[9.0, 0.0], [0.0, 9.0]])), 1)
+    assert [broken[name] for name in PUBLISHED] == [beyond[name] for name in PUBLISHED]
+    assert broken["out_of_range"] == beyond["out_of_range"] == 2 / 500
+    for name in ("kl", "jsd"):
+        assert broken[name] > beyond[name]
 
 
-def test_no_generated_point_inside_scores_worst_and_stays_finite():
-    real = normal(500, 0.5)
-    none = histogram_divergences(real, np.full((500, 2), 9.0), 1)
-    far = histogram_divergences(real, normal(500, 0.01, (1.9, 1.9)), 1)
-    assert all(math.isfinite(value) for value in none.values())
-    assert none["jsd"] == math.log(2)
-    assert none["kl"] >= far["kl"] > 20
-    for metric in ("kl_published", "jsd_published", "entropy_published"):
-        assert none[metric] > 0
-    assert none["entropy_published"] > far["entropy_published"]
+CLUSTER = normal(500, 0.05, (-1, 0))  # the real points of the laws about broken samples
+DISJOINT = histogram_divergences(CLUSTER, normal(500, 0.05, (1, 0), seed=1), 1)
+LOST = {
+    "all NaN": np.full((500, 2), math.nan),
+    "one coordinate NaN": np.column_stack((np.full(500, math.nan), CLUSTER[:, 1])),
+    "all inf": np.full((500, 2), math.inf),
+    "all -inf": np.full((500, 2), -math.inf),
+    "NaN and inf": np.array([[math.nan, 0.0], [math.inf, 0.0]] * 250),
+    "all out of range": np.full((500, 2), 9.0),
+    "just out of range": np.full((500, 2), np.nextafter(2.0, 3.0)),
+    "out of range and NaN": np.array([[9.0, 0.0], [math.nan, 0.0]] * 250),
+    "huge": np.full((500, 2), 1e300),
+    "one point, out of range": np.array([[9.0, 9.0]]),
+}
+
+
+@pytest.mark.parametrize("generated", LOST.values(), ids=LOST)
+def test_samples_of_which_none_is_in_range_are_never_good(generated):
+    """Published: undefined, as the released histogram gives (NumPy's density of no points). Standard: the worst."""
+    for real in (CLUSTER, np.concatenate((CLUSTER, np.full((5, 2), 9.0)))):
+        found = histogram_divergences(real, generated, 1)
+        disjoint = histogram_divergences(real, normal(500, 0.05, (1, 0), seed=1), 1)
+        assert all(math.isnan(found[name]) for name in PUBLISHED)
+        assert found["out_of_range"] == 1.0
+        assert found["jsd"] == math.log(2)
+        assert found["kl"] == pytest.approx(disjoint["kl"], rel=1e-12)
+        assert found["kl"] > 25
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_the_released_histogram_of_no_points_in_range_is_nan():
+    density, _, _ = np.histogram2d([9.0], [9.0], bins=10, range=((-2, 2), (-2, 2)), density=True)
+    assert np.isnan(density).all()
+
+
+BROKEN = {
+    "half NaN": np.where(np.arange(500)[:, None] % 2, math.nan, CLUSTER),
+    "half inf": np.where(np.arange(500)[:, None] % 2, math.inf, CLUSTER),
+    "half out of range": np.where(np.arange(500)[:, None] % 2, 9.0, CLUSTER),
+    "all but one NaN": np.where(np.arange(500)[:, None], math.nan, CLUSTER),
+    "all but one out of range": np.where(np.arange(500)[:, None], 9.0, CLUSTER),
+}
+
+
+@pytest.mark.parametrize("generated", BROKEN.values(), ids=BROKEN)
+def test_losing_samples_always_costs(generated):
+    """Against the same samples without the lost ones; the share that is lost stands beside the published forms."""
+    kept = generated[(np.abs(generated) <= 2).all(1)]
+    found, clean = (histogram_divergences(CLUSTER, samples, 1) for samples in (generated, kept))
+    assert found["out_of_range"] == pytest.approx(1 - len(kept) / len(generated))
+    assert found["jsd"] > clean["jsd"]
+    assert found["kl"] > clean["kl"]
+    assert [found[name] for name in PUBLISHED] == [clean[name] for name in PUBLISHED]
+
+
+def test_the_cost_grows_with_the_share_that_is_lost():
+    points = normal(5000, 0.5, seed=1).clip(-2, 2)
+    scores = []
+    for share in (0.0, 0.1, 0.3, 0.6, 0.9):
+        broken = points.copy()
+        broken[: int(share * len(points))] = math.nan
+        scores.append(histogram_divergences(points, broken, 1))
+    for name in ("kl", "jsd", "out_of_range"):
+        assert np.all(np.diff([score[name] for score in scores]) > 0), name
+
+
+def test_one_wrong_point_again_and_again_is_not_better_than_disjoint_samples():
+    found = histogram_divergences(CLUSTER, np.full((500, 2), 1.7), 1)
+    for name in ("kl", "jsd", "kl_published", "jsd_published"):
+        assert found[name] >= DISJOINT[name] * (1 - 1e-12), name
 
 
 def test_no_real_point_inside_is_an_error():
     with pytest.raises(SintroError, match=r"real: no point inside \[-2, 2\]\^2"):
         histogram_divergences(np.full((3, 2), 9.0), normal(5), 1)
+    with pytest.raises(SintroError, match="real: points that are not finite"):
+        histogram_divergences(np.array([[0.0, 0.0], [math.nan, 0.0]]), normal(5), 1)
 
 
 @pytest.mark.parametrize("shape", [(5,), (5, 3), (0, 2), (2, 5, 2)])

@@ -1,7 +1,6 @@
 """Fetching, against a web server on this machine: right, whole, once, and never half."""
 
 import http.server
-import json
 import os
 import threading
 import time
@@ -73,19 +72,15 @@ def left_over(root):
 
 
 @pytest.mark.parametrize("name", FETCHED)
-def test_fetched_data_are_verified_locked_and_loadable(name, monkeypatch, tmp_path, server):
+def test_fetched_data_are_verified_and_loadable(name, monkeypatch, tmp_path, server):
     content = made(name, monkeypatch, server)
     fetch.fetch([name], tmp_path, quiet)
     for split in ("train", "test"):
         read = images.load(name, split, tmp_path)
         assert read.state == "verified"
         assert (read.images.numpy() == content.splits[split][0]).all()
-    lock = json.loads((tmp_path / f"{name}.lock.json").read_text())["files"]
-    assert lock == {
-        path: {"sha256": hash_file(tmp_path / path), "bytes": len(data)} for path, data in content.files.items()
-    }
-    assert left_over(tmp_path) == []
-    assert not (tmp_path / "cifar-10-python.tar.gz").exists()
+    stored = {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert stored == content.files | {f".{name}.lock": b""}  # no archive, no part of a file, nothing about them
 
 
 def test_what_is_there_and_right_is_not_fetched_again(monkeypatch, tmp_path, server):
@@ -94,8 +89,8 @@ def test_what_is_there_and_right_is_not_fetched_again(monkeypatch, tmp_path, ser
     said = []
     fetch.fetch(["mnist"], tmp_path, said.append)
     assert server.requests == []
-    assert said[0] == "mnist: all 4 files are there and right"
-    assert sources.read_lock("mnist", tmp_path).keys() == content.files.keys()
+    assert said == ["mnist: all 4 files are there and right"]
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == set(content.files)
 
 
 def test_a_wrong_lock_is_put_right_when_the_files_are(monkeypatch, tmp_path, server):
@@ -139,7 +134,6 @@ def test_a_truncated_download_is_not_stored_and_the_next_try_goes_on(monkeypatch
         fetch.fetch(["mnist"], tmp_path, quiet)
     assert [path for path in others if (tmp_path / path).exists()] == []
     assert left_over(tmp_path) == []
-    assert sources.read_lock("mnist", tmp_path) == {}
     server.truncate = False
     fetch.fetch(["mnist"], tmp_path, quiet)
     assert not server.asked_for("train-images-idx3-ubyte.gz")
@@ -177,10 +171,13 @@ def test_without_network_it_is_one_line(monkeypatch, tmp_path):
     assert f"copy it to {tmp_path / 'train_32x32.mat'}" in str(caught.value)
 
 
-def test_a_folder_that_cannot_be_written(tmp_path):
+def test_a_data_root_that_is_a_file(tmp_path):
     (tmp_path / "data").write_text("a file")
-    with pytest.raises(SintroError, match=r"mnist: cannot store into .*data: (Not a directory|File exists)"):
-        fetch.fetch(["mnist"], tmp_path / "data", quiet)
+    for name in ("mnist", "svhn", "inception"):
+        with pytest.raises(SintroError, match=rf"{name}: the data root .*data is a file, but must be a folder"):
+            fetch.fetch([name], tmp_path / "data", quiet)
+    with pytest.raises(SintroError, match=r"mnist: the data root .*data is a file, but must be a folder"):
+        images.load("mnist", "train", tmp_path / "data")
 
 
 @pytest.mark.parametrize("name", ["kmnist", "stl10", "Inception"])
@@ -218,8 +215,6 @@ def test_inception_weights_are_fetched_checked_and_stored(weights, tmp_path, ser
     fetch.fetch(["inception"], tmp_path / "data", quiet)
     assert weights.read_bytes() == WEIGHTS
     assert sources.require_inception(tmp_path / "data").path == weights
-    lock = sources.read_lock("inception", tmp_path / "data")
-    assert lock == {str(weights): {"sha256": hash_file(weights), "bytes": len(WEIGHTS)}}
     fetch.fetch(["inception"], tmp_path / "data", quiet)
     assert len(server.requests) == 2  # one redirect check, one body
     assert left_over(tmp_path) == []
@@ -274,22 +269,20 @@ def test_doctors_table_shows_path_hash_size_and_the_command(weights, monkeypatch
 
 def test_other_weights_are_refused(weights, tmp_path, server):
     server.contents["weights.pth"] = b"something else"
-    with pytest.raises(SintroError, match="gave a file whose sha256 begins with "):
+    with pytest.raises(SintroError, match=r"could not be fetched .*weights.pth: corrupted, its sha256 begins with "):
         fetch.fetch(["inception"], tmp_path / "data", quiet)
     assert not weights.exists()
 
 
-def test_weights_that_stand_elsewhere_are_locked_where_they_are(weights, monkeypatch, tmp_path):
+def test_weights_that_stand_elsewhere_are_used_where_they_are(weights, monkeypatch, tmp_path):
     named = tmp_path / "named.pth"
     named.write_bytes(WEIGHTS)
     monkeypatch.setenv("SINTRO_INCEPTION", str(named))
     fetch.fetch(["inception"], tmp_path / "data", quiet)
-    assert list(sources.read_lock("inception", tmp_path / "data")) == [str(named)]
+    assert not (tmp_path / "data").exists()
     named.write_bytes(b"other")  # what was asked for is not replaced, and counts as not fetched
-    sources.lock_path("inception", tmp_path / "data").unlink()
     with pytest.raises(SintroError, match=r"SINTRO_INCEPTION names .*named.pth, which is corrupted"):
         fetch.fetch(["inception"], tmp_path / "data", quiet)
-    assert not sources.lock_path("inception", tmp_path / "data").exists()
 
 
 def test_inception_weights_are_looked_for_in_three_places(weights, monkeypatch, tmp_path):

@@ -10,6 +10,7 @@ import scipy.linalg
 import torch
 
 from sintro import SintroError
+from sintro.metrics import NotFinite
 from sintro.metrics.fid import FLUSH_ROWS, FeatureStatistics, frechet_distance, sample_warning
 
 
@@ -165,6 +166,18 @@ def test_bad_features_are_refused():
         _ = statistics.covariance
     with pytest.raises(SintroError, match="cannot merge"):
         statistics.merge(FeatureStatistics(2))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e200])
+def test_features_that_are_not_finite_never_have_a_distance(bad, generator):
+    """1e200 is finite and its square is not: infinity minus infinity must not come out as 0."""
+    real = FeatureStatistics.of(torch.from_numpy(generator.standard_normal((50, 3))))
+    features = torch.from_numpy(generator.standard_normal((50, 3)))
+    for broken in (torch.full_like(features, bad), features.where(torch.arange(50)[:, None] > 0, bad)):
+        with pytest.raises(NotFinite):
+            FeatureStatistics.of(broken).distance(real)
+    with pytest.raises(NotFinite):
+        frechet_distance(np.full(2, bad), np.eye(2), np.zeros(2), np.eye(2))
 
 
 def test_distances_are_computed_by_one_thread_and_processes_do_not_wait_for_each_other(monkeypatch, generator):

@@ -1,11 +1,17 @@
 """Precision and recall: hand-made examples for both counting conventions, and the direction of each number."""
 
+import json
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
 from sintro import SintroError
 from sintro.metrics import manifold
-from sintro.metrics.manifold import neighbour_distances, precision_recall
+from sintro.metrics.manifold import neighbour_distances, precision_recall, published_precision_recall
+
+GOLDEN = Path(__file__).parent / "golden"
 
 
 def column(*values):
@@ -47,6 +53,20 @@ def test_published_k_4_with_the_point_is_k_3_without():
     real, generated = torch.randn(2, 200, 8, generator=torch.Generator().manual_seed(0))
     assert precision_recall(real, generated, 4, count_self=True) == precision_recall(real, generated, 3)
     assert precision_recall(real, generated, 3, count_self=True) != precision_recall(real, generated, 3)
+
+
+def test_published_precision_and_recall_are_those_of_the_released_code():
+    """Stage: features to shares. The released code's are float32 means of 450 and 500 yes or no: 1e-6."""
+    expected = json.loads((GOLDEN / "image_metrics.json").read_text())
+    arrays = np.load(GOLDEN / expected["file"])
+    real, generated = (torch.from_numpy(arrays[name]) for name in ("real", "generated"))
+    found = published_precision_recall(real, generated)
+    assert found == (pytest.approx(expected["precision"], abs=1e-6), pytest.approx(expected["recall"], abs=1e-6))
+    # 3 and 4 *other* points; 2 and 3, or the same number for both, are told apart.
+    assert found[0] == precision_recall(real, generated, 3)[0]
+    assert found[1] == precision_recall(real, generated, 4)[1]
+    assert found[0] != precision_recall(real, generated, 2)[0]
+    assert found[1] != precision_recall(real, generated, 3)[1]
 
 
 @pytest.mark.parametrize("count_self", [False, True])
@@ -103,6 +123,10 @@ def test_copies_of_a_point_are_neighbours():
         (torch.zeros(5, 2), torch.zeros(3, 2), 3, "at least 4 points on each side; got 5 real and 3 generated"),
         (torch.zeros(5, 2), torch.zeros(5, 2), 0, "k >= 1"),
         (torch.zeros(5, 2), torch.full((5, 2), torch.nan), 3, "generated features hold values that are not finite"),
+        (torch.zeros(5, 2), torch.full((5, 2), torch.inf), 3, "generated features hold values that are not finite"),
+        (torch.full((5, 2), torch.nan), torch.zeros(5, 2), 3, "real features hold values that are not finite"),
+        (torch.zeros(5, 2), torch.zeros(0, 2), 3, "got 5 real and 0 generated"),
+        (torch.zeros(5, 2), torch.full((5, 2), 1e200, dtype=torch.float64), 3, "generated features hold values above"),
     ],
 )
 def test_bad_input_is_one_line(real, generated, k, message):

@@ -83,6 +83,71 @@ def test_mixture_kl_on_the_golden_samples():
     torch.testing.assert_close(found, torch.tensor(golden["kl"]), rtol=1e-5, atol=1e-5)
 
 
+def written_out(mean, log_var, prior, noise):
+    """log q - log p at each of the noise's latents, averaged over the draws."""
+    z = mean + torch.exp(0.5 * log_var) * noise  # [S, B, L]
+    log_posterior = distributions.Normal(mean, torch.exp(0.5 * log_var)).log_prob(z).sum(-1)
+    return (log_posterior - prior.log_prob(z.flatten(0, 1)).unflatten(0, z.shape[:2])).mean(0)
+
+
+@pytest.mark.parametrize("single", ["normal", "component"])
+def test_the_sampled_kl_to_a_single_gaussian_is_the_mean_over_its_draws(single):
+    """Value and gradients: only the moments of the noise enter ours, all latents enter the written-out mean."""
+    mean, log_var, *component = (torch.randn(*shape).double() for shape in ((5, 2), (5, 2), (1, 2), (1, 2)))
+    tensors = [t.requires_grad_() for t in (mean, log_var)]
+    prior = StandardNormal(2)
+    if single == "component":
+        tensors += [t.requires_grad_() for t in component]
+        prior = MixturePrior(*component, torch.zeros(1, dtype=torch.float64))
+    noise = torch.randn(7, 5, 2, generator=generator(0, "test"), dtype=torch.float64)
+    found = kl(mean, log_var, prior, 7, generator(0, "test"), sampled=True)
+    expected = written_out(mean, log_var, prior, noise)
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn(5).double()
+    for ours, theirs in zip(*(torch.autograd.grad(v @ weights, tensors) for v in (found, expected)), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_the_sampled_kl_to_the_standard_normal_is_unbiased_outside_the_exponential_and_above_inside():
+    """The mean over many draws is the closed form; that of exp(-KL) is larger, since exp is convex (Jensen)."""
+    mean, log_var, prior = torch.randn(1, 2), torch.randn(1, 2), StandardNormal(2)
+    closed = kl(mean, log_var, prior, 0, None)
+    copies = [t.expand(200_000, 2) for t in (mean, log_var)]
+    sampled = kl(*copies, prior, 5, generator(0, "test"), sampled=True).double()
+    error = sampled.std() / math.sqrt(len(sampled))
+    assert abs(sampled.mean() - closed) < 4 * error
+    inside, error = torch.exp(-sampled).mean(), torch.exp(-sampled).std() / math.sqrt(len(sampled))
+    assert inside - torch.exp(-closed) > 10 * error
+    fewer_draws, more_draws = (
+        torch.exp(-kl(*copies, prior, samples, generator(1, "test"), sampled=True)).mean() for samples in (5, 50)
+    )
+    assert fewer_draws > more_draws > torch.exp(-closed)
+
+
+@pytest.mark.parametrize("loss", [vae_loss, encoder_loss, decoder_loss])
+def test_every_loss_samples_its_kls_where_it_is_told_to(loss):
+    model, real = made_model(StandardNormal(2)), real_batch()
+
+    def value(samples, sampled):
+        return loss(model, real, BETAS, generator(0, "a"), samples=samples, sampled=sampled).loss.detach()
+
+    assert value(2, False) == value(3, False), "the closed form draws nothing"
+    assert len({float(value(2, True)), float(value(3, True)), float(value(2, False))}) == 3
+
+
+def test_fakes_are_used_again_where_the_decoders_step_is_given_them():
+    model, real, seen = made_model(StandardNormal(2)), real_batch(), []
+    model.decoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    step = encoder_loss(model, real, BETAS, generator(0, "a"))
+    assert torch.equal(seen[0], step.z_fake)
+    common = {"posterior": step.posterior, "z": step.z}
+    decoder_loss(model, real, BETAS, generator(0, "b"), **common, z_fake=step.z_fake)
+    assert torch.equal(seen[-1], torch.cat((step.z, step.z_fake)))
+    decoder_loss(model, real, BETAS, generator(0, "b"), **common)
+    anew = seen[-1][64:]
+    assert not torch.isclose(anew, step.z_fake).any()
+
+
 def test_mixture_kl_estimates_what_it_should():
     """Against the golden estimator with many samples, and against the closed form where the mixture is N(0, I)."""
     mean, log_var = torch.randn(5, 2), torch.randn(5, 2) * 0.5
@@ -150,6 +215,31 @@ def test_each_step_reaches_its_own_players_only():
     assert all(g is not None and g.abs().sum() > 0 for g in decoder + prior)
 
 
+def cooperating_gradient(real, responsibility_weight):
+    """The prior's gradient of an encoder step that it shares, written out again with the same draws.
+
+    It learns from s beta_kl KL(x), from s r R, and through the fake as the target of its own reconstruction.
+    """
+    model, noise, scale = made_model(), generator(0, "a"), 0.5
+    prior = model.prior
+    fake = model.decoder(prior.sample(64, noise)[0])
+    posterior = model.encode(real)
+    z = posterior.sample(noise)
+    eps = torch.randn(8, 64, 2, generator=noise)
+    draws = (posterior.mean + torch.exp(0.5 * posterior.log_var) * eps).flatten(0, 1).detach()
+    loss = scale * -0.3 * prior.log_prob(draws).mean()
+    loss = loss + scale * responsibility_weight * responsibility_regularizer(prior.responsibilities(draws))
+    # with the MLP both negatives are one batch: reconstructions first, each with the draws of its own
+    batches = [model.decoder(z).detach(), fake]
+    posteriors = [model.encode(batch.detach()) for batch in batches]
+    latents = [each.sample(noise) for each in posteriors]
+    kl(*posteriors[0], prior.detach(), 8, noise)
+    divergence = kl(*posteriors[1], prior.detach(), 8, noise).detach()
+    error = (fake - model.decoder(latents[1]).detach()).square().sum(-1)
+    loss = loss + 0.5 * 0.5 * torch.exp(-2 * scale * (0.2 * error + 0.9 * divergence)).mean()
+    return torch.autograd.grad(loss, prior.parameters())
+
+
 def test_prior_encoder_cooperation_moves_the_prior_with_the_encoder():
     model, real = made_model(), real_batch()
     common = {"samples": 8, "cooperation": "encoder"}
@@ -158,11 +248,12 @@ def test_prior_encoder_cooperation_moves_the_prior_with_the_encoder():
     _, decoder, prior = gradients(model)
     assert all(g is None for g in decoder)
     assert all(g is not None and g.abs().sum() > 0 for g in prior)
-    # the regulariser's gradient goes to the encoder alone: the prior's is that of s beta_kl KL(x)
-    model_again = made_model()
-    encoder_loss(model_again, real, BETAS, generator(0, "a"), **common).loss.backward()
-    for mine, other in zip(prior, gradients(model_again)[2], strict=True):
-        torch.testing.assert_close(mine, other)
+    for mine, expected in zip(prior, cooperating_gradient(real, 1.0), strict=True):
+        torch.testing.assert_close(mine, expected)
+    without = made_model()
+    encoder_loss(without, real, BETAS, generator(0, "a"), **common).loss.backward()
+    for mine, expected in zip(gradients(without)[2], cooperating_gradient(real, 0.0), strict=True):
+        torch.testing.assert_close(mine, expected)
     for parameter in model.prior.parameters():
         parameter.grad = None
     decoder_loss(model, real, BETAS, generator(0, "b"), **common).loss.backward()

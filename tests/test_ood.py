@@ -77,8 +77,17 @@ def test_measures_see_ranks_only_and_infinite_scores_have_one():
     assert measured(np.exp(inside), np.exp(outside))[:3] == measured(inside, outside)[:3]
     low, lowest = (measured(inside, np.where(outside < -1, floor, outside)) for floor in (-1e9, -math.inf))
     assert low[:3] == lowest[:3]
-    undefined = measured([math.nan, 1.0], [0.0])
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("where", [0, 1])
+def test_undefined_scores_have_no_measures(bad, where):
+    """Of the own data or of the outliers: one NaN is enough, and no datum is infinitely likely."""
+    pair = [[2.0, 1.0], [0.0, -1.0]]
+    pair[where][0] = bad
+    undefined = measured(*pair)
     assert all(math.isnan(value) for value in undefined[:3])
+    assert all(math.isnan(bound) for interval in undefined.intervals.values() for bound in interval)
 
 
 def test_the_bootstrap_interval_covers():
@@ -171,6 +180,20 @@ def test_scores_are_high_for_the_models_own_data_and_the_parts_add_up():
         assert parts[0][name].mean() > parts[1][name].mean()
         assert parts[0][name].shape == (300,)
     torch.testing.assert_close(parts[0]["elbo"], parts[0]["kl"] + parts[0]["reconstruction"])
+    torch.testing.assert_close(parts[0]["elbo_half"], parts[0]["kl"] + parts[0]["reconstruction"] / 2)
+
+
+def test_the_half_weighted_score_and_its_constant_are_a_bound_of_the_likelihood_at_variance_one():
+    """x = W z + b + noise of variance 1: E q log N(x; g(z), I) - KL <= log p(x), with log N's own constant."""
+    model, exact = linear_model()
+    weight = model.decoder(torch.eye(2, dtype=torch.float64)) - exact.mean  # [2, 3], W transposed
+    likelihood = MultivariateNormal(exact.mean, weight.T @ weight + torch.eye(3, dtype=torch.float64))
+    x = exact.mean + torch.randn(5, 3, generator=generator(0, "x"), dtype=torch.float64)
+    found = ood.scores(model, x.repeat_interleave(2000, 0), model.prior, 1, generator(1, "n"))["elbo_half"].view(5, -1)
+    bound = found.mean(1) - 1.5 * math.log(2 * math.pi)
+    gap = likelihood.log_prob(x) - bound
+    assert (gap > 0).all()
+    assert (gap < 1.0).all()  # near: the encoder is nearly the posterior
 
 
 def test_no_samples_are_refused():
@@ -184,7 +207,7 @@ def test_every_measure_is_defined():
     inside, outside = ({name: rng.normal(size=size) for name in ood.SCORES} for size in (30, 20))
     metrics, arrays = ood.compare(inside, {"uniform": outside, "noise": inside}, 0, 25)
     numbers = {name for name, value in metrics.items() if isinstance(value, float)}
-    assert len(numbers) == 2 * 4 * 3
+    assert len(numbers) == 2 * 5 * 3
     assert numbers <= set(METRICS)
     assert metrics["ood_noise_elbo_auroc"] == 0.5
     assert set(metrics["ood_intervals"]) == {name.removeprefix("ood_") for name in numbers}

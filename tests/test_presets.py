@@ -122,9 +122,11 @@ def test_betas_in_the_path_win() -> None:
 
 def test_every_field_has_a_source_and_no_row_is_without_effect() -> None:
     used = set()
-    for one in every_kind_of_cell():
-        settings = presets.published(one)
-        told = presets.sources(settings)
+    kinds = [("pl", one) for one in every_kind_of_cell()]
+    kinds += [("si", one) for one in every_kind_of_cell() if one.prior == "normal"]
+    for protocol, one in kinds:
+        settings = presets.published(one, protocol)
+        told = presets.sources(settings, protocol)
         assert list(told) == list(presets.Settings.model_fields)
         assert all(told.values())
         assert not any(text.startswith("not the published") for text in told.values())
@@ -149,10 +151,93 @@ def test_the_digest_changes_with_every_field_and_with_nothing_else() -> None:
         "epochs": 1.0,
         "precision": "bfloat16",
         "margin": 1.0,
+        "kl_of_normal": "sampled",
+        "fakes": "reused",
+        "adam_at_introspection": "restarted",
+        "revision": 2,
     }
     assert other.keys() == presets.Settings.model_fields.keys()
     digests = {settings.model_copy(update={name: value}).digest for name, value in other.items()}
     assert len(digests | {settings.digest}) == len(other) + 1
+
+
+UNCHANGED = {  # digests that results made before the settings below existed carry
+    ("pl", "rings", "soft-introvae", "mog64-learned", "clip"): "63a0e57dcb5ed767",
+    ("pl", "rings", "vae", "vamp64-lc", "none"): "024b638433ed829b",
+    ("pl", "rings", "introvae", "normal", "none"): "fde96ee3cefcc6b9",
+    ("pl", "8gaussians", "soft-introvae", "mog64-fixed-lc", "none"): "49f3d8211a444522",
+    ("pl", "cifar10", "introvae", "normal", "none"): "e95294fdb7e93209",
+    ("si", "rings", "vae", "normal", "none"): "cbc8c20ef2af3618",
+    ("si", "digits", "vae", "normal", "none"): "000b8e4eeed11302",
+}
+CHANGED = {
+    ("pl", "rings", "vae", "normal", "none"): ("cbc8c20ef2af3618", {"kl_of_normal": "sampled"}),
+    ("pl", "rings", "soft-introvae", "normal", "none"): ("50f883f8ed06eb03", {"kl_of_normal": "sampled"}),
+    ("si", "rings", "soft-introvae", "normal", "none"): ("50f883f8ed06eb03", {"fakes": "reused"}),
+    ("pl", "rings", "soft-introvae", "mog1-fixed", "none"): ("6c5109b20618d667", {"kl_of_normal": "sampled"}),
+    ("pl", "rings", "soft-introvae", "mog64-learned-encoder", "clip"): ("a7ca322d9f1ab790", {"revision": 2}),
+    ("pl", "cifar10", "soft-introvae", "normal", "none"): ("267e65b7bdf00fc0", {"kl_of_normal": "sampled"}),
+    ("pl", "mnist", "soft-introvae", "mog10-learned", "clip-resp10"): ("d2d04aab16d8b2c4", {"revision": 2}),
+    ("pl", "digits", "vae", "vamp10", "none"): ("37e6c115f99db253", {"revision": 2}),
+}
+
+
+@pytest.mark.parametrize(("kind", "digest"), UNCHANGED.items())
+def test_a_cell_whose_behaviour_is_unchanged_keeps_its_digest(kind, digest) -> None:
+    assert presets.published(cell(*kind[1:]), kind[0]).digest == digest
+
+
+@pytest.mark.parametrize(("kind", "before"), CHANGED.items())
+def test_a_cell_whose_behaviour_changed_has_another_digest_by_what_changed_it(kind, before) -> None:
+    digest, changes = before
+    settings = presets.published(cell(*kind[1:]), kind[0])
+    assert settings.digest != digest
+    assert settings.model_copy(update=dict.fromkeys(changes)).digest == digest
+    assert {name: getattr(settings, name) for name in changes} == changes
+
+
+def test_the_protocols_differ_in_estimator_fakes_and_the_schedule_of_images() -> None:
+    def differing(*kind: str) -> set[str]:
+        pl, si = (presets.published(cell(*kind), protocol).model_dump() for protocol in presets.PROTOCOLS)
+        return {name for name in pl if pl[name] != si[name]}
+
+    assert differing("rings", "soft-introvae") == {"kl_of_normal", "fakes"}
+    assert differing("digits", "soft-introvae-bootstrap") == {"kl_of_normal", "fakes"}
+    assert differing("rings", "vae") == {"kl_of_normal"}
+    assert differing("rings", "introvae") == set()
+    assert differing("rings", "soft-introvae", "mog64-fixed") == set(), "N(0, I) is all that S-IntroVAE has"
+    schedule = {"epochs", "iterations", "warmup", "snapshots"}
+    assert differing("cifar10", "soft-introvae") == {"kl_of_normal", "fakes", *schedule}
+    assert differing("mnist", "soft-introvae") == {"kl_of_normal", "fakes", "beta_neg", *schedule}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "batch", "latent"), [("mnist", 128, 32), ("fmnist", 128, 32), ("cifar10", 32, 128), ("svhn", 32, 128)]
+)
+def test_soft_introvaes_own_protocol_on_images(dataset: str, batch: int, latent: int) -> None:
+    settings = presets.published(cell(dataset), "si")
+    epoch = math.ceil(IMAGE_SHAPES[dataset][-1] / batch)
+    assert (settings.batch_size, settings.latent_size) == (batch, latent)
+    assert (settings.iterations, settings.warmup, settings.milestones) == (250 * epoch, 0, (350 * epoch,))
+    assert settings.snapshots == tuple(e * epoch for e in (0, 100, 120, 140, 160, 180, 200, 220, 240, 249))
+    assert (settings.beta_rec, settings.beta_kl, settings.beta_neg) == (1, 1, 256)
+    assert presets.resolve(cell(dataset), protocol="si", iterations=1).warmup == 0
+    with pytest.raises(SintroError, match=r"'mog10-fixed' is made in a warm-up, and .* has none; legal is normal"):
+        presets.published(cell(dataset, prior="mog10-fixed"), "si")
+
+
+def test_adam_restarts_only_where_an_introspective_phase_follows_a_warm_up() -> None:
+    restarted = {"adam_at_introspection": "restarted"}
+    for one in every_kind_of_cell():
+        found = presets.resolve(one, values=restarted).adam_at_introspection
+        assert found == (None if one.objective == "vae" else "restarted")
+        assert presets.resolve(one, values={"adam_at_introspection": "carried"}) == presets.published(one)
+    assert presets.resolve(cell("cifar10"), values=restarted, protocol="si").adam_at_introspection is None
+
+
+def test_every_revision_is_told() -> None:
+    found = {presets.published(one).revision or 1 for one in every_kind_of_cell()}
+    assert found == set(presets.REVISIONS)
 
 
 def test_studies_do_not_enter_the_digest() -> None:

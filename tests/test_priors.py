@@ -129,6 +129,13 @@ def test_vamp_prior_is_the_mixture_of_posteriors_at_its_pseudo_inputs():
     torch.testing.assert_close(inputs.grad, torch.tensor([[0.0, 2.0], [2.0, 0.0]]))
 
 
+def test_a_pixel_at_a_limit_gets_no_gradient():
+    """The released hard tanh; a clamp would let it through there, and half of an image's pixels are 0."""
+    inputs = torch.tensor([[0.0, 1.0], [1e-7, 1 - 1e-7]], requires_grad=True)
+    VampPrior(inputs, torch.zeros(2), (0.0, 1.0)).mixture(lambda x: Posterior(x, x)).means.sum().backward()
+    assert torch.equal(inputs.grad, torch.tensor([[0.0, 0.0], [1.0, 1.0]]))
+
+
 def test_a_fleet_samples_and_scores_like_its_cells():
     priors = [made_prior(seed=seed) for seed in (1, 2)]
     fleet = MixturePrior(*(torch.stack(t) for t in zip(*(p.parameters() for p in priors), strict=True)))

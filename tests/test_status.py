@@ -241,6 +241,7 @@ def test_another_host_is_respected_until_its_heartbeat_is_old(cells, monkeypatch
         pass
     process.kill()
     process.communicate()
+    time.sleep(1.1)
     with Claim(CELL, 100, "cpu"):
         assert json.loads(path.read_text())["host"] == platform.node()
 

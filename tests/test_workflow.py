@@ -17,6 +17,7 @@ from sintro import choices
 
 pytestmark = pytest.mark.slow
 
+FASHION = Path("/usr/share/datasets/fashion-mnist")
 HEAD = """
 title: Tiny
 comparable: false
@@ -161,12 +162,32 @@ def test_the_equilibrium_is_a_target_that_needs_no_cell(fresh: Checkout) -> None
 def test_an_image_set_is_fetched_before_anything_trains_on_it_and_only_then(fresh: Checkout) -> None:
     cell = "results/quick/mnist/vae/normal/none/seed0"
     assert "fetch mnist" in fresh.planned(f"{cell}/metrics.json")
-    lock = fresh.folder / "data" / "mnist.lock.json"
+    lock = fresh.folder / "data" / "mnist.lock.json"  # as earlier versions left it
     lock.parent.mkdir()
     lock.write_text("{}")
     assert fresh.planned(f"{cell}/metrics.json") == {f"train {cell}", f"evaluate {cell}"}
     digits = "results/quick/digits/vae/normal/none/seed0"  # embedded
     assert fresh.planned(f"{digits}/metrics.json") == {f"train {digits}", f"evaluate {digits}"}
+
+
+@pytest.mark.skipif(not FASHION.is_dir(), reason=f"Debian's package dataset-fashion-mnist is not in {FASHION}")
+def test_a_complete_data_root_is_looked_at_once_and_not_written_to(fresh: Checkout, monkeypatch, tmp_path) -> None:
+    data = tmp_path / "data"
+    (data / "FashionMNIST").mkdir(parents=True)
+    (data / "FashionMNIST" / "raw").symlink_to(FASHION)
+    monkeypatch.setenv("SINTRO_DATA", str(data))
+    monkeypatch.setenv("SINTRO_INCEPTION", str(tmp_path / "none"))
+    for scheme in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(scheme, "http://127.0.0.1:9")  # nobody answers there
+    cell = "results/quick/fmnist/vae/normal/none/seed0"
+    assert "fetch fmnist" in fresh.planned(f"{cell}/metrics.json")
+    (rule,) = re.findall(r"results/\.fetched/\S+/fmnist", fresh.snakemake(f"{cell}/metrics.json", "--dry-run"))[:1]
+    fresh.snakemake(rule)
+    assert "fmnist: all 4 files are there and right" in (fresh.folder / "logs" / "fetch-fmnist.log").read_text()
+    assert [path.name for path in data.iterdir() if "fmnist" in path.name] == []
+    assert fresh.planned(f"{cell}/metrics.json") == {f"train {cell}", f"evaluate {cell}"}
+    monkeypatch.setenv("SINTRO_DATA", str(tmp_path / "another"))  # not looked at yet
+    assert "fetch fmnist" in fresh.planned(f"{cell}/metrics.json")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from sintro.data import sources
 class Row:
     """One file: what it is for, where it was looked for, what was found, and how to get or copy it ("" if not needed).
 
-    `state` is verified, unverified, missing, corrupted, unreadable, embedded or cached; `reason` says more.
+    `state` is verified, unverified, missing, wrong, corrupted, unreadable, embedded or cached; `reason` says more.
     """
 
     what: str
@@ -63,8 +63,7 @@ def _row(what: str, state: sources.FileState, command: str) -> Row:
 
 def _inception(root: Path) -> Row:
     state = sources.inception_state(root)
-    command = f"sintro fetch {sources.INCEPTION} --data {root}, or copy the file there or name it in SINTRO_INCEPTION"
-    return _row("Inception weights", state, command)
+    return _row("Inception weights", state, sources.inception_remedy(state, root))
 
 
 def _statistics(results: Path) -> list[Row]:

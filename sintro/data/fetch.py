@@ -1,28 +1,33 @@
 """Getting data sets and Inception weights: the one place in the suite that touches the network.
 
-Every file is downloaded beside its place, checked against its published hash, and renamed into place; the sha256 of
-what was got goes to the lock file. What is already there and right is kept, so an interrupted fetch continues, and a
-file that is wrong is replaced only by one that is right.
+A copy on this machine is taken first, wherever :mod:`sintro.data.places` finds one. Every file is stored beside its
+place, its content is checked, and it is renamed into place. What is already there and right is kept, so an interrupted
+fetch continues, and a file that is wrong is replaced only by one that is right. Where everything is there, nothing is
+written: the data root may be read-only.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gzip
+import lzma
 import os
 import shutil
 import socket
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from http.client import HTTPException
 from pathlib import Path
 
 from sintro import SintroError
-from sintro.data import sources
+from sintro.data import places, sources
 from sintro.data.files import explained, hash_file, locked, whole
 
 TIMEOUT = 60.0  # seconds without an answer, after which an address counts as unreachable
 Say = Callable[[str], None]
+Verify = Callable[[Path], str]  # says why a file is not the one that was wanted; "" where it is
 
 
 def fetch(names: Iterable[str] = (), root: str | Path | None = None, say: Say = print) -> None:
@@ -42,56 +47,139 @@ def fetch(names: Iterable[str] = (), root: str | Path | None = None, say: Say = 
         if name == "digits":
             say("digits: embedded in scikit-learn, nothing to fetch")
             continue
-        with explained(f"{name}: cannot store into {folder}"), locked(folder / name):
-            (_fetch_inception if name == sources.INCEPTION else _fetch_dataset)(name, folder, say)
+        sources.check_folder(name, folder)
+        if name == sources.INCEPTION:
+            _fetch_inception(name, folder, say)
+        else:
+            _fetch_dataset(name, folder, say)
 
 
 def _fetch_dataset(name: str, root: Path, say: Say) -> None:
+    if _complete(name, root, say):
+        return
+    with explained(f"{name}: cannot store into {root}"), locked(root / name):
+        if not _complete(name, root, say):  # looked at again, since another process may have fetched it meanwhile
+            _get_missing(name, root, say)
+
+
+def _complete(name: str, root: Path, say: Say) -> bool:
+    """Whether every file of a data set can be used as it is, and say so; reads only.
+
+    Raises:
+        SintroError: a file that is there and cannot be read.
+    """
+    found = sources.states(name, root)
+    for state in found:
+        if state.state == "unreadable":
+            raise SintroError(f"{name}: {state.path} cannot be read: {state.reason}")
+    if not all(state.usable for state in found):
+        return False
+    unverified = [state for state in found if state.state == "unverified"]
+    if unverified:
+        told = "; ".join(f"{state.path}: {state.reason}" for state in unverified)
+        say(f"{name}: all {len(found)} files are there, unverified ({told}); delete them to fetch the published ones")
+    else:
+        say(f"{name}: all {len(found)} files are there and right")
+    return True
+
+
+def _get_missing(name: str, root: Path, say: Say) -> None:
+    """Get every file that cannot be used as it is, and put an old lock file right."""
     source = sources.source(name)
     lock = sources.read_lock(name, root)
-    wanted = [file for file in source.files if not _right(root / file.path, file.md5)]
-    if not wanted:
-        say(f"{name}: all {len(source.files)} files are there and right")
-    elif source.archive is not None:
+    wanted = [file for file in source.files if not sources.file_state(file, root, {}).usable]
+    wanted = [file for file in wanted if not _take_over(name, file, root, say)]
+    if wanted and source.archive is not None:
         _unpack(source, wanted, root, say)
     else:
         for file in wanted:
-            _download(file, root / file.path, say)
-    found = {file.path: _entry(root / file.path) for file in source.files}
-    if found != lock:
+            _download(file.urls, root / file.path, lambda path, file=file: _why_not(file, path), say)
+    found = {file.path: _entry(root / file.path) for file in source.files if (root / file.path).exists()}
+    if lock and found != lock:
         sources.write_lock(name, root, found)
         say(f"{name}: sha256 of {len(found)} files written to {sources.lock_path(name, root)}")
-
-
-def _right(path: Path, md5: str | None) -> bool:
-    return path.is_file() and hash_file(path, "md5") == md5
 
 
 def _entry(path: Path) -> dict:
     return {"sha256": hash_file(path), "bytes": path.stat().st_size}
 
 
-def _download(file: sources.SourceFile, target: Path, say: Say, place: Path | None = None) -> None:
-    """Download one file from the first address that has it, checked and stored whole; `place` is where it belongs."""
+def _why_not(file: sources.SourceFile, path: Path) -> str:
+    state = sources.inspect(file, path)
+    return "" if state.state == "verified" else f"{state.state}, {state.reason}"
+
+
+# --- a copy on this machine
+
+
+def _take_over(name: str, file: sources.SourceFile, root: Path, say: Say) -> bool:
+    """Link or copy the first copy of a file on this machine whose content is right; False where there is none."""
+    for path in places.candidates(name, file, root):
+        if sources.inspect(file, path).state != "verified":
+            continue
+        place = file.plain if file.plain and path.suffix != ".gz" else file.path
+        how = _link_or_copy(path, root / place, lambda copy: _why_not(file, copy))
+        say(f"{name}: {how} {path} to {root / place}")
+        return True
+    return False
+
+
+def _link_or_copy(source: Path, target: Path, why_not: Verify) -> str:
+    """A hard link within one file system, else a copy, which is checked; returns "linked" or "copied".
+
+    No symbolic link: what lies elsewhere on this machine need not be there on a compute node.
+    """
+    with _beside(target) as temporary:
+        try:
+            os.link(source.resolve(), temporary)
+            temporary.replace(target)
+            return "linked"
+        except OSError:  # another file system, or one without links, or a file that is not ours to link
+            temporary.unlink(missing_ok=True)
+        shutil.copyfile(source, temporary)
+        if reason := why_not(temporary):
+            raise SintroError(f"the copy of {source} in {target.parent} is {reason}")
+        _put(temporary, target)
+    return "copied"
+
+
+@contextlib.contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """A path of the same name in a folder of its own beside ``target``; what is left there goes at the end."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as folder:
+        yield Path(folder, target.name)
+
+
+def _put(temporary: Path, target: Path) -> None:
+    with whole(target) as part:
+        shutil.move(temporary, part)
+
+
+# --- a network
+
+
+def _download(urls: Iterable[str], target: Path, why_not: Verify, say: Say) -> None:
+    """Download a file from the first address that has the right one, and store it whole."""
     from sintro.data.vision import torchvision
 
     failures = []
-    target.parent.mkdir(parents=True, exist_ok=True)
-    for url in file.urls:
+    for url in urls:
         say(f"fetching {url}")
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as folder, _timeout():
+        with _beside(target) as temporary, _timeout():
             try:
-                torchvision.datasets.utils.download_url(url, folder, target.name, file.md5)
-            except (RuntimeError, OSError, HTTPException) as error:  # torchvision: wrong md5; urllib: no answer
+                torchvision.datasets.utils.download_url(url, temporary.parent, temporary.name)
+            except (RuntimeError, OSError, HTTPException) as error:  # urllib: no answer, or half of one
                 failures.append(f"{url}: {error}")
                 continue
-            with whole(target) as temporary:
-                shutil.move(Path(folder) / target.name, temporary)
+            if reason := why_not(temporary):
+                failures.append(f"{url}: {reason}")
+                continue
+            _put(temporary, target)
         return
-    raise SintroError(
-        f"{target.name} could not be fetched ({'; '.join(failures)}); without a network, copy it to "
-        f"{(place or target).resolve()}"
-    )
+    there = os.path.exists(target)
+    advice = f"put the right one in the place of {target}" if there else f"copy it to {target.resolve()}"
+    raise SintroError(f"{target.name} could not be fetched ({'; '.join(failures)}); without a network, {advice}")
 
 
 @contextlib.contextmanager
@@ -106,25 +194,51 @@ def _timeout() -> Iterator[None]:
 
 
 def _unpack(source: sources.Source, wanted: list[sources.SourceFile], root: Path, say: Say) -> None:
-    """Take the wanted files out of the archive, which is downloaded if it is not there, and removed if it was."""
+    """Take the wanted files out of an archive on this machine, else out of one that is downloaded and then removed.
+
+    An archive on this machine may be packed in another way than the published one: its members are what is checked.
+    """
+    for archive in places.candidates(source.name, source.archive, root):
+        try:
+            _unpack_from(archive, source, wanted, root, say)
+            return
+        except SintroError as error:
+            say(f"{source.name}: {error}")
     archive = root / source.archive.path
-    downloaded = not _right(archive, source.archive.md5)
-    if downloaded:
-        _download(source.archive, archive, say)
-    with tarfile.open(archive) as tar:
-        for file in wanted:  # by name, never extractall: an archive cannot choose where it writes
-            try:
-                content = tar.extractfile(file.path)
-            except KeyError:
-                raise SintroError(f"{archive} does not contain {file.path}") from None
-            with whole(root / file.path) as temporary:
-                with open(temporary, "wb") as target:
-                    shutil.copyfileobj(content, target)
-                if not _right(temporary, file.md5):
-                    raise SintroError(f"{file.path} in {archive} is corrupted: its md5 is not {file.md5}")
-            say(f"{source.name}: unpacked {file.path}")
-    if downloaded:
-        archive.unlink()
+    beside = archive.with_name(f".fetched-{archive.name}")  # whatever is called `archive` is not ours to replace
+    _download(source.archive.urls, beside, lambda path: _why_not(source.archive, path), say)
+    try:
+        _unpack_from(beside, source, wanted, root, say)
+    finally:
+        beside.unlink()
+
+
+def _unpack_from(archive: Path, source: sources.Source, wanted: list[sources.SourceFile], root: Path, say: Say) -> None:
+    """Take the wanted files out of an archive; SintroError where it is broken or has not the right ones."""
+    try:
+        with tarfile.open(archive) as tar:
+            for file in wanted:  # by name, never extractall: an archive cannot choose where it writes
+                _unpack_one(tar, archive, file, root / file.path)
+                say(f"{source.name}: unpacked {file.path} from {archive}")
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+        raise SintroError(f"{archive} is no whole tar archive: {error}") from error
+
+
+def _unpack_one(tar: tarfile.TarFile, archive: Path, file: sources.SourceFile, target: Path) -> None:
+    try:
+        content = tar.extractfile(file.path)
+    except KeyError:
+        content = None
+    if content is None:
+        raise SintroError(f"{archive} does not contain {file.path}")
+    with whole(target) as temporary:
+        with open(temporary, "wb") as unpacked:
+            shutil.copyfileobj(content, unpacked)
+        if reason := _why_not(file, temporary):
+            raise SintroError(f"{file.path} in {archive} is {reason}")
+
+
+# --- Inception's weights
 
 
 def _fetch_inception(name: str, root: Path, say: Say) -> None:
@@ -133,34 +247,22 @@ def _fetch_inception(name: str, root: Path, say: Say) -> None:
     state = sources.inception_state(root)
     if state.state == "verified":
         say(f"{name}: {state.path} is there and right")
-        _lock_inception(name, state, root)
         return
     target = root / sources.INCEPTION / sources.INCEPTION_FILE
-    with tempfile.TemporaryDirectory(dir=_made(target.parent), prefix=".fetch-") as folder:
-        temporary = Path(folder) / target.name
-        _download(sources.SourceFile(str(target), None, (fid_inception.FID_WEIGHTS_URL,)), temporary, say, target)
-        found = hash_file(temporary)
-        if not found.startswith(sources.INCEPTION_SHA256):
-            raise SintroError(
-                f"{fid_inception.FID_WEIGHTS_URL} gave a file whose sha256 begins with {found[:8]}, "
-                f"not with {sources.INCEPTION_SHA256}: a broken download, or another file"
-            )
-        temporary.replace(target)
-    say(f"{name}: stored {target}")
+    with explained(f"{name}: cannot store into {root}"), locked(root / name):
+        for path in places.candidates(name, sources.SourceFile(sources.INCEPTION_FILE), root):
+            if not _why_no_weights(path):
+                say(f"{name}: {_link_or_copy(path, target, _why_no_weights)} {path} to {target}")
+                break
+        else:
+            _download((fid_inception.FID_WEIGHTS_URL,), target, _why_no_weights, say)
+            say(f"{name}: stored {target}")
     stored = sources.inception_state(root)
     if stored.path != target:
         named = os.environ["SINTRO_INCEPTION"]
         raise SintroError(f"{name}: but SINTRO_INCEPTION names {named}, which is {stored.state}: unset it")
-    _lock_inception(name, stored, root)
 
 
-def _lock_inception(name: str, state: sources.FileState, root: Path) -> None:
-    """What tells Snakemake that the weights are there, wherever they were found."""
-    found = {str(state.path): {"sha256": state.sha256, "bytes": state.bytes}}
-    if sources.read_lock(name, root) != found:
-        sources.write_lock(name, root, found)
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def _why_no_weights(path: Path) -> str:
+    state = sources.inspect_inception(path)
+    return "" if state.state == "verified" else f"{state.state}, {state.reason}"

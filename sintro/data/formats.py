@@ -8,22 +8,16 @@ from __future__ import annotations
 
 import gzip
 import io
-import math
 import pickle
-import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 
 from sintro import SintroError
+from sintro.data.idx import Broken, check_gzip, shape_of
 
 CLASSES = 10
-IDX_UINT8 = 8  # the type code of unsigned bytes
-
-
-class _Broken(Exception):
-    """Why a file is not what its name says."""
 
 
 def read_idx_pair(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -44,9 +38,11 @@ def read_svhn(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _read(path: Path, parse, *arguments):
     try:
+        if path.suffix == ".gz":
+            check_gzip(path)
         content = path.read_bytes()
         return parse(gzip.decompress(content) if path.suffix == ".gz" else content, *arguments)
-    except (_Broken, EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except (Broken, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise SintroError(f"{path} is truncated or corrupted: {error}") from error
     except OSError as error:
         raise SintroError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -54,11 +50,7 @@ def _read(path: Path, parse, *arguments):
 
 def _idx(content: bytes, dimensions: int) -> np.ndarray:
     header = 4 + 4 * dimensions
-    if len(content) < header or content[:4] != bytes((0, 0, IDX_UINT8, dimensions)):
-        raise _Broken(f"no IDX file of bytes with {dimensions} dimensions")
-    shape = struct.unpack(f">{dimensions}I", content[4:header])
-    if len(content) != header + math.prod(shape):
-        raise _Broken(f"its header promises {math.prod(shape):,} bytes, {len(content) - header:,} follow")
+    shape = shape_of(content[:header], len(content), dimensions)
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
@@ -77,7 +69,7 @@ class _ArraysOnly(pickle.Unpickler):
 
     def find_class(self, module: str, name: str):
         if (module, name) not in self.ALLOWED:
-            raise _Broken(f"its pickle asks for {module}.{name}, which no CIFAR batch needs")
+            raise Broken(f"its pickle asks for {module}.{name}, which no CIFAR batch needs")
         return self.ALLOWED[module, name]
 
 
@@ -85,12 +77,12 @@ def _cifar(content: bytes) -> tuple[np.ndarray, np.ndarray]:
     try:
         batch = _ArraysOnly(io.BytesIO(content), encoding="latin1").load()
         pixels, labels = np.asarray(batch["data"]), np.asarray(batch["labels"], np.int64)
-    except _Broken:
+    except Broken:
         raise
     except Exception as error:  # a damaged pickle can raise nearly anything
-        raise _Broken(f"no CIFAR batch ({type(error).__name__}: {error})") from error
+        raise Broken(f"no CIFAR batch ({type(error).__name__}: {error})") from error
     if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[1] != 3 * 32 * 32:
-        raise _Broken(f"its images are {pixels.dtype} {pixels.shape}, expected bytes [N, 3072]")
+        raise Broken(f"its images are {pixels.dtype} {pixels.shape}, expected bytes [N, 3072]")
     return pixels.reshape(-1, 3, 32, 32), labels
 
 
@@ -101,9 +93,9 @@ def _svhn(content: bytes) -> tuple[np.ndarray, np.ndarray]:
         fields = loadmat(io.BytesIO(content), variable_names=("X", "y"))
         pixels, labels = fields["X"], fields["y"]
     except Exception as error:  # scipy raises what its parser stumbles over
-        raise _Broken(f"no MATLAB file with X and y ({type(error).__name__}: {error})") from error
+        raise Broken(f"no MATLAB file with X and y ({type(error).__name__}: {error})") from error
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[:3] != (32, 32, 3):
-        raise _Broken(f"its images are {pixels.dtype} {pixels.shape}, expected bytes [32, 32, 3, N]")
+        raise Broken(f"its images are {pixels.dtype} {pixels.shape}, expected bytes [32, 32, 3, N]")
     return np.ascontiguousarray(pixels.transpose(3, 2, 0, 1)), labels.reshape(-1).astype(np.int64) % CLASSES
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,16 @@ from torch import Tensor
 
 from sintro import SintroError
 from sintro.data import formats, sources
+from sintro.data.facts import Facts
 from sintro.randomness import generator
 
 NAMES = sources.NAMES
 SPLITS = ("train", "test")
 DIGITS_TRAIN = 1500  # the other 297 are the test split
+DIGITS_SHA256 = {  # by split, as :func:`content_hash` has it: the split is part of the benchmark
+    "train": "020c3e5d599d9c9cd696b43f67f769bfef30dd583b190095b3b57d358fea6a26",
+    "test": "46fe593c8f7e74cc2360c6c9e001092d722c94f9a5c6eb4c1bf683d92a85c721",
+}
 ORDER = "order"  # the random stream of the batches' order
 
 
@@ -31,7 +36,8 @@ class ImageSet:
     """One split of a data set: images uint8 [N, C, H, W] and labels int64 [N] on one device.
 
     `sha256` is of the content (shape, pixels, labels), so it is the same whatever files the images came from.
-    `state` says what is known of those files: "verified", "unverified" (no published hash) or "embedded".
+    `facts` are those of the whole data set, and `state` says in a word what is known of its files: "verified",
+    "unverified" (their content is not the published one) or "embedded".
     """
 
     images: Tensor
@@ -40,6 +46,7 @@ class ImageSet:
     split: str
     sha256: str
     state: str
+    facts: Facts = field(default_factory=Facts)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -97,29 +104,42 @@ def load(name: str, split: str, root: str | Path | None = None, device: torch.de
     if split not in SPLITS:
         raise SintroError(f"unknown split {split!r} of {name}; there are {', '.join(SPLITS)}")
     if name == "digits":
-        images, labels = _digits(split)
-        state = "embedded"
+        found = {each: _digits(each) for each in SPLITS}
+        state, reason = "embedded", ""
+        if {each: content_hash(*found[each]) for each in SPLITS} != DIGITS_SHA256:
+            state, reason = "unverified", "this scikit-learn's digits are not those of the benchmark"
     else:
         files = sources.require(name, sources.data_root(root))
-        images, labels = _read(name, split, [file.path for file in files.values()])
-        state = "unverified" if any(file.state == "unverified" for file in files.values()) else "verified"
-    images, labels = np.ascontiguousarray(images), np.ascontiguousarray(labels, dtype=np.int64)
+        found = _read_both(name, files)
+        unverified = [file for file in files.values() if file.state == "unverified"]
+        state = "unverified" if unverified else "verified"
+        reason = "; ".join(f"{file.path}: {file.reason}" for file in unverified)
+    hashes = {each: content_hash(*found[each]) for each in SPLITS}
+    images, labels = found[split]
     return ImageSet(
         torch.from_numpy(images.copy()).to(device),
         torch.from_numpy(labels.copy()).to(device),
         name,
         split,
-        content_hash(images, labels),
+        hashes[split],
         state,
+        Facts(hashes["train"], hashes["test"], state != "unverified", reason),
     )
 
 
 def check(name: str, root: str | Path | None = None) -> None:
     """Raise SintroError now if `name` could not be loaded: to be called before any work starts."""
-    if name not in NAMES:
-        raise sources.unknown(name)
-    if name != "digits":
-        sources.require(name, sources.data_root(root))
+    load(name, "train", root)
+
+
+def _read_both(name: str, files: Mapping[str, sources.FileState]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Both splits, whichever is wanted: a broken test split must stop a training before it begins, not after it."""
+    paths = [file.path for file in files.values()]
+    found = {}
+    for split in SPLITS:
+        images, labels = _read(name, split, paths)
+        found[split] = np.ascontiguousarray(images), np.ascontiguousarray(labels, dtype=np.int64)
+    return found
 
 
 def content_hash(images: np.ndarray, labels: np.ndarray) -> str:

@@ -57,7 +57,8 @@ def image_outliers(
     """The outliers for a data set's test split, and what is missing.
 
     Returns: uint8 [M, C, H, W] by the kind's name, on the split's device, a partner's images in a random order; and one
-    line that says why a kind is not there (its files are missing or broken), or None. ``generator`` is a CPU generator.
+    line that says why a kind is not there (its files are missing, broken or unverified), or None. ``generator`` is
+    a CPU generator.
     """
     if test.name not in PARTNERS:
         return {"inverted": inverted(test.images), "noise": shuffled(test.images, generator)}, None
@@ -66,5 +67,7 @@ def image_outliers(
         found = images.load(partner, "test", root, test.images.device)
     except SintroError as error:  # a data set that the cell was not trained on is no condition of its evaluation
         return {}, f"no out-of-distribution images, {error}"
+    if not found.facts.verified:  # scores against who knows what are no scores
+        return {}, f"no out-of-distribution images, {partner} is unverified: {found.facts.reason}"
     order = torch.randperm(len(found), generator=generator).to(found.images.device)
     return {"pair": found.images[order]}, None

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from sintro import SintroError
+
 Direction = Literal["lower", "higher", "none"]
-Form = Literal["published", "standard", "both"]
+Form = Literal["published", "standard", "both", "mixed"]
 
 SOFT = "Daniel & Tamar 2021"
 PRIOR = "Athanasiadis et al. 2025"
@@ -16,12 +18,17 @@ SECTION = "docs/science.md, section 7"
 PUBLISHED = f"{PRIOR}, released code; {SECTION}"
 
 
+class NotFinite(SintroError):
+    """What a model made is not finite, so there is nothing to measure: the model has diverged."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """A number in a cell's ``metrics.json``.
 
     ``direction``: which way is better ("none": a state, not a quality). ``form``: "published" is what the released code
-    of the papers computes, "standard" what the literature means by the name, "both" where the two agree.
+    of the papers computes, "standard" what the literature means by the name, "both" where the two agree, "mixed" one
+    published choice with another standard one, to tell the effects of the two apart.
     ``display_scale``: the stored value is multiplied by it before it is shown; ``unit`` is the unit shown.
     ``datasets``: for which data it is defined, of "2d" and "images". ``version``: of the definition; it grows when the
     value that is computed changes, and a value of an older version is shown as "evaluate again".
@@ -41,79 +48,101 @@ class Metric:
 
 _HISTOGRAM = (
     "5,000 fresh real and 5,000 generated points (as published), 100 x 100 bins over [-2 scale, 2 scale]^2, "
-    "densities d_r and d_g; points outside are dropped. A perfect model does not score 0: see the floor."
+    "densities d_r and d_g. A perfect model does not score 0: see the floor."
 )
+_DROPPED = "Points out of range are dropped; undefined (NaN) when every generated one is."
+_COUNTED = "Points out of range are one more bin; those that are not finite have nothing in common with the data."
 
 _DENSITY = (
     Metric(
         "gnelbo_published",
         "gnELBO",
         "Grid-normalised negative ELBO: mean over 12,800 real points of e / (sum of e over a 1024 x 1024 grid and the "
-        "real points), where e(x) = KL(x) + rec(x, g(mu(x))). Proportional to 1 / the number of grid points.",
+        "real points), where e(x) = KL(x) + rec(x, g(mu(x))). Proportional to 1 / the number of grid points. The KL is "
+        "sampled, with the same 100 noise vectors at every point; that to N(0, I) only in the protocol of "
+        f"{PRIOR}, else in closed form.",
         "1e-7",
         "lower",
         "published",
-        f"{SOFT}; {SECTION}",
+        f"{SOFT}; {PRIOR}, released code; {SECTION}",
         display_scale=1e7,
+        version=2,
     ),
     Metric(
         "gnelbo",
         "normalised NLL",
         "Mean over the same real points of -log p(x), where p = exp(-e) normalised over the grid's range: the proper "
-        "score in place of gnELBO's ratio. This suite's own, not the papers'.",
+        "score in place of gnELBO's ratio, from the same energies. This suite's own, not the papers'.",
         "nats",
         "lower",
         "standard",
         SECTION,
+        version=2,
     ),
     Metric(
         "kl_published",
         "KL (published)",
         "1/100 sum of d_r (log d_r - log(d_g + 1e-14)) over the bins with d_r > 0: the KL of the histograms in nats "
-        f"times 6.25 for 8gaussians, times 1.5625 for the other densities. {_HISTOGRAM}",
+        f"times 6.25 for 8gaussians, times 1.5625 for the other densities. {_HISTOGRAM} {_DROPPED}",
         "scaled nats",
         "lower",
         "published",
         PUBLISHED,
+        version=2,
     ),
     Metric(
         "jsd_published",
         "JSD (published)",
         "1/2 1/100 sum of [m (log m - log(d_r + 1e-14)) + m (log m - log(d_g + 1e-14))], m = (d_r + d_g)/2: the "
-        f"reverse of the textbook direction, not bounded by log 2. {_HISTOGRAM}",
+        f"reverse of the textbook direction, not bounded by log 2. {_HISTOGRAM} {_DROPPED}",
         "scaled nats",
         "lower",
         "published",
         PUBLISHED,
+        version=2,
     ),
     Metric(
         "entropy_published",
         "entropy proxy (published)",
         "1/100 sum of u (log u - log(d_g + 1e-14)), u the uniform density over the range: the smaller, the wider the "
-        f"samples are spread. {_HISTOGRAM}",
+        f"samples are spread. {_HISTOGRAM} {_DROPPED}",
         "scaled nats",
         "none",
         "published",
         PUBLISHED,
+        version=2,
     ),
     Metric(
         "kl",
         "KL",
         "KL(real || generated) of the histograms, with the published density floor of 1e-14 under an empty generated "
-        f"bin. {_HISTOGRAM}",
+        f"bin. {_HISTOGRAM} {_COUNTED}",
         "nats",
         "lower",
         "standard",
         SECTION,
+        version=2,
     ),
     Metric(
         "jsd",
         "JSD",
-        f"Jensen-Shannon divergence of the histograms, between 0 and log 2 = 0.693. {_HISTOGRAM}",
+        f"Jensen-Shannon divergence of the histograms, between 0 and log 2 = 0.693. {_HISTOGRAM} {_COUNTED}",
         "nats",
         "lower",
         "standard",
         f"Lin 1991; {SECTION}",
+        version=2,
+    ),
+    Metric(
+        "out_of_range",
+        "out of range",
+        "Share of the generated points of KL (published) that are outside [-2 scale, 2 scale]^2 or not finite: what "
+        "the published histogram drops and its numbers do not see.",
+        "%",
+        "lower",
+        "standard",
+        SECTION,
+        display_scale=100.0,
     ),
     Metric(
         "modes_covered",
@@ -144,12 +173,24 @@ _MODEL = (
     Metric(
         "elbo",
         "ELBO",
-        "Mean over held-out data of -(reconstruction + KL), both with weight 1.",
+        "Mean over held-out data of -(reconstruction + KL), both with weight 1: a bound on the log-likelihood plus "
+        "(D/2) log(pi) under a decoder of variance 1/2. The KL to N(0, I) is exact.",
         "nats",
         "higher",
-        "both",
+        "standard",
         SECTION,
         datasets=_EVERY,
+    ),
+    Metric(
+        "elbo_published",
+        "ELBO (published)",
+        "Mean over test images of -(reconstruction / 2 + KL): a bound on the log-likelihood plus (D/2) log(2 pi) under "
+        "a decoder of variance 1. The KL to N(0, I) is exact; its published estimate has the same expectation.",
+        "nats",
+        "higher",
+        "published",
+        PUBLISHED,
+        datasets=("images",),
     ),
     Metric(
         "reconstruction",
@@ -178,9 +219,21 @@ _MODEL = (
         "when log K > 1 (so not for K = 2). 1: all modes are used alike. Undefined for the standard normal prior.",
         "",
         "higher",
-        "both",
+        "standard",
         f"{PRIOR}; {SECTION}",
         datasets=_EVERY,
+    ),
+    Metric(
+        "responsibility_entropy_published",
+        "responsibility entropy (published)",
+        "The same entropy of every test batch of the training batch size, from 100 latents of each image, averaged "
+        "over the batches. It depends on the batch size: a uniform use of 100 modes scores about 0.73 in batches of 32 "
+        "and 0.91 in batches of 128. Undefined for the standard normal prior.",
+        "",
+        "higher",
+        "published",
+        PUBLISHED,
+        datasets=("images",),
     ),
     Metric(
         "inactive_modes",
@@ -195,42 +248,59 @@ _MODEL = (
 )
 
 
+# The batch-norm modes of a Frechet distance: what stands behind its name -> what is added to its label, what it means.
+_MODES = {
+    "_published": (
+        " (published)",
+        "feature network and generator in train mode: batch-norm statistics of each evaluation batch",
+    ),
+    "": ("", "feature network and generator in eval mode, the generator's batch-norm statistics refreshed before"),
+    "_train_eval": (" (train, eval)", "feature network in train mode as published, generator in eval mode (audit A2)"),
+    "_eval_train": (" (eval, train)", "feature network in eval mode, generator in train mode as published (audit A1)"),
+}
+_RECONSTRUCTED = {
+    "_published": "reconstructions g(z), z sampled from q(z|x), of images in an order of their own",
+    "": "reconstructions g(mu(x)) of the reference's images",
+}
+
+
 def _distances() -> tuple[Metric, ...]:
-    """FID and its stand-in, for samples and for reconstructions, in both protocols: eight metrics of one kind."""
-    extractors = {
+    """FID and its stand-in: of samples in all four combinations of modes, of reconstructions in both protocols."""
+    found = []
+    for name in ("fid", "cfid"):
+        found += [_distance(name, mode) for mode in _MODES]
+        found += [_distance(name, mode, reconstructed) for mode, reconstructed in _RECONSTRUCTED.items()]
+    return tuple(found)
+
+
+def _distance(name: str, mode: str, reconstructed: str = "") -> Metric:
+    """One Frechet distance, of generated images or of what ``reconstructed`` says."""
+    label, network, source = {
         "fid": ("FID", "pytorch-fid's Inception", f"Heusel et al. 2017; {SECTION}"),
         "cfid": ("cFID", "a small classifier trained on the data set (not comparable with any FID)", SECTION),
-    }
-    subjects = {"": ("", "generated"), "_rec": (" (rec)", "reconstructed")}
-    protocols = {
-        "_published": (
-            " (published)",
-            "feature network and generator in train mode: batch-norm statistics of each evaluation batch",
-        ),
-        "": ("", "feature network and generator in eval mode, the generator's batch-norm statistics refreshed before"),
-    }
-    return tuple(
-        Metric(
-            name + suffix + protocol,
-            label + subject + how,
-            f"Frechet distance between the features of {images} and of training images; features of {network}; {mode}.",
-            "",
-            "lower",
-            "published" if protocol else "standard",
-            PUBLISHED if protocol and name == "fid" else source,
-            datasets=("images",),
-        )
-        for name, (label, network, source) in extractors.items()
-        for suffix, (subject, images) in subjects.items()
-        for protocol, (how, mode) in protocols.items()
+    }[name]
+    how, meaning = _MODES[mode]
+    published = mode == "_published"
+    form: Form = "published" if published else "mixed" if mode else "standard"
+    return Metric(
+        name + ("_rec" if reconstructed else "") + mode,
+        label + (" (rec)" if reconstructed else "") + how,
+        f"Frechet distance between the features of {reconstructed or 'generated images'} and of training images; "
+        f"features of {network}; {meaning}.",
+        "",
+        "lower",
+        form,
+        PUBLISHED if published and name == "fid" else source,
+        datasets=("images",),
+        version=2 if reconstructed and published else 1,
     )
 
 
 def _manifolds() -> tuple[Metric, ...]:
     """Precision and recall in both counting conventions."""
     kinds = {
-        "precision": ("share of generated images inside the k-NN manifold of the training images", 3),
-        "recall": ("share of training images inside the k-NN manifold of the generated images", 4),
+        "precision": ("share of generated images inside the k-NN manifold of the training images", 4),
+        "recall": ("share of training images inside the k-NN manifold of the generated images", 5),
     }
     return tuple(
         metric
@@ -246,6 +316,7 @@ def _manifolds() -> tuple[Metric, ...]:
                 "published",
                 PUBLISHED,
                 datasets=("images",),
+                version=2,
             ),
             Metric(
                 name,
@@ -326,6 +397,7 @@ OOD_KINDS = {
 }
 OOD_SCORES = {
     "elbo": ("ELBO", "the ELBO, -(reconstruction + KL)", SOFT),
+    "elbo_half": ("half-weighted ELBO", "-(reconstruction / 2 + KL), a bound under a decoder of variance 1", SOFT),
     "kl": ("KL", "-KL(q(z|x) || p(z))", SOFT),
     "reconstruction": ("reconstruction", "minus the expected squared error of the reconstruction", "ours"),
     "iw": ("IW bound", "the importance-weighted bound of 16 samples, decoder variance 1/2", "Burda et al. 2016"),

@@ -9,6 +9,6 @@ def collapsed(dataset: str, modes_covered: float) -> bool:
     """Whether samples that cover so many of the density's parts cover no more than half of them.
 
     A part is covered as ``metrics.density.mode_coverage`` says. The threshold of one half is this suite's: the papers
-    speak of mode collapse without one.
+    speak of mode collapse without one. A count that is not a number is no sign of health: collapsed.
     """
-    return modes_covered <= COLLAPSED_SHARE * PARTS[dataset]
+    return not modes_covered > COLLAPSED_SHARE * PARTS[dataset]

@@ -36,7 +36,7 @@ def histogram_density(points: Points, scale: float, bins: int = 100) -> np.ndarr
     """The histogram density [bins, bins] of points [N, 2] over the range [-2 scale, 2 scale]^2: its integral is 1.
 
     As published (NumPy, ``density=True``) points outside the range are dropped and what is inside is normalised: mass
-    that leaves the range costs nothing here (``off_support`` counts it). With no point inside the density is 0.
+    that leaves the range costs nothing here (``out_of_range`` is its share). With no point inside the density is 0.
     """
     points = _as_array(points, "points")
     points = points[np.isfinite(points).all(1)]
@@ -65,34 +65,63 @@ def histogram_divergences(real: Points, generated: Points, scale: float, bins: i
     That JSD has the mixture in front: the reverse of the textbook direction; it has no upper bound of log 2.
 
     ``kl``: KL(real || generated) of the two histograms in nats, = sum p (log p - log(q + 1e-14 area)) with the bins'
-    probabilities p, q. The floor under an empty generated bin is the published one, so that ``kl`` is exactly
-    ``kl_published`` x bins x area (divided by 6.25 at scale 1 and by 1.5625 at scale 2, with 100 bins). Without a floor
-    nearly every value would be infinite; with it, each real point in an empty bin costs about 32 nats / N.
+    probabilities p, q. The floor under an empty generated bin is the published one, so that with every point in range
+    ``kl`` is ``kl_published`` x bins x area (divided by 6.25 at scale 1 and by 1.5625 at scale 2, with 100 bins).
+    Without a floor nearly every value would be infinite; with it, each real point in an empty bin costs about
+    32 nats / N.
     ``jsd``: the textbook Jensen-Shannon divergence in nats, without a floor, in [0, log 2].
 
-    Points outside the range are dropped, see ``histogram_density``. When no generated point falls inside, d_g is 0:
-    ``jsd`` is log 2 and the others take the largest values that they can take with these real points.
-    SintroError if no real point falls inside.
+    Points outside the range, or not finite, are dropped from the published forms, see ``histogram_density``; where no
+    generated point is left they are NaN, as the released histogram gives. ``kl`` and ``jsd`` count the mass out of
+    range: points beyond the range are one more bin, and generated points that are not finite have nothing in common
+    with the data. With no generated point inside, that holds for all of them: ``jsd`` is log 2, and ``kl`` is that of
+    two histograms without a common bin. ``out_of_range`` is the share of the generated points that was dropped.
+
+    SintroError if no real point falls inside, or if one is not finite.
     """
-    d_r = histogram_density(_as_array(real, "real"), scale, bins)
-    d_g = histogram_density(_as_array(generated, "generated"), scale, bins)
+    real, generated = _as_array(real, "real"), _as_array(generated, "generated")
+    if not np.isfinite(real).all():
+        raise SintroError("real: points that are not finite, so they are no data")
+    d_r, d_g = histogram_density(real, scale, bins), histogram_density(generated, scale, bins)
     if not d_r.any():
         raise SintroError(f"real: no point inside [-{2 * scale:g}, {2 * scale:g}]^2, so there is no histogram")
+    published = {name: value / bins for name, value in _published(d_r, d_g, scale).items()}
+    if not d_g.any():
+        published = dict.fromkeys(published, math.nan)
     area = (4 * scale / bins) ** 2
+    p, q = _masses(real, d_r * area, scale), _masses(generated, d_g * area, scale)
+    middle = (p + q) / 2
+    shannon = (_relative_log(p, middle, 0.0) + _relative_log(q, middle, 0.0)) / 2
+    standard = {"kl": _relative_log(p, q, EPSILON * area), "jsd": min(max(shannon, 0.0), math.log(2))}
+    return published | standard | {"out_of_range": out_of_range(generated, scale)}
+
+
+def _published(d_r: np.ndarray, d_g: np.ndarray, scale: float) -> dict[str, float]:
+    """The published sums over the bins, not yet divided by the number of bins a side."""
     middle = (d_r + d_g) / 2
     uniform = np.full_like(d_r, 1 / (4 * scale) ** 2)
-    divergence = _relative_log(d_r, d_g)
-    if d_g.any():
-        shannon = (_relative_log(d_r, middle, 0.0) + _relative_log(d_g, middle, 0.0)) / 2 * area
-    else:
-        shannon = math.log(2)  # nothing in common
     return {
-        "kl_published": divergence / bins,
-        "jsd_published": (_relative_log(middle, d_r) + _relative_log(middle, d_g)) / 2 / bins,
-        "entropy_published": _relative_log(uniform, d_g) / bins,
-        "kl": divergence * area,
-        "jsd": min(max(shannon, 0.0), math.log(2)),
+        "kl_published": _relative_log(d_r, d_g),
+        "jsd_published": (_relative_log(middle, d_r) + _relative_log(middle, d_g)) / 2,
+        "entropy_published": _relative_log(uniform, d_g),
     }
+
+
+def _masses(points: np.ndarray, inside: np.ndarray, scale: float) -> np.ndarray:
+    """Probabilities [bins^2 + 2]: of the bins, of the plane beyond the range, and of what has no place in the plane.
+
+    ``inside`` [bins, bins] are the bins' probabilities among the points in range. Where none is in range, all count as
+    without a place.
+    """
+    dropped = out_of_range(points, scale)
+    nowhere = float((~np.isfinite(points).all(1)).mean()) if dropped < 1 else 1.0
+    return np.append(inside.ravel() * (1 - dropped), [max(dropped - nowhere, 0.0), nowhere])
+
+
+def out_of_range(points: Points, scale: float) -> float:
+    """The share of points [N, 2] that are outside [-2 scale, 2 scale]^2 or not finite, in [0, 1]; lower is better."""
+    inside = (np.abs(_as_array(points, "points")) <= 2 * scale).all(1)  # a comparison with NaN is false
+    return float((~inside).mean())
 
 
 def energies(energy: Energy, points: Tensor, chunk: int = 4096) -> Tensor:

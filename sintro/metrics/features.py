@@ -23,7 +23,7 @@ from sintro import SintroError
 from sintro.data import sources
 from sintro.data.files import explained, locked, whole
 from sintro.data.images import ImageSet, to_float
-from sintro.metrics import classifier
+from sintro.metrics import NotFinite, classifier
 from sintro.metrics.fid import FeatureStatistics
 from sintro.randomness import generator
 
@@ -33,9 +33,12 @@ VERSION = 1  # of what a cached reference holds
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Generated images [N, C, H, W] as they would be stored: clipped to [0, 1], floor(255 x), uint8."""
+    """Generated images [N, C, H, W] as they would be stored: clipped to [0, 1], floor(255 x), uint8.
+
+    Raises NotFinite, a SintroError, where there is a value that is not finite.
+    """
     if not images.isfinite().all():
-        raise SintroError("generated images hold values that are not finite: the model has diverged")
+        raise NotFinite("generated images hold values that are not finite: the model has diverged")
     return (images.detach().to(torch.float32).clamp(0, 1) * 255).floor().to(torch.uint8)
 
 

@@ -7,12 +7,14 @@ classifier (see :mod:`sintro.metrics.features`); the two are never the same numb
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from sintro import SintroError
+from sintro.metrics import NotFinite
 
 RELIABLE_COUNT = 2048
 """Fewest images for which a distance in Inception features is reported without a warning: its feature dimension."""
@@ -37,7 +39,7 @@ def frechet_distance(mean1, cov1, mean2, cov2) -> float:
         cov1, cov2: [F, F], symmetric and positive semi-definite.
 
     Raises:
-        SintroError: shapes that do not fit, values that are not finite, a matrix that is no covariance.
+        SintroError: shapes that do not fit, values that are not finite or overflow, a matrix that is no covariance.
     """
     mean1, cov1 = _checked(mean1, cov1, "first")
     mean2, cov2 = _checked(mean2, cov2, "second")
@@ -47,8 +49,10 @@ def frechet_distance(mean1, cov1, mean2, cov2) -> float:
         root1 = _root(cov1, "first")  # [F, R1], cov1 = root1 @ root1.T
         root2 = _root(cov2, "second")  # [F, R2]
         overlap = torch.linalg.svdvals(root1.T @ root2).sum() if root1.shape[1] and root2.shape[1] else 0.0
-    distance = (mean1 - mean2).square().sum() + cov1.trace() + cov2.trace() - 2 * overlap
-    return max(0.0, distance.item())  # the true value is never negative: what is below 0 is rounding
+    distance = float((mean1 - mean2).square().sum() + cov1.trace() + cov2.trace() - 2 * overlap)
+    if not math.isfinite(distance):
+        raise NotFinite("Fréchet distance: the values are too large for float64, so it is undefined")
+    return max(distance, 0.0)  # the true value is never negative: what is below 0 is rounding
 
 
 @contextlib.contextmanager
@@ -71,7 +75,7 @@ def _checked(mean, cov, which: str) -> tuple[Tensor, Tensor]:
             "expected [F] and [F, F]"
         )
     if not (mean.isfinite().all() and cov.isfinite().all()):
-        raise SintroError(f"Fréchet distance: the {which} mean or covariance holds values that are not finite")
+        raise NotFinite(f"Fréchet distance: the {which} mean or covariance holds values that are not finite")
     if (cov - cov.T).abs().max() > ASYMMETRY * cov.abs().max():
         raise SintroError(f"Fréchet distance: the {which} covariance is not symmetric")
     return mean, (cov + cov.T) / 2

@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 
 from sintro import SintroError
+from sintro.metrics import NotFinite
+from sintro.priors import MixturePrior
+from sintro.randomness import normal
 
 FLOOR = 1e-8  # added inside the logarithm, as published
 
@@ -22,12 +25,55 @@ def responsibility_entropy(shares: Tensor) -> Tensor:
     (published quirk A7). Higher is better.
 
     Args:
-        shares: [..., K], a_k = responsibility of mode k, averaged over latent samples of the whole test set.
+        shares: [..., K], a_k = responsibility of mode k, averaged over latent samples: of the whole test set for the
+            standard form, of one batch for :func:`published_responsibility_entropy`.
+
+    Raises SintroError for what is no distribution over the modes, NaN included.
     """
     _check(shares)
     entropy = -(shares * (shares + FLOOR).log()).sum(-1)
     scale = math.log(shares.shape[-1])
     return entropy / scale if scale > 1 else entropy
+
+
+def published_responsibility_entropy(
+    mean: Tensor,
+    log_var: Tensor,
+    prior: MixturePrior,
+    batch_size: int,
+    samples: int,
+    generator: torch.Generator,
+) -> float:
+    """Responsibility entropy as tabulated by Athanasiadis et al. 2025: of every test *batch*, then averaged.
+
+        mean over batches, weighted by their sizes, of :func:`responsibility_entropy` of a_k,
+        a_k = mean responsibility of mode k over the batch's B x ``samples`` latents z ~ N(mean, diag exp(log_var))
+
+    It depends on the batch size: a batch of 32 codes cannot use 100 modes alike, so a latent space that does scores
+    about .73 at B = 32 and .91 at B = 128. The form over the whole test set does not. Higher is better.
+
+    Args:
+        mean, log_var: [N, L], the posteriors of the test set in its order.
+        prior: the mixture, its weights taken as they are.
+        batch_size: B, the training batch size; the last batch may be smaller.
+        samples: latents drawn per datum; 100 as published.
+
+    Raises: SintroError unless mean and log_var are [N, L] with N >= 1, batch_size and samples are positive, the prior
+        has modes and all responsibilities are finite.
+    """
+    if mean.dim() != 2 or mean.shape != log_var.shape or not len(mean):
+        raise SintroError(f"responsibility entropy: means {tuple(mean.shape)} and log-variances {tuple(log_var.shape)}")
+    if batch_size < 1 or samples < 1:
+        raise SintroError(f"responsibility entropy: batch size {batch_size}, {samples} samples; both must be positive")
+    if not isinstance(prior, MixturePrior):
+        raise SintroError("responsibility entropy: this prior has no modes")
+    total = 0.0
+    for means, log_vars in zip(mean.split(batch_size), log_var.split(batch_size), strict=True):
+        noise = normal((samples, *means.shape), generator, means.dtype)  # [S, B, L]
+        latents = (means + torch.exp(0.5 * log_vars) * noise).flatten(0, 1)  # [S B, L]
+        shares = prior.log_prob_and_usage(latents)[1].double()  # [K]
+        total += len(means) * float(responsibility_entropy(shares))
+    return total / len(mean)
 
 
 def inactive_modes(shares: Tensor) -> Tensor:
@@ -38,6 +84,8 @@ def inactive_modes(shares: Tensor) -> Tensor:
 
 
 def _check(shares: Tensor) -> None:
+    if not shares.isfinite().all():
+        raise NotFinite("responsibilities: the modes' shares hold values that are not finite, and must sum to 1")
     total = shares.sum(-1)
     if not torch.allclose(total, torch.ones_like(total), atol=1e-3) or (shares < 0).any():
         raise SintroError("responsibilities: the modes' shares must be non-negative and sum to 1")

@@ -13,9 +13,12 @@ import torch
 from torch import Tensor
 
 from sintro import SintroError
+from sintro.metrics import NotFinite
 
 BLOCK = 2048  # points per side of a block of distances: 32 MiB of float64, and 64 MiB for the features of a block
 TIE = 1e-12  # relative slack for equal distances that were rounded differently
+LARGEST = 1e150  # features beyond have squares that float64 does not hold, and distances that mean nothing
+PUBLISHED_NEIGHBOURS = {"precision": 4, "recall": 5}  # the point itself is one of them: 3 and 4 others
 
 
 def precision_recall(real: Tensor, generated: Tensor, k: int, count_self: bool = False) -> tuple[float, float]:
@@ -34,7 +37,7 @@ def precision_recall(real: Tensor, generated: Tensor, k: int, count_self: bool =
             k = 3 without); False is the counting of Kynkäänniemi et al.
 
     Raises:
-        SintroError: shapes that do not fit, values that are not finite, or too few points for k.
+        SintroError: shapes that do not fit, values that are not finite or too large, or too few points for k.
     """
     _check(real, generated, k, count_self)
     centre = _mean(real)
@@ -49,6 +52,16 @@ def precision_recall(real: Tensor, generated: Tensor, k: int, count_self: bool =
             inside_real[columns] |= (distances <= real_radii[rows, None] * (1 + TIE)).any(0)
             inside_generated[rows] |= (distances <= generated_radii[columns] * (1 + TIE)).any(1)
     return inside_real.double().mean().item(), inside_generated.double().mean().item()
+
+
+def published_precision_recall(real: Tensor, generated: Tensor) -> tuple[float, float]:
+    """Precision and recall as the released code of Athanasiadis et al. 2025 calls them.
+
+    The radii of precision reach to the 4th neighbour, the radii of recall to the 5th, and each point is its own first
+    neighbour: 3 and 4 *other* points. Arguments and errors as in :func:`precision_recall`.
+    """
+    found = {k: precision_recall(real, generated, k, count_self=True) for k in PUBLISHED_NEIGHBOURS.values()}
+    return found[PUBLISHED_NEIGHBOURS["precision"]][0], found[PUBLISHED_NEIGHBOURS["recall"]][1]
 
 
 def neighbour_distances(features: Tensor, k: int, count_self: bool = False) -> Tensor:
@@ -71,7 +84,9 @@ def _check(real: Tensor, generated: Tensor, k: int, count_self: bool) -> None:
         )
     for name, features in (("real", real), ("generated", generated)):
         if not all(rows.isfinite().all() for rows in features.split(BLOCK)):
-            raise SintroError(f"precision and recall: the {name} features hold values that are not finite")
+            raise NotFinite(f"precision and recall: the {name} features hold values that are not finite")
+        if features.numel() and max(float(rows.abs().max()) for rows in features.split(BLOCK)) > LARGEST:
+            raise NotFinite(f"precision and recall: the {name} features hold values above {LARGEST:g}")
 
 
 def _mean(features: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 r"""Out-of-distribution detection: does a model give data of its own kind better scores than other data?
 
-docs/science.md, section 7. Four scores per datum, in nats, high for data like those the model was trained on:
+docs/science.md, section 7. Five scores per datum, in nats, high for data like those the model was trained on:
 
     elbo            -(E_q[rec(x, g(z))] + KL(q(z|x) || p))
+    elbo_half       -(E_q[rec(x, g(z))] / 2 + KL(q(z|x) || p))
     kl              -KL(q(z|x) || p)
     reconstruction  -E_q[rec(x, g(z))]
     iw              log 1/k sum_i exp(-rec(x, g(z_i))) p(z_i) / q(z_i|x),   z_i ~ q(z|x)
@@ -18,6 +19,10 @@ beta_kl, which is the ELBO for sigma^2 = beta_kl / (2 beta_rec): for images (1 a
 betas differ between data sets and objectives, and a bound that went with them would be another quantity in each row of
 a table. The importance-weighted bound is that of Burda et al. 2016; in expectation it rises with k, from the ELBO at
 k = 1 to log p(x).
+
+With sigma^2 = 1, p(x|z) = N(x; g(z), I), the bound is ``elbo_half`` - (D/2) log(2 pi): the form of Athanasiadis et al.
+2025's image ELBO, and probably of the log-likelihoods in the figure of Daniel & Tamar 2021 (about -2850 for CIFAR-10,
+where (D/2) log(2 pi) = 2823; inferred, there is no released code). Again the constant is left out.
 
 Measures take the model's own data as the positive class (Hendrycks & Gimpel 2017; Liang et al. 2018).
 """
@@ -53,7 +58,7 @@ def scores(
     generator: Generator,
     k: int = IMPORTANCE_SAMPLES,
 ) -> dict[str, Tensor]:
-    """The four scores of each datum of a batch, [B] float64 by name (``SCORES``); see the module for what they are.
+    """The five scores of each datum of a batch, [B] float64 by name (``SCORES``); see the module for what they are.
 
     Args:
         data: [B, *event], on the generator's device.
@@ -77,7 +82,13 @@ def scores(
         log_weights.append(prior.log_prob(z).double() - log_posterior - errors[-1])
     error, divergence = torch.stack(errors).mean(0), kl(*posterior, prior, kl_samples, generator).double()
     bound = torch.logsumexp(torch.stack(log_weights), 0) - math.log(k)
-    return {"elbo": -(error + divergence), "kl": -divergence, "reconstruction": -error, "iw": bound}
+    return {
+        "elbo": -(error + divergence),
+        "elbo_half": -(error / 2 + divergence),
+        "kl": -divergence,
+        "reconstruction": -error,
+        "iw": bound,
+    }
 
 
 class Detection(NamedTuple):
@@ -95,8 +106,8 @@ def detection(inside: Mapping[str, np.ndarray], outside: Mapping[str, np.ndarray
     The intervals are percentiles over ``RESAMPLES`` resamplings of both sets, the same for every score: what another
     draw of test data would do, the model given. Other training runs vary more: see the spread over seeds.
 
-    Raises SintroError where a set is empty or a score is missing in one of them. A NaN among the scores makes its
-    measures NaN; infinite ones are ranked as they are.
+    Raises SintroError where a set is empty or a score is missing in one of them. A NaN or +inf among the scores makes
+    its measures NaN: no datum is infinitely likely. -inf, a datum beyond what floats hold, ranks below all others.
     """
     if set(inside) != set(outside):
         raise SintroError(f"scores inside ({', '.join(inside)}) and outside ({', '.join(outside)}) are not the same")
@@ -130,7 +141,7 @@ class _Ranked:
 
     def __init__(self, inside: np.ndarray, outside: np.ndarray):
         values = np.concatenate([np.asarray(part, dtype=np.float64).ravel() for part in (inside, outside)])
-        self.undefined = bool(np.isnan(values).any())
+        self.undefined = bool((np.isnan(values) | (values == np.inf)).any())
         if self.undefined:
             return
         distinct, ranks = np.unique(-values, return_inverse=True)  # rank 0 for the highest
@@ -161,7 +172,7 @@ class _Ranked:
 
 
 def score_batches(model: Model, batches, prior, kl_samples: int, generator: Generator) -> dict[str, np.ndarray]:
-    """The four scores over an iterable of batches, [N] float64 each."""
+    """The five scores over an iterable of batches, [N] float64 each."""
     found = [scores(model, batch, prior, kl_samples, generator) for batch in batches]
     return {name: torch.cat([part[name] for part in found]).cpu().numpy() for name in SCORES}
 

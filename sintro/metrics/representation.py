@@ -19,6 +19,7 @@ from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
 
 from sintro import SintroError
+from sintro.metrics import NotFinite
 
 SVM_COST = 0.025
 SVM_ITERATIONS = {"few": 2_000, "many": 10_000}
@@ -93,7 +94,7 @@ def _standardised(train, train_labels, test, test_labels) -> tuple[np.ndarray, .
         if codes.ndim != 2 or labels.shape != codes.shape[:1] or not len(codes):
             raise SintroError(f"probes: {name} codes {codes.shape} and labels {labels.shape}; expected [N, L] and [N]")
         if not np.isfinite(codes).all():
-            raise SintroError(f"probes: the {name} codes hold values that are not finite")
+            raise NotFinite(f"probes: the {name} codes hold values that are not finite")
     if train.shape[1] != test.shape[1]:
         raise SintroError(f"probes: {train.shape[1]} latent dimensions in training, {test.shape[1]} in test")
     if len(np.unique(train_labels)) < 2:

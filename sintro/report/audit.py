@@ -12,7 +12,7 @@ from typing import Any
 
 from scipy import stats
 
-from sintro.report.results import Result
+from sintro.report.results import OTHER, Result
 from sintro.report.statistics import summarise
 from sintro.report.tables import Key, Table, definition, family
 from sintro.report.words import DATASET_NAMES, row_label, show_number
@@ -31,12 +31,13 @@ class Choice:
     pairs: tuple[tuple[str, str], ...] = ()
 
 
-_FID = (("fid_published", "fid"), ("fid_rec_published", "fid_rec"), ("cfid_published", "cfid"))
 CHOICES = (
     Choice("A1", "Mode of the feature network", "in train mode: batch-norm statistics of each evaluation batch",
-           "in eval mode", _FID),
-    Choice("A2", "Mode of the generator", "in train mode too", "in eval mode, after its statistics were refreshed; "
-           "these runs switch A1 and A2 together", _FID),
+           "in eval mode; the generator stays in train mode here, so this switch alone is seen",
+           (("fid_published", "fid_eval_train"), ("cfid_published", "cfid_eval_train"))),
+    Choice("A2", "Mode of the generator", "in train mode too",
+           "in eval mode, after its statistics were refreshed; the feature network stays in train mode here",
+           (("fid_published", "fid_train_eval"), ("cfid_published", "cfid_train_eval"))),
     Choice("A3", "Which checkpoint", "the one with the lowest published FID of six", "the last",
            (("fid_published", "fid_last_published"), ("cfid_published", "cfid_last_published"))),
     Choice("A4", "Which weight r", "the r with the best value of the reported metric", "an r fixed before"),
@@ -47,8 +48,9 @@ CHOICES = (
            "set to the weights' logarithms, so the weights are kept"),
     Choice("A7", "Normalising the responsibility entropy", "divided by log K only when log K > 1",
            "divided by log K always; differs for K = 2 only, which no table has"),
-    Choice("A8", "Neighbours", "the point itself counts as its own neighbour: k = 3 for precision, 4 for recall",
-           "it does not, k = 3 for both", (("precision_published", "precision"), ("recall_published", "recall"))),
+    Choice("A8", "Neighbours", "the point itself counts as its own neighbour: k = 4 for precision, 5 for recall, "
+           "so 3 and 4 other points", "it does not, k = 3 for both",
+           (("precision_published", "precision"), ("recall_published", "recall"))),
     Choice("A9", "What stands behind ±", "population sd / √n (ddof 0)", "95% t interval of the mean"),
     Choice("A10", "What the probes see", "z sampled once per image, linear SVM",
            "the posterior mean, logistic regression run to its optimum",
@@ -157,7 +159,7 @@ def settings_seen(results: Sequence[Result], name: str, dataset: str | None = No
     """A6, A11: the values of a hyper-parameter among the cells, with how many cells have each."""
     counts: dict[str, int] = {}
     for result in results:
-        stored = result.record.get("settings")
+        stored = {} if result.state == OTHER else result.record.get("settings")
         if isinstance(stored, Mapping) and stored.get(name) is not None and dataset in (None, result.cell.dataset):
             counts[str(stored[name])[:40]] = counts.get(str(stored[name])[:40], 0) + 1
     return ", ".join(f"{value} in {count} cells" for value, count in sorted(counts.items()))

@@ -8,12 +8,12 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from sintro.cells import DENSITIES
-from sintro.metrics import METRICS
+from sintro.metrics import METRICS, VERSIONS
 from sintro.presets import published
 from sintro.report.figures import CELL_FIGURES
 from sintro.report.pictures import data_uri
 from sintro.report.results import Result
-from sintro.report.tables import definition
+from sintro.report.tables import EVALUATE_AGAIN, definition
 from sintro.report.words import ARROWS, show_bytes, show_duration, show_number, show_setting
 
 FIGURES = {
@@ -67,10 +67,12 @@ def metric_views(result: Result, floor: Mapping[str, tuple[float, float]]) -> li
     views = []
     for metric in METRICS.values():
         optional = kind == "images" or metric.name.startswith("ood_")  # cells of older versions have no scores
-        if kind not in metric.datasets or (optional and metric.name not in result.metrics):
+        old = metric.name in result.outdated
+        if kind not in metric.datasets or (optional and metric.name not in result.metrics and not old):
             continue
         value = result.value(metric.name)
-        shown = "not in metrics.json" if value is None else show_number(value * metric.display_scale)
+        absent = EVALUATE_AGAIN if old else "not in metrics.json"
+        shown = absent if value is None else show_number(value * metric.display_scale)
         perfect = floor.get(metric.name)
         views.append({
             "label": metric.label, "name": metric.name, "value": shown, "unit": metric.unit, "form": metric.form,
@@ -92,10 +94,12 @@ def extra_views(result: Result) -> list[tuple[str, str]]:
     """What metrics.json holds beside numbers, such as the distance at every checkpoint."""
     views = []
     for name, value in sorted(result.extra.items()):
+        if name == VERSIONS:
+            continue
         if isinstance(value, Mapping):
             items = [f"{key}: {show_setting(each)}" for key, each in list(value.items())[:50]]
             views.append((name.replace("_", " "), ", ".join(items)))
-        elif name not in ("status", "digest", "warning"):
+        elif name not in ("status", "digest", "warning", "finished", "model_sha256", "data_sha256"):  # not measured
             views.append((name.replace("_", " "), show_setting(value)))
     return views
 
@@ -118,8 +122,18 @@ def setting_views(result: Result) -> list[dict[str, Any]]:
     return views
 
 
+def data_note(result: Result) -> str:
+    """What the page says about data that are not known to be the published ones; "" for all others."""
+    for stored in (result.extra, result.provenance):
+        if stored.get("data_verified") is False:
+            return (
+                f"Unverified data, so not comparable: {stored.get('data_unverified') or 'no reason was written down'}"
+            )
+    return ""
+
+
 PROVENANCE_FIRST = ("status", "reason", "diverged_at", "commit", "commit_reason", "dirty",
-                    "sources_sha256", "version", "started", "finished")  # fmt: skip
+                     "sources_sha256", "version", "started", "finished")  # fmt: skip
 
 
 def provenance_views(result: Result) -> list[tuple[str, str]]:

@@ -22,12 +22,13 @@ from sintro.cells import DATASETS, DENSITIES, suggestion
 from sintro.history import HISTORY
 from sintro.metrics import METRICS
 from sintro.metrics.collapse import collapsed
-from sintro.report.results import Result, read_history
+from sintro.report.results import FINISHED, Result, read_history
 from sintro.report.statistics import LEVEL, Comparison, compare_differences, holm, stouffer
 
 VERDICTS = ("supported", "contradicted", "inconclusive", "not run")
 AXES = ("objective", "prior", "regularizers")
 DIVERGED = "diverged"
+ENDED = (*FINISHED, "unreadable")  # a pair that one of these cells has no number for is lost; others are still to come
 UNSTABLE = "unstable"  # diverged, or collapsed (sintro.metrics.collapse)
 FINAL = "final:"
 
@@ -226,10 +227,12 @@ def value_of(result: Result, metric: str) -> float | None:
             return float(collapsed(result.cell.dataset, covered))
         return 1.0 if result.state == "diverged" else None
     if metric.startswith(FINAL):
+        if result.state not in FINISHED:
+            return None
         column = metric.removeprefix(FINAL)
         try:
             values = read_history(result.folder / "history.csv", {column}).get(column, np.zeros(0))
-        except (OSError, SintroError, UnicodeDecodeError):
+        except (OSError, SintroError):
             return None
         finite = values[np.isfinite(values)]
         return float(finite[-1]) if len(finite) else None
@@ -265,7 +268,7 @@ def _pooled(contrast: Contrast, cells: Sequence[Result]) -> float | None:
     values = [value_of(result, contrast.metric) for result in cells]
     if contrast.pool is None:
         return values[0]
-    if any(result.state not in ("done", "diverged") for result in cells):
+    if any(result.state not in FINISHED for result in cells):
         return None
     finite = [v for v in values if v is not None and math.isfinite(v)]
     if not finite:
@@ -285,7 +288,7 @@ def _stratum(
             values[1] = contrast.constant
         if all(v is not None and math.isfinite(v) for v in values):
             pairs.append((values[0], values[1]))
-        elif any(result.state != "missing" for side in (a, b) for result in side[seed]):
+        elif any(result.state in ENDED for side in (a, b) for result in side[seed]):
             lost += 1
     if not pairs and not lost:
         return None

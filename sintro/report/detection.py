@@ -1,5 +1,6 @@
 """Out-of-distribution detection in the report: the score histograms of a cell and the tables of a study."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -25,8 +26,11 @@ def ood_figure(arrays: Mapping[str, np.ndarray]) -> Figure:
     ``arrays``: scores [N] by the name ``ood_<kind>_<score>``, kind ``inside`` for the model's own data; high is like
     the training data. What is not finite is left out of the picture (never of the measures) and counted in its legend.
     """
-    figure = Figure(figsize=(8.2, 4.6))
-    for axes, (score, (label, *_)) in zip(figure.subplots(2, 2).flat, OOD_SCORES.items(), strict=True):
+    scores = [score for score in OOD_SCORES if f"ood_inside_{score}" in arrays]  # older arrays have fewer
+    rows = math.ceil(len(scores) / 2)
+    figure = Figure(figsize=(8.2, 2.3 * rows))
+    for place, score in enumerate(scores, 1):
+        axes = figure.add_subplot(rows, 2, place)
         found = {kind: arrays[name] for kind in ("inside", *OOD_KINDS) if (name := f"ood_{kind}_{score}") in arrays}
         finite = {kind: values[np.isfinite(values)].astype(np.float64) for kind, values in found.items()}
         edges = _edges(finite)
@@ -37,8 +41,8 @@ def ood_figure(arrays: Mapping[str, np.ndarray]) -> Figure:
             colour, dash = LINES[i % len(LINES)]
             filled = {"fill": True, "alpha": 0.45, "linewidth": 0} if kind == "inside" else {"linestyle": dash}
             axes.stairs(share, edges, color=colour, label=name, **filled)
-        sign = "" if score in ("elbo", "iw") else "−"
-        axes.set(title=sign + label, ylabel="share of the data", ylim=(0, None))
+        sign = "" if score in ("elbo", "elbo_half", "iw") else "−"
+        axes.set(title=sign + OOD_SCORES[score][0], ylabel="share of the data", ylim=(0, None))
         axes.locator_params(nbins=5)
     figure.axes[0].legend(loc="best")
     figure.supxlabel("score in nats, high: like the training data; the outermost bins hold the rest", fontsize=9)

@@ -3,11 +3,15 @@
 import csv
 import io
 
+from sintro.report.results import STATES
 from sintro.report.tables import FORMS, Table
+
+NOT_DONE = STATES[1:]  # of cells that a mean is not over
 
 EXPORT_COLUMNS = (
     "table", "dataset", "objective", "prior", "regularizers", "note", "form", "metric", "display_scale", "n",
-    "expected", "diverged", "missing", "unreadable", "mean", "se_published", "t95_half_width", "min", "max", "best",
+    "expected", *(state.replace(" ", "_") for state in NOT_DONE), "mean", "se_published", "t95_half_width", "min",
+    "max", "best",
 )  # fmt: skip
 
 
@@ -23,10 +27,11 @@ def to_csv(table: Table) -> str:
                 s = entry.summaries[measure.published, form]
                 best = row in table.best[dataset, measure.published, form]
                 metric = measure.metric(form)
+                note = "; ".join(filter(None, (entry.note, entry.outdated(metric.name))))
                 writer.writerow(
-                    (table.name, dataset, *row, entry.note, form, metric.name, metric.display_scale, s.n,
-                     len(entry.results), states["diverged"], states["missing"], states["unreadable"], s.mean,
-                     s.published, s.t95, s.low, s.high, int(best))
+                    (table.name, dataset, *row, note, form, metric.name, metric.display_scale, s.n,
+                     len(entry.results), *(states[state] for state in NOT_DONE), s.mean, s.published, s.t95,
+                     s.low, s.high, int(best))
                 )  # fmt: skip
     return buffer.getvalue()
 

@@ -15,10 +15,12 @@ from matplotlib.collections import EllipseCollection
 from matplotlib.figure import Figure
 from PIL import Image
 
+from sintro import SintroError, results
+from sintro.cells import DATASETS
 from sintro.report.detection import ood_figure
 from sintro.report.results import read_arrays, read_history
 from sintro.report.style import DENSITY_MAP, LABEL_MAP, LINES, STYLE
-from sintro.runs import read_json, write_atomic
+from sintro.runs import write_atomic
 
 # Plots and maps span [-half_width, half_width] in both coordinates (docs/science.md, section 6). The densities say the
 # same, but importing them imports torch; a test holds the two together.
@@ -265,17 +267,21 @@ def draw_cell(folder: Path) -> list[Path]:
 
     A picture whose numbers are gone, as a diverged cell's are, is removed.
 
-    Raises SintroError when ``cell.json`` or ``arrays.npz`` cannot be read.
+    Raises SintroError when ``cell.json``, ``metrics.json``, ``history.csv`` or ``arrays.npz`` cannot be read.
     """
     from sintro.report import image_figures  # which draws with what is here
 
     folder = Path(folder)
-    record = read_json(folder / "cell.json")
+    record = results.read(folder, results.CellFile)
+    if record is None or record.cell.get("dataset") not in DATASETS:
+        raise SintroError(f"{folder / 'cell.json'} does not name the cell's data set")
     arrays = read_arrays(folder / "arrays.npz") if (folder / "arrays.npz").exists() else {}
-    metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").exists() else {}
+    stored = results.read(folder, results.Metrics)
+    metrics = stored.content() if stored else {}
     written = []
     with rc_context(STYLE):
-        pictures = _draw_sets(arrays, record["cell"]["dataset"]) | image_figures.drawn(arrays, record, metrics)
+        pictures = _draw_sets(arrays, record.cell["dataset"])
+        pictures |= image_figures.drawn(arrays, record.content(), metrics)
         if (folder / "history.csv").exists():
             pictures["history.png"] = lambda: draw_history(read_history(folder / "history.csv"))
         for name, draw in pictures.items():

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from sintro import SintroError
 from sintro.report.pictures import draw_against, draw_band, draw_ranks
-from sintro.report.results import Result, read_history
+from sintro.report.results import OTHER, Result, read_history
 from sintro.report.tables import Table, family
 from sintro.report.words import DATASET_NAMES, row_label
 
@@ -14,12 +14,17 @@ MOST_RANKED = 16
 
 
 def band(members: Sequence[Result]) -> str:
-    """Histories over the seeds of a group as an SVG; empty when none can be read."""
+    """Histories over the seeds of a group as an SVG; empty when none can be read.
+
+    Cells that were made with other settings are left out.
+    """
     found = {}
     for result in members:
+        if result.state == OTHER:
+            continue
         try:
             history = read_history(result.folder / "history.csv", {"iteration", *BAND})
-        except (OSError, SintroError, UnicodeDecodeError):
+        except (OSError, SintroError):
             continue
         if len(history.get("iteration", ())) > 1:
             found[result.cell.seed] = history

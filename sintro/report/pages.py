@@ -85,7 +85,7 @@ class Writer:
 
     def __post_init__(self) -> None:
         try:
-            stored = json.loads((self.reports / self.name / MANIFEST).read_text())
+            stored = json.loads((self.reports / self.name / MANIFEST).read_text(encoding="utf-8"))
             self.known = {str(page): str(key) for page, key in stored.items()}
         except (OSError, ValueError, AttributeError):
             self.known = {}  # a manifest that cannot be read only costs time

@@ -1,12 +1,10 @@
 """Reading result folders: every cell a study asks for comes back, with what is known of it, never fewer.
 
-A cell is in one of four states. ``done`` and ``diverged`` are results. ``missing`` is a cell without a result yet and
-``unreadable`` one whose files do not hold what they should; both carry the reason, and the pages show it.
+``sintro.results`` judges the folder. ``done`` and ``diverged`` are results; a cell in any other state has no numbers,
+and the pages show its state and the reason.
 """
 
 import csv
-import json
-import math
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -18,10 +16,39 @@ from zipfile import BadZipFile
 import numpy as np
 
 from sintro import SintroError
+from sintro.metrics import METRICS, outdated
+from sintro.results import (
+    FINISHED,
+    OTHER,
+    STATES,
+    Asked,
+    CellFile,
+    Unreadable,
+    judge,
+    number,
+    numbers,
+    read,
+)
 
-STATES = ("done", "diverged", "missing", "unreadable")
+__all__ = [
+    "ABSENT",
+    "FILES",
+    "FINISHED",
+    "OTHER",
+    "STATES",
+    "Result",
+    "by_group",
+    "check_complete",
+    "count_states",
+    "number",
+    "read_arrays",
+    "read_cell",
+    "read_cells",
+    "read_history",
+]
+
+ABSENT = tuple(state for state in STATES if state not in FINISHED)  # states without a result
 FILES = ("cell.json", "history.csv", "metrics.json", "provenance.json", "arrays.npz")
-SPECIAL = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +63,7 @@ class Result:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)  # cell.json
     extra: Mapping[str, Any] = field(default_factory=dict)  # what metrics.json holds beside numbers
+    outdated: tuple[str, ...] = ()  # metrics that an older definition computed: their values do not count
     notes: tuple[str, ...] = ()
 
     @property
@@ -53,83 +81,47 @@ class Result:
         return self.metrics.get(metric)
 
 
-class Unreadable(Exception):
-    """A file of a cell that does not hold what it should; the message says which and what is wrong."""
-
-
-def number(value: Any) -> float | None:
-    """A stored number: JSON has no NaN and no infinity, so they are kept as the strings nan, inf, -inf."""
-    if isinstance(value, bool) or value is None:
-        return None
-    if isinstance(value, int | float):
-        return float(value)
-    return SPECIAL.get(value) if isinstance(value, str) else None
-
-
-def _read_mapping(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise Unreadable(f"{path.name} cannot be read: {error.strerror}") from None
-    except ValueError:
-        raise Unreadable(f"{path.name} is truncated or not JSON") from None
-    except RecursionError:
-        raise Unreadable(f"{path.name} is nested too deeply") from None
-    if not isinstance(value, dict):
-        raise Unreadable(f"{path.name} holds {type(value).__name__}, expected an object")
-    return value
-
-
-def _notes(cell: Any, record: Mapping, provenance: Mapping, digest: str | None) -> tuple[str, ...]:
-    """What a reader should know before trusting a finished cell."""
-    notes = []
-    stored = record.get("cell")
-    if isinstance(stored, Mapping) and stored.get("path") not in (None, cell.path):
-        notes.append(f"cell.json is of another cell: {stored.get('path')}")
-    if digest and record.get("digest") and record["digest"] != digest:
-        notes.append("made with other hyper-parameters than the study now asks for")
-    if provenance.get("digest") and record.get("digest") and provenance["digest"] != record["digest"]:
-        notes.append("provenance.json and cell.json are of different hyper-parameters")
-    return tuple(notes)
-
-
 def read_cell(cell: Any, results: Path = Path("results"), digest: str | None = None) -> Result:
     """Read one cell's folder. Never raises for what the folder holds: that becomes the state and its reason.
 
-    ``digest`` is that of the settings the study asks for now; a cell made with others gets a note.
+    ``digest`` is that of the settings the study asks for now; without it the study is asked.
     """
     folder = Path(results, *Path(cell.path).parts[1:])
-    known: dict[str, Any] = {}
+    found = judge(cell, folder, asked=Asked(digest) if digest else None)
+    notes, record = _read_record(cell, folder)
+    kept = {"record": record, "provenance": found.provenance.content() if found.provenance else {}}
+    if found.state != "done":
+        return Result(cell, folder, found.state, found.reason, notes=notes, **kept)
+    stored = found.metrics.content()
+    counted = numbers(found.metrics)
+    old = outdated(stored)
+    extra = {name: value for name, value in stored.items() if name not in counted and name not in old}
+    notes += _notes(stored, old)
+    return Result(cell, folder, "done", metrics=counted, extra=extra, outdated=old, notes=notes, **kept)
+
+
+def _read_record(cell: Any, folder: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """What cell.json holds, and what is to be said of it: no number depends on it, so it decides no state."""
     try:
-        for name in ("record", "provenance", "metrics"):
-            known[name] = _read_mapping(folder / {"record": "cell.json"}.get(name, f"{name}.json"))
+        record = read(folder, CellFile)
     except Unreadable as error:
-        known.pop("metrics", None)
-        return Result(cell, folder, "unreadable", str(error), **known)
-    metrics, record, provenance = known["metrics"], known["record"], known["provenance"]
-    notes = _notes(cell, record, provenance, digest)
-    kept = {"record": record, "provenance": provenance, "notes": notes}
-    status = metrics.get("status") or provenance.get("status")
-    if status == "diverged":
-        source = metrics if "reason" in metrics else provenance
-        reason = f"at iteration {source.get('diverged_at', '?')}: {source.get('reason') or 'no reason given'}"
-        return Result(cell, folder, "diverged", reason, **kept)
-    if not metrics:
-        reason = "not started"
-        if provenance.get("status") == "done":
-            reason = "trained, not evaluated"
-        elif record:
-            reason = "started, not finished"
-        return Result(cell, folder, "missing", reason, **kept)
-    if status != "done":
-        return Result(cell, folder, "unreadable", f"metrics.json has the unknown status {status!r}", **kept)
-    numbers = {name: value for name, raw in metrics.items() if (value := number(raw)) is not None}
-    extra = {name: raw for name, raw in metrics.items() if name not in numbers}
-    if isinstance(extra.get("warning"), str):
-        kept["notes"] = (*notes, extra["warning"])
-    return Result(cell, folder, "done", metrics=numbers, extra=extra, **kept)
+        return (str(error),), {}
+    if record is None:
+        return (), {}
+    path = record.cell.get("path")
+    notes = () if path in (None, cell.path) else (f"cell.json is of another cell: {path}",)
+    return notes, record.content()
+
+
+def _notes(stored: Mapping[str, Any], old: Iterable[str]) -> tuple[str, ...]:
+    """What a reader should know before trusting a finished cell's metrics."""
+    notes = [stored["warning"]] if isinstance(stored.get("warning"), str) else []
+    if old:
+        notes.append(f"evaluate again: an older definition computed {', '.join(old)}")
+    wrong = [name for name in stored if name in METRICS and stored[name] is not None and number(stored[name]) is None]
+    if wrong:
+        notes.append(f"not a number in metrics.json: {', '.join(wrong)}")
+    return tuple(notes)
 
 
 def read_cells(cells: Iterable[Any], results: Path = Path("results"), digests: Mapping[str, str] | None = None):
@@ -172,14 +164,18 @@ def by_group(found: Iterable[Result]) -> dict[tuple, list[Result]]:
 def read_history(path: Path, columns: Iterable[str] | None = None, most_rows: int = 1000) -> dict[str, np.ndarray]:
     """``history.csv`` as columns of floats, NaN where empty; at most about ``most_rows`` rows, evenly thinned.
 
-    Raises SintroError when the file has no header or a cell is not a number.
+    Raises SintroError when the file is not text, has no header or a cell is not a number; OSError when it cannot be
+    opened.
     """
-    with open(path, newline="") as file:
-        rows = csv.reader(file)
-        header = next(rows, None)
-        if not header or header[0] != "iteration":
-            raise SintroError(f"{path}: not a history, its first column is not 'iteration'")
-        body = list(rows)
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = csv.reader(file)
+            header = next(rows, None)
+            body = list(rows)
+    except (UnicodeDecodeError, csv.Error):
+        raise SintroError(f"{path}: not a history, but other bytes than text") from None
+    if not header or header[0] != "iteration":
+        raise SintroError(f"{path}: not a history, its first column is not 'iteration'")
     if len(body) > most_rows:
         kept = np.unique(np.linspace(0, len(body) - 1, most_rows).astype(int))
         body = [body[i] for i in kept]

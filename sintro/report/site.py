@@ -11,7 +11,6 @@ from sintro.cells import DENSITIES
 from sintro.report import cellviews, detection, exports, histories, maps, overview, stability, tables, theory, views
 from sintro.report.pages import Writer, cell_page, group_page, page_key, relative, render, result_stamp
 from sintro.report.results import Result, by_group, check_complete, read_cells
-from sintro.report.words import show_number
 
 
 @dataclass(eq=False)
@@ -129,6 +128,7 @@ def build_cell(writer: Writer, report: StudyReport, result: Result, siblings: Se
             group=group_page(siblings), command=cellviews.command_of(result), figures=cellviews.figure_views(result),
             metrics=cellviews.metric_views(result, floor), settings=cellviews.setting_views(result),
             provenance=cellviews.provenance_views(result), extra=cellviews.extra_views(result),
+            data_note=cellviews.data_note(result),
         )  # fmt: skip
 
     beside = [(s.cell.seed, s.state) for s in siblings]
@@ -144,11 +144,7 @@ def build_group(writer: Writer, report: StudyReport, members: Sequence[Result], 
         seeds = [
             {
                 "result": r,
-                "values": [
-                    show_number(v * m.factor(f)) if (v := r.value(m.metric(f).name)) is not None else "–"
-                    for m in measures
-                    for f in tables.FORMS
-                ],
+                "values": [tables.seed_text(r, m, f) for m in measures for f in tables.FORMS],
             }
             for r in members
         ]

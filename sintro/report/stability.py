@@ -22,7 +22,7 @@ from sintro.cells import DENSITIES, Cell
 from sintro.metrics import METRICS
 from sintro.report.claims import UNSTABLE, value_of
 from sintro.report.pictures import INK, VECTOR, compact, to_svg
-from sintro.report.results import STATES, Result, count_states
+from sintro.report.results import ABSENT, STATES, Result, count_states
 from sintro.report.style import LINES
 from sintro.report.tables import is_density
 from sintro.report.words import DATASET_NAMES, plural, row_label, show_number
@@ -92,7 +92,7 @@ def numbers_of(sweep: Sweep) -> dict[str, Any]:
     fates = [is_collapsed(result) for result in sweep.results]
     line = dict(zip(names, (sweep.dataset, *sweep.row), strict=True))
     line |= {"settings": len({r.cell.objective for r in sweep.results}), "runs": len(sweep.results)}
-    line |= {state: counts[state] for state in STATES}
+    line |= {state.replace(" ", "_"): counts[state] for state in STATES}
     # Shares are of the runs that ended, diverged ones included, so that the two add up.
     line |= {"ended": counts["done"] + counts["diverged"], "collapsed": fates.count(True)}
     line["judged"] = counts["diverged"] + fates.count(True) + fates.count(False)
@@ -124,7 +124,8 @@ def line_view(line: dict[str, Any]) -> dict[str, Any]:
         count = f"{line[f'{metric}_n']}/{line['settings']}"
         return [median, f"{low} to {high}", least, most, count] if line[f"{metric}_n"] else ["–"] * 4 + [count]
 
-    absent = [f"{line[state]} {state}" for state in ("missing", "unreadable") if line[state]]
+    counts = {state: line[state.replace(" ", "_")] for state in ABSENT}
+    absent = [f"{count} {state}" for state, count in counts.items() if count]
     return {
         "dataset": DATASET_NAMES[line["dataset"]],
         "label": row_label((line["objective"], line["prior"], line["regularizers"])),
@@ -282,7 +283,7 @@ def fate_of(result: Result) -> str:
 def counted(members: Sequence[Result]) -> str:
     """`36 runs, 2 diverged, 1 collapsed, 1 missing`."""
     fates = [fate_of(r) for r in members] + ["collapsed" for r in members if is_collapsed(r)]
-    shown = ("diverged", "collapsed", "missing", "unreadable", "no KL")
+    shown = ("diverged", "collapsed", *ABSENT, "no KL")
     counts = [f"{fates.count(fate)} {fate}" for fate in shown if fate in fates]
     return ", ".join([plural(len(members), "run"), *counts])
 

@@ -13,8 +13,10 @@ from sintro.cells import DATASETS, DENSITIES
 from sintro.metrics import METRICS, Metric
 from sintro.report.results import Result, count_states
 from sintro.report.statistics import Summary, best_and_equals, summarise
+from sintro.report.words import show_number
 
 FORMS = ("published", "standard")
+EVALUATE_AGAIN = "evaluate again"  # in place of a number that an older definition computed
 SPREADS = {"published": "sd/√n, ddof 0, as published", "t95": "95% t interval of the mean", "range": "min to max"}
 
 
@@ -72,6 +74,10 @@ class Entry:
         rest = ", ".join(f"{states[state]} {state}" for state in states if state != "done" and states[state])
         return f"{states['done']}/{total}, {rest}"
 
+    def outdated(self, metric: str) -> str:
+        """`evaluate again`, where an older definition computed the number of any of the seeds; else empty."""
+        return EVALUATE_AGAIN if any(metric in result.outdated for result in self.results) else ""
+
     def values(self, metric: str) -> dict[int, float]:
         """Seed -> stored number, of the finished cells that have it (a NaN included)."""
         return {r.cell.seed: v for r in self.results if r.state == "done" and (v := r.value(metric)) is not None}
@@ -106,6 +112,8 @@ class Table:
         if entry is None:
             return ""
         summary = entry.summaries[measure.published, form]
+        if summary.n == 0 and (again := entry.outdated(measure.metric(form).name)):
+            return again
         text = format_summary(summary, self.decimals[dataset, measure.published, form], measure.factor(form), spread)
         # The seeds are counted once per row and data set; a metric that fewer of them have says so itself.
         return f"{text} (n = {summary.n})" if 0 < summary.n < entry.states["done"] else text
@@ -117,6 +125,15 @@ class Table:
             return ""
         places = self.decimals[dataset, measure.published, form]
         return f"{floor[0] * measure.factor(form):.{places}f} ± {floor[1] * measure.factor(form):.{places}f}"
+
+
+def seed_text(result: Result, measure: Measure, form: str) -> str:
+    """One seed's number as shown, or why there is none."""
+    name = measure.metric(form).name
+    value = result.value(name)
+    if value is None:
+        return EVALUATE_AGAIN if name in result.outdated else "–"
+    return show_number(value * measure.factor(form))
 
 
 def format_summary(summary: Summary, places: int, factor: float = 1.0, spread: str = "published") -> str:
@@ -201,7 +218,12 @@ def _finish_column(table: Table, dataset: str, measure: Measure, form: str) -> N
 
 # --- what the papers tabulate (docs/science.md, section 4)
 
-TABLE1 = (Measure("gnelbo_published", "gnelbo"), Measure("kl_published", "kl"), Measure("jsd_published", "jsd"))
+TABLE1 = (
+    Measure("gnelbo_published", "gnelbo"),
+    Measure("kl_published", "kl"),
+    Measure("jsd_published", "jsd"),
+    Measure("out_of_range", "out_of_range"),  # not in the papers' table: what KL and JSD as published do not see
+)
 DISTANCES = {
     name: (Measure(f"{name}_published", name), Measure(f"{name}_rec_published", f"{name}_rec"))
     for name in ("fid", "cfid")
@@ -214,7 +236,7 @@ def image_measures(results: Iterable[Result]) -> tuple[Measure, ...]:
     kind = "cfid" if "cfid_published" in stored and "fid_published" not in stored else "fid"
     unswitched = [Measure(name, name) for name in ("svc_few", "svc_many", "knn_few", "knn_many")]
     return (
-        Measure("responsibility_entropy", "responsibility_entropy"),
+        Measure("responsibility_entropy_published", "responsibility_entropy"),
         *DISTANCES[kind],
         Measure("recall_published", "recall"),
         Measure("precision_published", "precision"),

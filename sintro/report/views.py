@@ -7,7 +7,7 @@ from typing import Any
 
 from sintro.cells import Cell
 from sintro.presets import published
-from sintro.report.results import STATES, Result, count_states
+from sintro.report.results import OTHER, STATES, Result, count_states
 from sintro.report.statistics import compare, holm
 from sintro.report.tables import FORMS, SPREADS, Entry, Key, Measure, Table
 from sintro.report.words import ARROWS, DATASET_NAMES, row_label, show_duration, show_setting
@@ -155,8 +155,8 @@ def shortened(settings: Any, cell: Cell) -> list[str]:
 
 
 def study_facts(results: Sequence[Result]) -> dict[str, Any]:
-    """Counts, code, hardware, dates and cost over the cells of a study."""
-    made = [r.provenance for r in results if r.provenance]
+    """Counts, code, hardware, dates and cost over the cells of a study that were made with its settings."""
+    made = [r.provenance for r in results if r.provenance and r.state != OTHER]
     codes = sorted(codes_of(made))
     dirty = sum(bool(p.get("dirty")) for p in made)
     hardware = sorted({" · ".join(str(p[k]) for k in ("cpu", "device") if p.get(k)) for p in made} - {""})

@@ -1,9 +1,19 @@
+def trained(wildcards):
+    """A trained cell; called when Snakemake plans the evaluation, which is judged then."""
+    cell = Cell.from_path(f"results/{wildcards.cell}")
+    judge_evaluation(cell)
+    provenance = f"{cell.path}/provenance.json"
+    # Not the file's time says that it is new, but that this run makes it: then the evaluation follows.
+    return provenance if is_forced("train", provenance) else ancient(provenance)
+
+
+# `update`: Snakemake deletes no metrics before their cell is measured anew, which may be impossible by now.
 rule evaluate:
     input:
-        "results/{cell}/provenance.json",
+        trained,
     output:
         report(
-            "results/{cell}/metrics.json",
+            update("results/{cell}/metrics.json"),
             caption="../report/cell.rst",
             category=lambda wildcards: Cell.from_path(f"results/{wildcards.cell}").study,
             labels=lambda wildcards: dict(zip(PARTS[1:], wildcards.cell.split("/")[1:])),
@@ -21,9 +31,9 @@ rule evaluate:
 
 rule choose:
     input:
-        metrics_of,
+        lambda wildcards: metrics_of_study(wildcards.study, [f"results/{wildcards.study}/chosen.json"]),
     output:
-        "results/{study}/chosen.json",
+        update("results/{study}/chosen.json"),
     log:
         "logs/{study}/choose.log",
     message:

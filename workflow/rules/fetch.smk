@@ -1,15 +1,26 @@
+import hashlib
 import os
 
-DATA = os.environ.get("SINTRO_DATA", "data")
+from sintro.data import sources
+
+DATA = sources.data_root()
+# What says that a data set was looked at lies beside the results, one for each data root, which may be read-only.
+FETCHED = "results/.fetched/" + hashlib.sha256(os.path.abspath(DATA).encode()).hexdigest()[:12]
 
 
-# The one step that uses a network, on the node where snakemake runs. The lock file is what it leaves beside the data.
+def fetched(dataset):
+    """The file that says that a data set is there. Earlier versions left a lock file beside the data: it still counts."""
+    lock = sources.lock_path(dataset, DATA)
+    return str(lock) if os.path.exists(lock) else f"{FETCHED}/{dataset}"
+
+
+# The one step that uses a network, on the node where snakemake runs. It takes what lies on this machine first.
 # FID's weights are tried for with it. Without them cells are measured by the data set's own classifier (which training
 # says before it starts): their absence stops nothing.
 rule fetch:
     localrule: True
     output:
-        DATA + "/{dataset}.lock.json",
+        touch(FETCHED + "/{dataset}"),
     wildcard_constraints:
         dataset="|".join(name for name in IMAGES if name != "digits"),
     log:

@@ -1,6 +1,6 @@
 rule report:
     input:
-        metrics_of,
+        lambda wildcards: metrics_of_study(wildcards.study, [f"reports/{wildcards.study}/index.html"]),
     output:
         report("reports/{study}/index.html", caption="../report/study.rst", category="pages"),
     log:

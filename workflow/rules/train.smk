@@ -1,4 +1,3 @@
-import functools
 import signal
 
 from sintro import preemption
@@ -18,8 +17,13 @@ def gpus(wildcards):
 
 
 def data(wildcards):
-    dataset = Cell.from_path(f"results/{wildcards.cell}").dataset
-    return [ancient(f"{DATA}/{dataset}.lock.json")] if dataset in IMAGES and dataset != "digits" else []
+    """The data a cell trains on; called when Snakemake plans the training, which is judged then."""
+    cell = Cell.from_path(f"results/{wildcards.cell}")
+    judge_training(cell)
+    if cell.dataset not in IMAGES or cell.dataset == "digits":
+        return []
+    there = fetched(cell.dataset)
+    return there if is_forced("train", f"{cell.path}/provenance.json") else ancient(there)
 
 
 # The one declared output is what training writes last. It is there for a diverged cell too, which is a result;
@@ -29,8 +33,6 @@ rule train:
         data,
     output:
         "results/{cell}/provenance.json",
-    params:
-        digest=lambda wildcards: studies.settings(Cell.from_path(f"results/{wildcards.cell}")).digest,
     log:
         "logs/{cell}/train.log",
     threads: config["threads"]
@@ -48,19 +50,12 @@ rule train:
 PLANE_ON_GPUS = config["gpus"] == "all" or config["device"].startswith("cuda")
 
 
-@functools.cache
-def fleets_of(study):
+def untrained_fleets(study):
+    """The names of the study's fleets in which a cell is still to be trained."""
     known = studies.load(study)
-    return list(fleets.of_study(known)) if known.fleet != "auto" or PLANE_ON_GPUS else []
-
-
-def metrics_of(wildcards):
-    """What a study's pages are made of, once its fleets are trained."""
-    study = studies.load(wildcards.study)
-    for part in study.include or (study.name,):
-        if fleets_of(part):
-            checkpoints.fleets.get(study=part)
-    return [f"{cell.path}/metrics.json" for cell in study.cells()]
+    if known.fleet == "auto" and not PLANE_ON_GPUS:
+        return []
+    return [name for name, cells in fleets.of_study(known).items() if not all(map(results.is_trained, cells))]
 
 
 rule fleet:
@@ -77,13 +72,13 @@ rule fleet:
         "exec {SINTRO} fleet {wildcards.study} {wildcards.fleet} --device {config[device]} --threads {threads}{GRAPH} > {log} 2>&1"
 
 
-# Other fleets are other params, so that they train even where the pages of earlier ones are there.
+# Only fleets in which a cell is to be trained are waited for: what a marker says of the others, their cells say better.
 checkpoint fleets:
     input:
-        lambda wildcards: [f"results/{wildcards.study}/.fleets/{name}.done" for name in fleets_of(wildcards.study)],
+        lambda wildcards: [
+            f"results/{wildcards.study}/.fleets/{name}.done" for name in untrained_fleets(wildcards.study)
+        ],
     output:
         touch("results/{study}/.fleets/all"),
-    params:
-        fleets=lambda wildcards: fleets.digest_of(fleets_of(wildcards.study)),
     message:
         "the fleets of study {wildcards.study} are trained"

@@ -1,0 +1,166 @@
+"""What is published of each image data set: its files, their addresses, and what their content must be.
+
+Content decides, not its container. For MNIST and FashionMNIST it is the decompressed IDX stream: any gzip of it and the
+plain file are "verified". For CIFAR-10 it is each batch inside the archive, and for SVHN each MATLAB file, by the md5
+sums that torchvision publishes.
+
+An IDX file of the published shape and other content is "unverified": it can be used, and everything made of it says so.
+A pickle or a MATLAB file of other content is "corrupted": such a file has no checksum of its own, so nothing tells a
+damaged one from another one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sintro import SintroError
+from sintro.data import idx
+from sintro.data.files import hash_file
+
+FETCHED = ("mnist", "fmnist", "cifar10", "svhn")
+NAMES = ("digits", *FETCHED)
+# sha256 of the decompressed streams. FashionMNIST: of the archives whose md5 sums are published. MNIST: the values that
+# more than ten independent public repositories state.
+IDX_SHA256 = {
+    "fmnist": {
+        "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    },
+    "mnist": {
+        "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    },
+}
+IDX_SHAPES = {  # the same for both
+    "train-images-idx3-ubyte": (60_000, 28, 28),
+    "train-labels-idx1-ubyte": (60_000,),
+    "t10k-images-idx3-ubyte": (10_000, 28, 28),
+    "t10k-labels-idx1-ubyte": (10_000,),
+}
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file: its place under the data root, what its content must be, and its addresses in order of preference.
+
+    An IDX file has ``sha256`` and ``shape`` of its decompressed stream, every other one ``md5`` of its bytes.
+    """
+
+    path: str
+    md5: str | None = None
+    urls: tuple[str, ...] = ()
+    plain: str | None = None  # the place of the same file decompressed, as torchvision leaves it
+    sha256: str | None = None
+    shape: tuple[int, ...] | None = None
+
+    @property
+    def name(self) -> str:
+        return Path(self.path).name
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set's files. Where they come inside an archive, only the archive has an address."""
+
+    name: str
+    files: tuple[SourceFile, ...]
+    archive: SourceFile | None = None
+
+
+@dataclass(frozen=True)
+class FileState:
+    """What was found of one file; `state` is verified, unverified, missing, wrong, corrupted or unreadable.
+
+    "wrong": whole, but not what its name says (another data set, another split, another shape). `sha256` is of the
+    content: of an IDX file's decompressed stream, of every other file's bytes.
+    """
+
+    path: Path
+    state: str
+    reason: str = ""
+    sha256: str | None = None
+    bytes: int | None = None
+
+    @property
+    def usable(self) -> bool:
+        return self.state in ("verified", "unverified")
+
+
+def source(name: str) -> Source:
+    """The files of a data set that is fetched. Raises SintroError for a name we do not have."""
+    from sintro.data.vision import torchvision
+
+    if name in ("mnist", "fmnist"):
+        kind = {"mnist": torchvision.datasets.MNIST, "fmnist": torchvision.datasets.FashionMNIST}[name]
+        return Source(name, tuple(_idx_file(name, kind, file) for file, _ in kind.resources))
+    if name == "cifar10":
+        kind = torchvision.datasets.CIFAR10
+        files = tuple(SourceFile(f"{kind.base_folder}/{file}", md5) for file, md5 in kind.train_list + kind.test_list)
+        return Source(name, files, SourceFile(kind.filename, kind.tgz_md5, (kind.url,)))
+    if name == "svhn":
+        parts = (torchvision.datasets.SVHN.split_list[split] for split in ("train", "test"))
+        return Source(name, tuple(SourceFile(file, md5, (url,)) for url, file, md5 in parts))
+    raise unknown(name)
+
+
+def unknown(name: str) -> SintroError:
+    return SintroError(f"unknown image data set {name!r}; there are {', '.join(NAMES)}")
+
+
+def _idx_file(name: str, kind, file: str) -> SourceFile:
+    folder, plain = f"{kind.__name__}/raw", file.removesuffix(".gz")
+    return SourceFile(
+        f"{folder}/{file}",
+        urls=tuple(mirror + file for mirror in kind.mirrors),
+        plain=f"{folder}/{plain}",
+        sha256=IDX_SHA256[name][plain],
+        shape=IDX_SHAPES[plain],
+    )
+
+
+def inspect(file: SourceFile, path: Path) -> FileState:
+    """The state of a copy of ``file`` at ``path``, wherever that is. Its name tells only whether it is compressed."""
+    try:
+        size = path.stat().st_size
+        if file.sha256 is not None:
+            return _inspect_idx(file, path, size)
+        sha256 = hash_file(path)
+        if (actual := hash_file(path, "md5")) != file.md5:
+            return FileState(path, "corrupted", f"its md5 is {actual}, published is {file.md5}", sha256, size)
+        return FileState(path, "verified", sha256=sha256, bytes=size)
+    except FileNotFoundError:
+        return FileState(path, "missing")
+    except OSError as error:
+        return FileState(path, "unreadable", error.strerror or str(error))
+
+
+def _inspect_idx(file: SourceFile, path: Path, size: int) -> FileState:
+    try:
+        content = idx.read_content(path)
+        if content.sha256 == file.sha256:
+            return FileState(path, "verified", sha256=content.sha256, bytes=size)
+        if content.sha256 in (known := _known_contents()):
+            reason = f"its content is {known[content.sha256]}"
+            return FileState(path, "wrong", reason, content.sha256, size)
+        shape = idx.shape_of(content.head, content.length, len(file.shape))
+    except idx.Broken as error:
+        return FileState(path, "corrupted", str(error), bytes=size)
+    if shape != file.shape:
+        state, reason = "wrong", f"its shape is {_sizes(shape)}, published is {_sizes(file.shape)}"
+    else:
+        state, reason = "unverified", f"its content is not the published one: sha256 {content.sha256[:12]}..."
+    return FileState(path, state, reason, content.sha256, size)
+
+
+def _known_contents() -> dict[str, str]:
+    """Which file of which data set a sha256 belongs to, in words."""
+    return {sha256: f"{name}'s {plain}" for name, files in IDX_SHA256.items() for plain, sha256 in files.items()}
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,29 @@
+"""Which paths the workflow can run from. Imports no torch.
+
+The rules quote the interpreter's path. Snakemake's Slurm job does not: it hands its shell the path as it is, and the
+folder of the Snakefile within double quotes.
+"""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+OPEN_TO_THE_SHELL = re.compile(r"""["'$`\\!]""")  # within double quotes, and in the quotes within them
+
+
+def why_no_slurm_job_starts(interpreter: str | None = None, folder: str | Path | None = None) -> str:
+    """The reason in a line why no Slurm job of Snakemake's can start from here; "" where it can.
+
+    Args:
+        interpreter: the path of the Python that runs Snakemake; this process's own by default.
+        folder: the repository; the working folder by default.
+    """
+    interpreter = sys.executable if interpreter is None else interpreter
+    folder = str(Path.cwd() if folder is None else folder)
+    advice = "use a path of letters, digits and -_./ only"
+    if shlex.quote(interpreter) != interpreter:
+        return f"Snakemake starts its Slurm jobs with the Python {interpreter!r} unquoted, so they would fail: {advice}"
+    if OPEN_TO_THE_SHELL.search(folder):
+        return f"Snakemake's Slurm jobs cannot start in {folder!r}: {advice}"
+    return ""

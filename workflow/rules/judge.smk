@@ -1,0 +1,71 @@
+# What is done, Snakemake would judge by the times of files, by files that are there, and by what it remembers of its own
+# runs. Here the content of a cell's files decides (sintro/results.py): inputs are `ancient`, and what no longer counts, or
+# is made of cells that are missing, is forced, as by `--forcerun`.
+import functools
+
+# `snakemake --report` runs nothing: it shows what is there.
+LISTED = 20  # cells that are named
+REPORT_ONLY = any(word.partition("=")[0] == "--report" for word in sys.argv) and "--report-after-run" not in sys.argv
+
+
+def make_again(*files):
+    """Have these files made in this run whether or not they are there."""
+    workflow.dag.forcefiles.update(files)
+
+
+def is_forced(rule, file):
+    """Whether this run makes the file anew: by judgement, or since `--forcerun` names it or its rule."""
+    return file in workflow.dag.forcefiles or rule in {forced.name for forced in workflow.dag.forcerules}
+
+
+def judge_training(cell):
+    """Have a cell trained whose result is missing or is that of other settings."""
+    if results.needed(cell) == "train":
+        make_again(f"{cell.path}/provenance.json")
+
+
+def judge_evaluation(cell):
+    """Have a cell evaluated whose metrics are missing, or are not those of its training."""
+    judge_training(cell)
+    if results.needed(cell) == "evaluate":
+        make_again(f"{cell.path}/metrics.json")
+
+
+def there(files):
+    """The files, without those that a report of what is there has to do without."""
+    return [file for file in files if os.path.exists(file)] if REPORT_ONLY else files
+
+
+def metrics_of_study(name, made_of_them=()):
+    """Every cell's metrics, once the fleets are trained; while one is missing what is made of them is made again."""
+    if REPORT_ONLY:
+        return finished_metrics(name)
+    study = studies.load(name)
+    if any(results.needed(cell) != "nothing" for cell in study.cells()):
+        make_again(*made_of_them)
+        train_fleets(study)
+    return [f"{cell.path}/metrics.json" for cell in study.cells()]
+
+
+@functools.cache
+def finished_metrics(name):
+    """The metrics that there are, saying once which there are not; a report of none is refused."""
+    cells = studies.load(name).cells()
+    left = [cell.path for cell in cells if results.needed(cell) == "nothing"]
+    missing = [cell.path for cell in cells if cell.path not in set(left)]
+    said = f"study {name}: {len(missing)} of {len(cells)} cells lack their metrics"
+    if not left:
+        refuse(f"{said}: there is nothing to report yet; run the same command without --report first")
+    if missing:
+        listed = ", ".join(missing[:LISTED]) + (f" and {len(missing) - LISTED} more" if missing[LISTED:] else "")
+        print(f"note: {said} and are not in the report: {listed}", file=sys.stderr)
+    return [f"{path}/metrics.json" for path in left]
+
+
+def train_fleets(study):
+    """Wait for the study's fleets in which a cell is to be trained; they have it ready for its own training."""
+    for part in study.include or (study.name,):
+        waiting = untrained_fleets(part)
+        if waiting:
+            make_again(*(f"results/{part}/.fleets/{name}.done" for name in waiting))
+            checkpoints.fleets.get(study=part)
