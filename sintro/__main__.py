@@ -4,7 +4,9 @@ What a verb needs is imported when the verb runs, so that those which only read 
 """
 
 import json
+import math
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +20,10 @@ from sintro import SintroError, failures, runs
 from sintro.cells import IMAGES, RESULTS, Cell
 from sintro.progress import print_whatever_comes
 from sintro.running import SECONDS_OF_PATIENCE
+
+CLOSED_PIPE = 1  # the exit code where the reader of the output has gone, as Typer has it
+LONGEST_WORD = 300  # characters of a word that an error repeats whole
+INTERRUPTED = 130  # where Ctrl-C stopped a verb: 128 + SIGINT
 
 CELL = "results/quick/rings/soft-introvae/mog64-learned/clip/seed0"
 
@@ -38,7 +44,10 @@ Precision = Literal["float32", "bfloat16"]
 Data = Annotated[str | None, typer.Option(help="Where image sets are kept (default: $SINTRO_DATA, else data/)")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads for torch (default: torch's own choice)")]
 Wait = Annotated[
-    int, typer.Option(min=0, metavar="SECONDS", help="How long to wait for another process that trains a cell; 0: fail")
+    int,
+    typer.Option(
+        min=0, max=10**9, metavar="SECONDS", help="How long to wait for another process that trains a cell; 0: fail"
+    ),
 ]
 Graph = Annotated[bool, typer.Option("--graph", help="On a GPU: whole iterations as CUDA graphs")]
 
@@ -118,7 +127,9 @@ def train(
 
     Exit code 0: trained, or diverged (which is a result); 75: stopped by a signal, its checkpoint written; 2: an error.
     """
-    grid = [_cell(path) for path in dict.fromkeys(cells)]
+    if not math.isfinite(checkpoint_every):
+        raise SintroError(f"--checkpoint-every {checkpoint_every}: legal are 0 and more seconds")
+    grid = _cells(cells)
     _use_data(data)
     given = {"device": device, "threads": threads, "iterations": iterations, "precision": precision, "data": data}
     return _train(grid, given, fleet, checkpoint_every=checkpoint_every, restart=restart, graph=graph, wait=wait)
@@ -174,7 +185,7 @@ def evaluate(cells: CellPaths, device: Device = "auto", threads: Threads = None,
 
     A cell that cannot be evaluated does not stop the others; the exit code is then 2.
     """
-    grid = [_cell(path) for path in dict.fromkeys(cells)]
+    grid = _cells(cells)
     _use_data(data)
     failures.refuse_repeated("evaluate", [Path(one.path) for one in grid])
     from sintro import evaluation
@@ -219,6 +230,8 @@ def status(
     from sintro import status as state
     from sintro import studies as known
 
+    if while_ is not None and not watch:
+        raise SintroError(f"--while {while_} says how long to watch: it needs --watch")
     grid = known.load(study).cells()
     if not watch:
         state.show(study, grid)
@@ -231,7 +244,8 @@ def status(
 
 @app.command(epilog="Example: sintro plan table1 --jobs 40")
 def plan(
-    study: StudyName, jobs: Annotated[int, typer.Option(min=1, help="Jobs at a time, for the time it takes")] = 8
+    study: StudyName,
+    jobs: Annotated[int, typer.Option(min=1, max=1_000_000, help="Jobs at a time, for the time it takes")] = 8,
 ) -> None:
     """Say what of a study is left, how much work that is, how long it takes and how much disk it needs."""
     from sintro import plan as needs
@@ -296,6 +310,7 @@ def fetch(
     data: Data = None,
 ) -> None:
     """Download image sets and the Inception weights and check their hashes; the only verb that uses a network."""
+    _check_data(data)
     from sintro.data import fetch as fetching
 
     fetching.fetch(datasets or (), data)
@@ -335,12 +350,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_whatever_comes()
     try:
         given = sys.argv[1:] if arguments is None else list(arguments)
+        if any("\0" in word for word in given):
+            raise SintroError("a null byte stands in an argument, which no name and no number has")
         code = app(args=given or ["--help"], prog_name="sintro", standalone_mode=False)
+        sys.stdout.flush()  # here, where a full disk or a reader that has gone is still caught
     except SintroError as error:
         return _fail(str(error))
     except typer.Abort:
-        return _fail("aborted")
+        return _fail("stopped by Ctrl-C", INTERRUPTED)
+    except BrokenPipeError:
+        _drop_output()
+        return CLOSED_PIPE
     except (OSError, MemoryError) as error:
+        _drop_output()
         return _fail(failures.in_words(error))
     except Exception as error:
         # Typer's own exceptions for a wrong command line moved between its releases; this method is what they share.
@@ -352,9 +374,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code or 0
 
 
-def _fail(message: str) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    return 2
+def _fail(message: str, code: int = 2) -> int:
+    words = [
+        word if len(word) <= LONGEST_WORD else f"{word[:80]}... ({len(word)} characters)" for word in message.split()
+    ]
+    print(f"error: {' '.join(words)}", file=sys.stderr)
+    return code
+
+
+def _drop_output() -> None:
+    """Lead what cannot be printed nowhere, so that Python does not fail on it once more when it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _cell(path: str) -> Cell:
@@ -370,16 +405,34 @@ def _cell(path: str) -> Cell:
     return cell
 
 
+def _cells(paths: Sequence[str]) -> list[Cell]:
+    """The cells of these paths in their order, each once, in however many spellings it was given."""
+    return list(dict.fromkeys(_cell(path) for path in paths))
+
+
 def _use_data(folder: str | None) -> None:
-    """The data root of everything this process does."""
+    """Make a folder the data root of everything this process does; None keeps the one that there is."""
+    _check_data(folder)
     if folder is not None:
         os.environ["SINTRO_DATA"] = folder
 
 
+def _check_data(folder: str | None) -> None:
+    """Refuse a data root that is no folder; one that is not there yet is for `sintro fetch` to make."""
+    if folder is None:
+        return
+    place = Path(folder).expanduser()
+    if not folder.strip() or (place.exists() and not place.is_dir()):
+        raise SintroError(f"--data {folder!r} is not a folder; legal is the folder in which image sets are kept")
+
+
 def _command(verb: str, cell: Cell, **options: str | float | None) -> str:
-    """The command line that does the same again; the defaults are left out."""
-    given = [f"--{name} {value}" for name, value in options.items() if value not in (None, "auto")]
-    return " ".join(["sintro", verb, cell.path, *given])
+    """The command line, as a shell reads it, that does the same again; the defaults are left out."""
+    words = ["sintro", verb, cell.path]
+    for name, value in options.items():
+        if value not in (None, "auto"):
+            words += [f"--{name}", str(value)]
+    return shlex.join(words)
 
 
 def _plain(value: object) -> str:

@@ -5,6 +5,7 @@ Run as ``python -m sintro.demo [STUDY] [CORES]``. Snakemake's own output goes to
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ def run(study: str, cores: str) -> int:
     log = Path("logs", f"demo-{study}.log")
     log.parent.mkdir(exist_ok=True)
     arguments = ["--cores", cores, "--config", f"study={study}"]
-    print(f"snakemake {' '.join(arguments)}   (its output: {log})", file=sys.stderr)
+    print(f"snakemake {shlex.join(arguments)}   (its output: {log})", file=sys.stderr)
     with log.open("w") as output:
         snakemake = subprocess.Popen(
             [sys.executable, "-m", "snakemake", *arguments], stdout=output, stderr=subprocess.STDOUT
@@ -73,7 +74,11 @@ def _children(pid: int) -> list[int]:
 def main() -> int:
     """Read the command line."""
     print_whatever_comes()
-    study, cores = (*sys.argv[1:], *("quick", "all")[len(sys.argv) - 1 :])
+    given = sys.argv[1:]
+    if len(given) > 2:
+        print(f"error: {given[2]!r} is too much; legal is: python -m sintro.demo [STUDY] [CORES]", file=sys.stderr)
+        return 2
+    study, cores = (*given, *("quick", "all")[len(given) :])
     try:
         return run(study, cores)
     except SintroError as error:

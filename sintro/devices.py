@@ -1,6 +1,7 @@
 """Where training and evaluation run: the device, torch's threads, and how many cells fit side by side."""
 
 import os
+import re
 
 import torch
 
@@ -10,6 +11,9 @@ from sintro.presets import Settings
 
 HIDDEN = 4 * 256  # activations per row of a pass through a 2D network (docs/science.md, section 5)
 ROWS = 16  # passes per datum whose activations are alive at once: 7 forward, their gradients, a margin
+MOST_THREADS = (
+    1024  # OpenMP ends the process, without a word of Python's, where it cannot make as many as are asked for
+)
 RESERVE = 0.3  # the share of free memory that is left alone: other work, torch's allocator
 FIXED = 3 << 30  # bytes: the CUDA context, the mixture's table (sintro/mixture.py) and graphs' own pools
 
@@ -18,9 +22,9 @@ def pick_device(device: str) -> str:
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N`` to a device that is there."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() and not _given_no_gpu() else "cpu"
-    kind, _, index = device.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
+    if not re.fullmatch(r"cpu|cuda(:(0|[1-9][0-9]{0,5}))?", device):
         raise SintroError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N")
+    kind, _, index = device.partition(":")
     if kind == "cuda" and not torch.cuda.is_available():
         raise PassingError(f"device {device!r} asked for, but torch {torch.__version__} sees no GPU; use cpu or auto")
     if kind == "cuda" and index and int(index) >= torch.cuda.device_count():
@@ -37,8 +41,8 @@ def _given_no_gpu() -> bool:
 def set_threads(threads: int | None) -> int:
     """Bounds torch's threads; None keeps torch's own choice. Returns how many there are."""
     if threads is not None:
-        if threads < 1:
-            raise SintroError(f"--threads {threads}: at least 1")
+        if not 1 <= threads <= MOST_THREADS:
+            raise SintroError(f"--threads {threads}: legal are 1 to {MOST_THREADS}")
         torch.set_num_threads(threads)
     return torch.get_num_threads()
 

@@ -209,6 +209,8 @@ TABLE: tuple[Row, ...] = (
     Row(PAPER_IMAGES, SOFT, {"beta_neg": 256.0}, f"{DT}, released code, images; {SECTION_4}", ("si",)),
 )
 
+MOST_ITERATIONS = 10**9  # at a millisecond each, 12 days; ten thousand times the published length
+
 # Which of the table's lengths each count of iterations follows.
 SCHEDULE_ROWS = {
     "iterations": "length",
@@ -411,8 +413,11 @@ def _schedule(
         )
     # One VampPrior iteration, one as a mixture, one introspective: the shortest run in which every phase happens.
     shortest = 1 + (introspective and warmed_up) + converted
-    if iterations is not None and iterations < shortest:
-        raise SintroError(f"{cell.path}: iterations {iterations}: its phases need at least {shortest}")
+    if iterations is not None and not shortest <= iterations <= MOST_ITERATIONS:
+        raise SintroError(
+            f"{cell.path}: iterations {iterations}: its phases need at least {shortest}, and {MOST_ITERATIONS:,} are "
+            "the most"
+        )
     total = iterations if iterations is not None else max(round(table["length"] * per_unit * length), shortest)
     share = total / table["length"]  # iterations of this run per published unit
 

@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from sintro import SintroError
 from sintro.cells import Cell
 from sintro.pace import Pace, Row, in_words, row_of, wall_seconds
 from sintro.results import OTHER, in_a_line
@@ -21,6 +22,7 @@ from sintro.states import FINISHED, State, listed, of_cells
 
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_BETWEEN_LINES = 15.0
+LARGEST_PID = 2**31 - 1  # of any system
 BARS = 10  # cells that have a bar of their own; the table below counts them all
 COLUMNS = ("done", "running", "to evaluate", "missing", "diverged", "failed")
 RARE = (OTHER, "unreadable")  # a column of these is shown only where there are such cells
@@ -126,7 +128,12 @@ def unfinished(states: Mapping[Cell, State]) -> bool:
 
 
 def while_alive(pid: int) -> GoesOn:
-    """True while a process runs; one that has ended but was not waited for has ended."""
+    """True while a process runs; one that has ended but was not waited for has ended.
+
+    Raises SintroError for a number that no process has: 0 and negative ones stand for groups of them, which never end.
+    """
+    if not 1 <= pid <= LARGEST_PID:
+        raise SintroError(f"--while {pid}: legal are the numbers of processes, 1 to {LARGEST_PID}")
 
     def goes_on(_: Mapping[Cell, State]) -> bool:
         try:

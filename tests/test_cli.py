@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +16,7 @@ from sintro.__main__ import main
 from sintro.cells import Cell
 
 CELL = "results/quick/rings/soft-introvae/mog64-learned/clip/seed0"
+VAST = "9" * 400  # larger than every float, and than every integer of a machine
 VERBS = (
     "studies",
     "cells",
@@ -114,6 +117,41 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["train", CELL, "--iterations", "0"], ["--iterations"]),
         (["train", CELL, "--iterations", "2"], ["iterations 2", "at least 3"]),
         (["train", CELL, "--checkpoint-every", "-1"], ["--checkpoint-every"]),
+        (["train", CELL, "--checkpoint-every", "nan"], ["--checkpoint-every"]),
+        (["train", CELL, "--checkpoint-every", "inf"], ["--checkpoint-every inf", "0 and more"]),
+        (["train", CELL, "--iterations", "nan"], ["--iterations"]),
+        (["train", CELL, "--iterations", VAST], ["its phases need at least 3", "1,000,000,000 are the most"]),
+        (["train", CELL, "--threads", VAST], ["--threads 99999999", "legal are 1 to 1024"]),
+        (["train", CELL, "--threads", "2147483647"], ["--threads 2147483647", "legal are 1 to 1024"]),
+        (["train", CELL, "--fleet", "0"], ["--fleet"]),
+        (["train", CELL, "--wait", VAST], ["--wait"]),
+        (["train", CELL, "--data", ""], ["--data '' is not a folder"]),
+        (["train", CELL, "--data", __file__], ["is not a folder"]),
+        (["train", CELL, "--data", "a\0b"], ["null byte"]),
+        (["evaluate", CELL, "--threads", VAST], ["--threads 99999999", "legal are 1 to 1024"]),
+        (["evaluate", CELL, "--data", __file__], ["is not a folder"]),
+        (["fetch", "digits", "--data", __file__], ["is not a folder"]),
+        (["doctor", "--no-job", "--data", __file__], ["is not a folder"]),
+        (["fleet", "search2d", "nope"], ["has no fleet 'nope'"]),
+        (["status", "quick", "--watch", "--while", "0"], ["--while 0", "1 to 2147483647"]),
+        (["status", "quick", "--watch", "--while", "-1"], ["--while -1", "1 to 2147483647"]),
+        (["status", "quick", "--watch", "--while", VAST], ["--while 99999999", "1 to 2147483647"]),
+        (["status", "quick", "--while", "1"], ["--while 1", "it needs --watch"]),
+        (["plan", "quick", "--jobs", "0"], ["--jobs"]),
+        (["plan", "quick", "--jobs", VAST], ["--jobs"]),
+        (["theory", "--points", VAST], ["points 99999999", "2 to 50"]),
+        (["theory", "--seed", VAST], ["seed 99999999", "0 to 4294967295"]),
+        (["theory", "--seed", "-1"], ["seed -1", "0 to 4294967295"]),
+        (["theory", "--gamma", "nan"], ["gamma nan", "0.001 to 10"]),
+        (["theory", "--alpha", "inf"], ["alpha inf", "0.1 to 100"]),
+        (["show", "results/quick/rings/vae/normal/none/seed" + VAST], ["is not a whole number"]),
+        (["show", "results/quick/rings/vae/vamp" + VAST + "/none/seed0"], ["is not a whole number"]),
+        (["show", CELL + "\n"], ["is not a whole number"]),
+        (["show", ""], ["is not a cell's path"]),
+        (["cells", ""], ["study ''"]),
+        (["cells", "../quick"], ["study '../quick'"]),
+        (["cells", "x" * 5000], ["xxx... (", " characters)"]),
+        ([""], ["''"]),
         (["train", CELL, "extra"], ["extra"]),
         (["train", CELL, "--device", "gpu"], ["device 'gpu'", "cpu", "cuda"]),
         (["evaluate", CELL, "--device", "gpu"], ["device 'gpu'", "cpu", "cuda"]),
@@ -144,6 +182,62 @@ def test_a_wrong_command_line_gets_one_line(
     for words in said:
         assert words in line
     assert list(tmp_path.iterdir()) == [], "nothing was begun"
+
+
+@pytest.mark.parametrize(
+    "device",
+    ["cpu:", "cpu:0", "cuda:", "cuda:-1", "cuda:01", "cuda:²", "cuda:" + VAST, "CPU", "cpu ", "auto:0", "mps", ""],
+)
+@pytest.mark.parametrize("verb", ["train", "evaluate"])
+def test_a_device_has_one_spelling(
+    verb: str, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert f"unknown device {device!r}; use auto, cpu, cuda or cuda:N" in refused(
+        [verb, CELL, "--device", device], capsys
+    )
+
+
+TINY = """
+title: tiny
+comparable: false
+seeds: [0]
+overrides: {iterations: 6, batch_size: 32, samples: 2, evaluation_points: 50, evaluation_grid: 16}
+cells: [{datasets: [rings], objectives: [vae], priors: [normal]}]
+"""
+TINY_CELL = "results/tiny/rings/vae/normal/none/seed0"
+
+
+@pytest.mark.parametrize("options", [[], ["--fleet", "2"], ["--fleet", "1" + "0" * 12]])
+def test_a_cell_in_several_spellings_is_trained_and_evaluated_once(
+    options: list[str], write_study: Callable[[str, str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_study("tiny", TINY)
+    name = Path.cwd().name
+    spellings = [TINY_CELL, TINY_CELL + "/", "./" + TINY_CELL, str(tmp_path / TINY_CELL), f"../{name}/{TINY_CELL}"]
+    assert main(["train", *spellings, *options, "--device", "cpu"]) == 0
+    assert capsys.readouterr().err.count(f"{TINY_CELL}: 6/6") == 1
+    assert main(["evaluate", *spellings, "--device", "cpu"]) == 0
+    assert capsys.readouterr().out == f"{TINY_CELL}: done\n"
+
+
+def test_the_recorded_command_does_the_same_when_a_shell_reads_it(
+    write_study: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    write_study("tiny", TINY)
+    folder = tmp_path / "my data; $HOME `'\" 💥"
+    folder.mkdir()
+    given = ["train", TINY_CELL, "--device", "cpu", "--threads", "1", "--iterations", "9", "--data", str(folder)]
+    assert main(given) == 0
+    command = json.loads(Path(TINY_CELL, "cell.json").read_text())["command"]
+    assert shlex.split(command) == ["sintro", *given]
+    words = subprocess.run(
+        ["sh", "-c", f'sintro() {{ for word in "$@"; do printf \'%s\\n\' "$word"; done; }}; {command}'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert words.stdout.splitlines() == given
 
 
 def test_a_study_with_an_unknown_key_gets_one_line(
@@ -194,4 +288,18 @@ def test_a_closed_pipe_is_no_error_worth_a_traceback() -> None:
         [sys.executable, "-m", "sintro", "cells", "search2d"], stdout=writer, stderr=subprocess.PIPE, check=False
     )
     os.close(writer)
-    assert b"Traceback" not in done.stderr
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full here")
+def test_a_full_disk_under_the_output_gets_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "sintro", "cells", "quick"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: .*No space left on device\n", done.stderr)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from sintro import SintroError, runs
-from sintro.cells import RESULTS
+from sintro.cells import RESULTS, spell
 from sintro.theory import game as g
 from sintro.theory import play, prior
 
@@ -35,12 +35,12 @@ def check(points: int, alpha: float, gamma: float, seed: int) -> None:
         low, high = RANGES[name]
         if not low <= value <= high:  # NaN too
             legal = ", ".join(f"{key} {a:g} to {b}" for key, (a, b) in RANGES.items())
-            raise SintroError(f"{name} {value:g} is outside of its range; legal are {legal}")
+            raise SintroError(f"{name} {value} is outside of its range; legal are {legal}")
 
 
 def folder_of(points: int, alpha: float, gamma: float, seed: int) -> Path:
     """Where the result of these settings is kept, relative to the working directory."""
-    return Path(RESULTS, "theory", f"points{points}-alpha{alpha:g}-gamma{gamma:g}-seed{seed}")
+    return Path(RESULTS, "theory", f"points{points}-alpha{spell(alpha)}-gamma{spell(gamma)}-seed{seed}")
 
 
 def run(points: int, alpha: float, gamma: float, seed: int) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def write(points: int, alpha: float, gamma: float, seed: int) -> Path:
     started = time.monotonic()
     folder = folder_of(points, alpha, gamma, seed)
     result = run(points, alpha, gamma, seed)
-    command = f"sintro theory --points {points} --alpha {alpha:g} --gamma {gamma:g} --seed {seed}"
+    command = f"sintro theory --points {points} --alpha {spell(alpha)} --gamma {spell(gamma)} --seed {seed}"
     spent = {"finished": runs.now(), "wall_seconds": time.monotonic() - started}
     provenance = runs.environment("cpu", threads=1) | spent
     runs.write_json(folder / RESULT, result | {"command": command, "provenance": provenance})
