@@ -81,4 +81,6 @@ def check_targets(arguments: Sequence[str]) -> None:
             cell = Cell.from_path(argument)
         except SintroError:  # a file or an option, or a folder that Snakemake refuses as well
             continue
-        raise SintroError(f"{argument} is a cell's folder; to train and evaluate the cell ask for {cell.path}/metrics.json")
+        raise SintroError(
+            f"{argument} is a cell's folder; to train and evaluate the cell ask for {cell.path}/metrics.json"
+        )
