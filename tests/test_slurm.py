@@ -67,7 +67,8 @@ class Login:
         studies = folder / "workflow" / "studies"
         for part in ("rules", "schemas", "report"):
             shutil.copytree(REPOSITORY / "workflow" / part, folder / "workflow" / part)
-        shutil.copytree(REPOSITORY / "slurm", folder / "slurm")
+        for profile in ("slurm", "profiles"):
+            shutil.copytree(REPOSITORY / profile, folder / profile)
         shutil.copy(REPOSITORY / "Snakefile", folder)
         studies.mkdir()
         (studies / "paper.yaml").write_text(STUDY.format(datasets=datasets, iterations=iterations))
@@ -221,6 +222,30 @@ def test_one_that_fails_stops_no_other_and_the_pages_say_so(tmp_path: Path) -> N
     assert "spirals" in page
     assert f"logs/{SPIRALS.removeprefix('results/')}/train.log" in said
     assert "by a link" in said  # the log of what failed is the last thing shown
+
+
+def test_the_same_command_goes_on_until_every_cell_is_done(tmp_path: Path) -> None:
+    login = Login(tmp_path, "rings, spirals", iterations=1500)
+    first = login.start(*QUICKLY)
+    login.training(first)
+    first.send_signal(signal.SIGINT)
+    assert login.end(first) != 0
+    eventually(lambda: not set(login.jobs("state")) & {"RUNNING", "COMPLETING", "PENDING"}, login)
+    report = [sys.executable, "-m", "sintro", "report", "paper"]  # pages are no proof that a cell is done
+    subprocess.run(report, cwd=tmp_path, env=login.environment, check=True, capture_output=True)
+    assert login.run(*QUICKLY) == 0, login.said()
+    assert login.json(f"{RINGS}/provenance.json")["resumed"] == 1
+    assert login.json(f"{SPIRALS}/metrics.json")["status"] == "done"
+    shutil.rmtree(tmp_path / RINGS)
+    assert login.run(*QUICKLY) == 0, login.said()
+    assert login.json(f"{RINGS}/metrics.json")["status"] == "done"
+
+    (tmp_path / SPIRALS / "model.pt").unlink()
+    metrics = (tmp_path / SPIRALS / "metrics.json").read_bytes()
+    assert login.run(f"{SPIRALS}/metrics.json", "--forcerun", "evaluate", "--retries", "1", *QUICKLY) != 0
+    assert (tmp_path / SPIRALS / "metrics.json").read_bytes() == metrics, login.said()
+    assert login.run(f"{SPIRALS}/metrics.json", *QUICKLY) == 0, login.said()
+    assert "Nothing to be done" in login.log.read_text()
 
 
 def test_a_second_workflow_at_once_is_refused(tmp_path: Path) -> None:
