@@ -95,7 +95,7 @@ def recording(step: Step, digests: Mapping[Path, str | None]) -> Iterator[None]:
     """Write an error down in the folders of these cells (with the digests of their settings), and let it go on.
 
     Of nested ones the innermost writes, which knows best whose error it is. Another process that trains the cell is no
-    failure of the cell. A folder is made for it in a workflow only: a person who mistypes sees the error, no folder.
+    failure of the cell. Only a workflow makes a folder for it: a person who mistypes sees the error, and that is all.
     """
     try:
         yield

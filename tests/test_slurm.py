@@ -73,10 +73,11 @@ class Login:
         studies.mkdir()
         (studies / "paper.yaml").write_text(STUDY.format(datasets=datasets, iterations=iterations))
         self.environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+        self.python = sys.executable
 
     def start(self, *options: str) -> subprocess.Popen:
         """The exact command, and options."""
-        command = [sys.executable, "-m", "snakemake", "--cores", "8", "--profile", "slurm", *options]
+        command = [self.python, "-m", "snakemake", "--cores", "8", "--profile", "slurm", *options]
         with self.log.open("a") as log:
             log.write(f"{' '.join(command[2:])}\n")
             log.flush()
@@ -246,6 +247,52 @@ def test_the_same_command_goes_on_until_every_cell_is_done(tmp_path: Path) -> No
     assert (tmp_path / SPIRALS / "metrics.json").read_bytes() == metrics, login.said()
     assert login.run(f"{SPIRALS}/metrics.json", *QUICKLY) == 0, login.said()
     assert "Nothing to be done" in login.log.read_text()
+
+
+def test_what_slurm_refuses_is_named_by_status_pages_and_the_last_line(tmp_path: Path) -> None:
+    login = Login(tmp_path, iterations=30)
+    login.environment["SBATCH_PARTITION"] = "nope"
+    assert login.run(*QUICKLY, "--retries", "1") != 0
+    partition = f"{RINGS}: Slurm refused the job: invalid partition specified: nope"
+    said = login.log.read_text()
+    assert said.splitlines()[-1].startswith(f"failed: train {partition}")
+    assert "(log: .snakemake/log/" in said.splitlines()[-1]
+    assert login.json(f"{RINGS}/failure.json")["deterministic"]
+    assert "invalid partition specified: nope" in (tmp_path / "reports" / "paper" / "index.html").read_text()
+    del login.environment["SBATCH_PARTITION"]
+    assert (
+        login.run(f"{RINGS}/metrics.json", *QUICKLY, "--retries", "0", "--set-resources", "train:mem_mb=99000000") != 0
+    )
+    assert "Memory specification can not be satisfied" in login.log.read_text().splitlines()[-1]
+    command = [sys.executable, "-m", "sintro", "status", "paper"]
+    options = {"cwd": tmp_path, "env": login.environment, "capture_output": True, "text": True}
+    status = subprocess.run(command, check=True, **options).stdout
+    assert f"failed: {RINGS}: train: Slurm refused the job: Memory specification" in status
+    assert "MB 99000000" in status
+
+
+def test_a_job_that_dies_before_python_starts_is_named(tmp_path: Path) -> None:
+    login = Login(tmp_path / "checkout", iterations=30)
+    python = tmp_path / "python"  # works here, and not in a job
+    python.write_text(
+        f"""#!/bin/bash
+if [[ "$*" == *"--mode remote"* ]]; then echo "python: cannot open libx.so.1" >&2; exit 127; fi
+exec -a {python} {Path(sys.executable).resolve()} "$@"
+"""
+    )
+    python.chmod(0o755)
+    packages = os.pathsep.join(path for path in sys.path if path.endswith("site-packages"))
+    login.environment["PYTHONPATH"] += f"{os.pathsep}{packages}"
+    login.python = str(python)
+    assert login.run(f"{RINGS}/metrics.json", *QUICKLY, "--retries", "0") != 0
+    last = login.log.read_text().splitlines()[-1]
+    assert last.startswith(f"failed: train {RINGS}: python: cannot open libx.so.1 (log: logs/slurm/rule_train/")
+    failure = login.json(f"{RINGS}/failure.json")
+    assert (failure["step"], failure["deterministic"]) == ("train", False)
+    assert (login.folder / failure["log"]).read_text() == "python: cannot open libx.so.1\n"
+    login.python = sys.executable
+    assert login.run(f"{RINGS}/metrics.json", *QUICKLY) == 0, login.said()  # mended
+    assert not (login.folder / RINGS / "failure.json").exists()
 
 
 def test_a_second_workflow_at_once_is_refused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -352,6 +353,71 @@ def test_a_stopped_cell_goes_on_from_its_checkpoint(fresh: Checkout) -> None:
     fresh.snakemake(f"{cell}/metrics.json")
     assert fresh.json(f"{cell}/provenance.json")["resumed"] == 1
     assert not (fresh.folder / cell / "checkpoint.pt").exists()
+
+
+def test_a_cause_that_stays_is_tried_once_and_named_last(fresh: Checkout) -> None:
+    cell = f"results/quick/{VAE}"
+    (fresh.folder / cell).mkdir(parents=True)
+    (fresh.folder / cell / "checkpoint.pt").write_bytes(b"no checkpoint")
+    printed = fresh.snakemake(f"{cell}/metrics.json", "--retries", "2", succeeds=False)
+    failure = fresh.json(f"{cell}/failure.json")
+    assert (failure["deterministic"], failure["exit_code"]) == (True, 2)
+    log = f"logs/quick/{VAE}/train.log"
+    assert failure["log"] == log
+    assert printed.splitlines()[-1] == f"failed: train {cell}: {failure['message']} (log: {log})"
+    assert printed.count("Error in rule train") == 3
+    assert (fresh.folder / log).read_text() == f"error: {failure['message']}\n"
+    began = (fresh.folder / cell / "failure.json").stat().st_mtime
+    assert (fresh.folder / log).stat().st_mtime > began  # the later tries wrote the log, and tried nothing
+    (fresh.folder / cell / "checkpoint.pt").unlink()
+    fresh.snakemake(f"{cell}/metrics.json")
+    assert not (fresh.folder / cell / "failure.json").exists()
+
+
+def test_a_job_that_was_killed_is_named(fresh: Checkout) -> None:
+    fresh.write("quick", TINY.replace("iterations: 12", "iterations: 250000"))
+    cell = f"results/quick/{VAE}"
+    pipes = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    started = subprocess.Popen(
+        fresh.command(f"{cell}/metrics.json"), cwd=fresh.folder, env=fresh.environment(), **pipes
+    )
+    deadline = time.monotonic() + 120
+    while not (fresh.folder / cell / "cell.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for process, command in descendants(started.pid):
+        if "sintro\0train" in command:
+            os.kill(process, 9)
+    printed, _ = started.communicate(timeout=120)
+    assert started.returncode != 0
+    assert re.fullmatch(f"failed: train {cell}: .*(died|Killed).*", printed.splitlines()[-1])
+    assert fresh.json(f"{cell}/failure.json")["deterministic"] is False
+
+
+def test_paths_with_spaces_and_signs_of_the_shell_are_no_obstacle(repository: Path, tmp_path: Path) -> None:
+    place = tmp_path / "my project X, it's $HOME"
+    checkout = Checkout(repository, place)
+    python = place / "python"
+    python.write_text(
+        f"""#!/bin/bash
+exec -a {shlex.quote(str(python))} {shlex.quote(str(Path(sys.executable).resolve()))} "$@"
+"""
+    )
+    python.chmod(0o755)
+    packages = [path for path in sys.path if path.endswith("site-packages")]
+    environment = checkout.environment() | {"PYTHONPATH": os.pathsep.join([str(repository), *packages])}
+
+    def snakemake(*options: str) -> subprocess.CompletedProcess:
+        command = [str(python), "-m", "snakemake", "--cores", "2", f"results/quick/{VAE}/metrics.json", *options]
+        pipes = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        return subprocess.run(command, cwd=place, env=environment, check=False, **pipes)
+
+    done = snakemake()
+    assert done.returncode == 0, done.stdout
+    assert checkout.json(f"results/quick/{VAE}/metrics.json")["status"] == "done"
+    refused = snakemake("--executor", "slurm", "--jobs", "1", "--forcerun", "evaluate")
+    assert refused.returncode != 0
+    assert f"starts its Slurm jobs with the Python {str(python)!r} unquoted" in refused.stdout
 
 
 def test_every_try_on_a_cluster_asks_for_more_up_to_a_bound(repository: Path) -> None:
