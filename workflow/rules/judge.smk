@@ -3,8 +3,9 @@
 # is made of cells that are missing, is forced, as by `--forcerun`.
 import functools
 
-# `snakemake --report` runs nothing: it shows what is there.
 LISTED = 20  # cells that are named
+
+# `snakemake --report` runs nothing: it shows what is there.
 REPORT_ONLY = any(word.partition("=")[0] == "--report" for word in sys.argv) and "--report-after-run" not in sys.argv
 
 
