@@ -16,9 +16,6 @@ validate(config, "workflow/schemas/config.schema.yaml")  # also sets the default
 SINTRO = f"{shlex.quote(sys.executable)} -m sintro"
 STUDY = studies.load(config["study"]).name
 
-if not workflow.local_exec and (reason := places.why_no_slurm_job_starts()):
-    raise SintroError(reason)
-
 if workflow.is_main_process:  # not in a job, which loads this file too
     jobs.begin(logger)
 
@@ -34,6 +31,11 @@ localrules: all, choose, report, index, theory, fleets
 rule all:
     input:
         "reports/index.html",
+
+
+onstart:  # before any job; while this file is read, who runs the jobs is not known yet
+    if not workflow.local_exec and (reason := places.why_no_slurm_job_starts()):
+        raise SintroError(reason)
 
 
 onerror:  # the pages are written all the same, with a reason for every cell that is missing
