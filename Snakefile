@@ -39,9 +39,6 @@ try:
 except SintroError as error:
     refuse(error)
 
-if not workflow.local_exec and (reason := places.why_no_slurm_job_starts()):
-    refuse(reason)
-
 if workflow.is_main_process:  # not in a job, which loads this file too
     jobs.begin(logger)
 
@@ -62,6 +59,11 @@ rule all:
     input:
         lambda wildcards: metrics_of_study(STUDY),
         lambda wildcards: there([f"reports/{STUDY}/index.html", "reports/index.html"]),
+
+
+onstart:  # before any job; while this file is read, who runs the jobs is not known yet
+    if not workflow.local_exec and (reason := places.why_no_slurm_job_starts()):
+        raise SintroError(reason)
 
 
 onerror:  # the pages are written all the same, with a reason for every cell that is missing

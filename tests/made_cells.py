@@ -17,6 +17,7 @@ import numpy as np
 from sintro import SintroError, studies
 from sintro.cells import DENSITIES, Cell
 from sintro.history import COLUMNS
+from sintro.metrics import VERSIONS, versions
 from sintro.presets import published, sources
 
 FLOOR_KL = {"8gaussians": 0.61, "spirals": 6.79, "checkerboard": 17.2, "rings": 7.74}
@@ -175,6 +176,7 @@ def write_cell(
     (folder / "model.pt").write_bytes(b"a made-up model")
     metrics = density_metrics(cell) if cell.dataset in DENSITIES else image_metrics(cell)
     metrics = values(cell, metrics) if values else metrics
+    metrics[VERSIONS] = versions(metrics)
     write_json(
         folder / "metrics.json",
         metrics | {"status": "done", "digest": settings.digest, "points": 5000, "iterations": 30_000},

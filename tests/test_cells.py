@@ -42,7 +42,7 @@ def random_path(source: random.Random) -> str:
                 ),
             ]
         )
-    study = source.choice("abcxyz0189") + "".join(source.choices("abcxyz0189-_", k=source.randrange(12)))
+    study = source.choice("abcxyz") + "".join(source.choices("abcxyz0189-_", k=source.randrange(12)))
     objective = "vae" if vae else "soft-introvae"
     parts = [study, source.choice(cells.DATASETS), objective + betas, prior, source.choice(regularizers)]
     return "/".join(["results", *parts, f"seed{source.randrange(cells.SEED_LIMIT)}"])

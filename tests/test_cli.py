@@ -14,6 +14,7 @@ import pytest
 from sintro import studies
 from sintro.__main__ import main
 from sintro.cells import Cell
+from sintro.metrics import VERSIONS, versions
 
 CELL = "results/quick/rings/soft-introvae/mog64-learned/clip/seed0"
 VAST = "9" * 400  # larger than every float, and than every integer of a machine
@@ -257,7 +258,9 @@ def test_choose_prints_the_file_it_wrote(
     folder.mkdir(parents=True)
     outcome = {"status": "done", "digest": studies.settings(Cell.from_path(folder)).digest}
     (folder / "provenance.json").write_text(json.dumps(outcome))
-    (folder / "metrics.json").write_text(json.dumps(outcome | {"kl_published": 1.5}))
+    (folder / "metrics.json").write_text(
+        json.dumps(outcome | {"kl_published": 1.5, VERSIONS: versions(["kl_published"])})
+    )
     assert main(["choose", "search"]) == 0
     path = Path(capsys.readouterr().out.strip())
     assert json.loads(path.read_text())["choices"]["rings/vae/normal/none"]["betas"]["rec"] == 2

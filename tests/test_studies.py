@@ -10,6 +10,7 @@ import pytest
 
 from sintro import SintroError, choices, presets, searches, studies
 from sintro.cells import DENSITIES, Cell
+from sintro.metrics import VERSIONS, versions
 
 Write = Callable[[str, str], Path]
 
@@ -270,6 +271,7 @@ def write_metrics(cell: Cell, **metrics: object) -> None:
     folder = Path(cell.path)
     folder.mkdir(parents=True)
     metrics["digest"] = studies.settings(cell).digest
+    metrics[VERSIONS] = versions(metrics)
     (folder / "metrics.json").write_text(json.dumps(metrics))
     (folder / "provenance.json").write_text(json.dumps({"status": metrics["status"], "digest": metrics["digest"]}))
 

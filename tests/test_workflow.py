@@ -408,14 +408,14 @@ exec -a {shlex.quote(str(python))} {shlex.quote(str(Path(sys.executable).resolve
     environment = checkout.environment() | {"PYTHONPATH": os.pathsep.join([str(repository), *packages])}
 
     def snakemake(*options: str) -> subprocess.CompletedProcess:
-        command = [str(python), "-m", "snakemake", "--cores", "2", f"results/quick/{VAE}/metrics.json", *options]
+        command = [str(python), "-m", "snakemake", "--cores", "2", f"results/quick/{VAE}/provenance.json", *options]
         pipes = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         return subprocess.run(command, cwd=place, env=environment, check=False, **pipes)
 
     done = snakemake()
     assert done.returncode == 0, done.stdout
-    assert checkout.json(f"results/quick/{VAE}/metrics.json")["status"] == "done"
-    refused = snakemake("--executor", "slurm", "--jobs", "1", "--forcerun", "evaluate")
+    assert checkout.json(f"results/quick/{VAE}/provenance.json")["status"] == "done"
+    refused = snakemake("--executor", "slurm", "--jobs", "1", "--forcerun", "train")
     assert refused.returncode != 0
     assert f"starts its Slurm jobs with the Python {str(python)!r} unquoted" in refused.stdout
 
