@@ -110,6 +110,57 @@ def test_mixed_precision_is_a_choice_of_image_cells_that_is_told_and_not_compara
         assert found == {"digits": "bfloat16", "rings": None}
 
 
+def test_table_si_is_soft_introvaes_own_protocol_on_four_image_sets() -> None:
+    study = studies.load("table-si")
+    assert study.comparable
+    cells = study.cells()
+    assert {(cell.dataset, cell.seed) for cell in cells} == {
+        (dataset, seed) for dataset in ("cifar10", "svhn", "mnist", "fmnist") for seed in (0, 1, 2)
+    }
+    assert len(cells) == 12
+    assert {cell.path.split("/", 3)[3].rsplit("/", 1)[0] for cell in cells} == {"soft-introvae/normal/none"}
+    for cell in cells:
+        settings = studies.settings(cell)
+        assert settings == presets.published(cell, "si")
+        assert (settings.warmup, settings.kl_of_normal, settings.fakes) == (0, None, "reused")
+
+
+def test_each_shipped_study_follows_the_protocol_of_its_paper() -> None:
+    assert {name for name in studies.names() if studies.load(name).protocol == "si"} == {
+        "stability", "stability-short", "bootstrap", "table-si",
+    }  # fmt: skip
+    settings = {name: studies.settings(studies.load(name).cells()[-1]) for name in ("stability", "bootstrap", "table2")}
+    assert {settings[name].kl_of_normal for name in ("stability", "bootstrap")} == {None}
+    assert {settings[name].fakes for name in ("stability", "bootstrap")} == {"reused"}
+
+
+def test_short_studies_restart_adam_and_full_ones_carry_it() -> None:
+    restarting = set()
+    for name in set(studies.names()) - {"search2d", "table1-searched"}:
+        found = {studies.settings(cell).adam_at_introspection for cell in studies.load(name).cells()}
+        restarting |= {name} if "restarted" in found else set()
+    assert restarting == {"quick", "detection", "bootstrap"}
+
+
+def test_what_decides_a_setting_is_told(write_study: Write) -> None:
+    cells = "cells: [{datasets: [rings], objectives: [soft-introvae], priors: [normal]}]\n"
+    head = "title: T\nseeds: [0]\n"
+    write_study("one", head + "protocol: si\noverrides: {adam_at_introspection: carried}\n" + cells)
+    one = studies.load("one").cells()[0]
+    told = studies.sources(one)
+    assert told["kl_of_normal"].startswith("Daniel & Tamar")
+    assert told["fakes"].startswith("Daniel & Tamar")
+    assert told["adam_at_introspection"].startswith("study one: overrides; Athanasiadis")
+    assert presets.in_words(studies.settings(one))["adam_at_introspection"] == "carried"
+    assert studies.settings(one) == studies.published(one)
+    write_study("one", head + "protocol: mine\n" + cells)
+    with pytest.raises(SintroError, match=r"protocol: .*'pl' or 'si'.*mine"):
+        studies.load("one")
+    write_study("one", head + "overrides: {adam_at_introspection: restarted}\n" + cells)
+    with pytest.raises(SintroError, match="adam_at_introspection differs from the published runs; legal is false"):
+        studies.load("one")
+
+
 def test_table1_searched_is_table1_with_other_hyper_parameters() -> None:
     plain, searched = studies.load("table1"), studies.load("table1-searched")
     assert [cell.axes for cell in searched.cells()] == [cell.axes for cell in plain.cells()]
