@@ -1,6 +1,7 @@
 """Image cells in the one training loop: networks, batch-norm rules, epochs, and a short evaluation on digits."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,15 @@ from sintro import SintroError, evaluation, runs, training
 from sintro.batches import ImageBatches
 from sintro.cells import Cell
 from sintro.image_evaluation import ImageEvaluation, refresh_batch_norm, snapshots_of
+from sintro.metrics import METRICS
+from sintro.metrics.features import reference_indices, to_uint8
+from sintro.metrics.fid import FeatureStatistics
+from sintro.model import Model
 from sintro.networks import residual_pair
 from sintro.players import Players
 from sintro.presets import published
-from sintro.randomness import generator
+from sintro.priors import StandardNormal
+from sintro.randomness import generator, normal
 
 DIGITS = "results/tiny/digits/soft-introvae/mog4-learned-lc/clip-resp10/seed0"
 LONGER = {"iterations": 150, "warmup": 140, "conversion": 130, "snapshots": (0, 130), "learning_rate": 1e-3}
@@ -175,6 +181,72 @@ def test_detection_uses_the_outliers_that_are_there_and_says_what_is_missing(tmp
     assert arrays == {}
 
 
+@pytest.fixture
+def measured(tmp_path, monkeypatch) -> ImageEvaluation:
+    """The evaluation of a small digits cell, in a folder of the test's own."""
+    monkeypatch.chdir(tmp_path)
+    return ImageEvaluation(small(), lambda name: None, "cpu", Path("results"))
+
+
+@torch.no_grad()
+def test_the_modes_of_features_and_generator_are_two_switches(measured):
+    """Four combinations for generated images: the feature network's mode stands first in the name."""
+    model = Players([measured.settings]).model
+    refresh_batch_norm(model, measured.train, measured.settings)
+    found = measured._distances(model, "train", "_published") | measured._distances(model, "eval", "")
+    names = {("train", "train"): "cfid_published", ("eval", "eval"): "cfid"}
+    for features_mode in ("train", "eval"):
+        for generator_mode in ("train", "eval"):
+            name = names.get((features_mode, generator_mode), f"cfid_{features_mode}_{generator_mode}")
+            pictures = measured._generated(model, generator_mode)
+            features = measured.extractor.features(pictures, features_mode, measured.settings.batch_size)
+            expected = FeatureStatistics.of(features).distance(measured._reference(features_mode).statistics)
+            assert found[name] == pytest.approx(expected, rel=1e-9), name
+    assert len({found[n] for n in ("cfid", "cfid_published", "cfid_train_eval", "cfid_eval_train")}) == 4
+    assert set(found) <= set(METRICS)
+
+
+@torch.no_grad()
+def test_published_reconstructions_are_of_sampled_codes_in_an_order_of_their_own(measured):
+    count, batch = measured.settings.evaluation_images, measured.settings.batch_size
+    indices = measured._own_order(count)
+    assert len(indices.unique()) == count
+    assert torch.equal(indices, measured._own_order(count))
+    reference = reference_indices(measured.train, count)
+    assert (indices != reference).float().mean() > 0.9
+    # An encoder that keeps one pixel and a decoder that paints it: every reconstruction names its image.
+    pixels = measured.train.batch(slice(None)).flatten(1)[:, 100]
+    spread = torch.full((1, 1), -4.0)  # standard deviation 0.135
+
+    def encode(images):
+        mean = images.flatten(1)[:, 100:101]
+        return torch.cat([mean, spread.expand_as(mean)], -1)
+
+    model = Model(Function(encode), Function(lambda z: z[..., None, None].expand(-1, 1, 16, 16)), StandardNormal(1))
+    sampled, exact = (measured._reconstructed(model, mode)[:, 0, 0, 0] for mode in ("train", "eval"))
+    assert torch.equal(exact, to_uint8(pixels[reference]))
+    noise = generator(measured.settings.seed, "evaluation-reconstructions")
+    expected = [pixels[part] + math.exp(-2) * normal((len(part), 1), noise)[:, 0] for part in indices.split(batch)]
+    assert torch.equal(sampled, to_uint8(torch.cat(expected)))
+
+
+class Function(torch.nn.Module):
+    """A function as a network."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.forward = function
+
+
+@torch.no_grad()
+def test_the_published_entropy_and_elbo_of_a_cell(measured):
+    model = Players([measured.settings]).model
+    state, _ = measured._latent_state(model)
+    assert state["elbo_published"] == pytest.approx(-(state["reconstruction"] / 2 + state["kl_posterior"]))
+    assert state["elbo"] == pytest.approx(-(state["reconstruction"] + state["kl_posterior"]))
+    assert 0 <= state["responsibility_entropy_published"] <= state["responsibility_entropy"] + 0.05
+
+
 @pytest.mark.slow
 def test_a_digits_cell_from_training_to_metrics(tmp_path, monkeypatch):
     """End to end in the real formats: training, resume to the same bits, best and last, both protocols."""
@@ -187,8 +259,11 @@ def test_a_digits_cell_from_training_to_metrics(tmp_path, monkeypatch):
     assert runs.read_json(folder / "provenance.json")["data_sha256"]
     metrics = evaluation.evaluate(cell, device="cpu", threads=1)
     names = ("cfid", "cfid_rec", "precision", "recall")
-    for name in [n + s for n in names for s in ("", "_published", "_last", "_last_published")]:
+    combinations = [f"cfid_{modes}{last}" for modes in ("train_eval", "eval_train") for last in ("", "_last")]
+    for name in [n + s for n in names for s in ("", "_published", "_last", "_last_published")] + combinations:
         assert metrics[name] >= 0, name
+    assert metrics["elbo_published"] > metrics["elbo"]
+    assert 0 < metrics["responsibility_entropy_published"] <= 1
     distances = metrics["cfid_over_iterations"]
     assert set(distances) == {"0", "130", "150"}
     assert metrics["cfid_published"] == min(distances["0"], distances["130"])  # the end is no candidate

@@ -1,0 +1,98 @@
+"""Two-sample metrics of points in the plane, one for each kind of error (docs/science.md, section 7).
+
+Histograms see everything at once; here sliced Wasserstein and energy distance see wrong weights of the parts, coverage
+and the nearest-neighbour test see wrong shapes, density sees samples where no data are. None of them sees all.
+"""
+
+import numpy as np
+from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
+
+from sintro import SintroError
+from sintro.metrics.density import Points, _as_array
+
+ANGLES = 500  # projections of the sliced distance, evenly spaced over half a turn
+NEIGHBOURS = 5  # k of density and coverage
+_BLOCK = 1000  # rows of a block of distances: 40 MB of float64 against 5,000 points
+
+NAMES = ("sliced_w2", "energy_distance", "density", "coverage", "one_nna")
+
+
+def two_sample_metrics(real: Points, generated: Points) -> dict[str, float]:
+    """All metrics of this module for real [N, 2] and as many generated [N, 2] points, by ``NAMES``.
+
+    NaN, all of them, where a generated point is not finite: no distance to it means anything. SintroError for shapes
+    that do not fit, real points that are not finite, or no more than ``NEIGHBOURS`` points.
+    """
+    real, generated = _as_array(real, "real"), _as_array(generated, "generated")
+    if len(real) != len(generated) or len(real) <= NEIGHBOURS:
+        raise SintroError(
+            f"two-sample metrics: {len(real)} real and {len(generated)} generated points; "
+            f"as many of both are needed, and more than {NEIGHBOURS}"
+        )
+    if not np.isfinite(real).all():
+        raise SintroError("real: points that are not finite, so they are no data")
+    if not (np.abs(generated) < 1e100).all():  # beyond, as for NaN, squares are not finite
+        return dict.fromkeys(NAMES, np.nan)
+    density, coverage = density_and_coverage(real, generated)
+    return {
+        "sliced_w2": sliced_w2(real, generated),
+        "energy_distance": energy_distance(real, generated),
+        "density": density,
+        "coverage": coverage,
+        "one_nna": one_nna(real, generated),
+    }
+
+
+def sliced_w2(real: np.ndarray, generated: np.ndarray) -> float:
+    """Sliced 2-Wasserstein distance, in data units; lower is better.
+
+    sqrt of the mean over ``ANGLES`` directions of W2^2 of the projections, which for as many points of both is the mean
+    squared difference of the sorted projections (Bonneel et al. 2015).
+    """
+    angles = np.arange(ANGLES) * (np.pi / ANGLES)
+    directions = np.stack((np.cos(angles), np.sin(angles)))  # [2, A]
+    ordered = [np.sort(points @ directions, axis=0) for points in (real, generated)]  # [N, A]
+    return float(np.sqrt(np.mean((ordered[0] - ordered[1]) ** 2)))
+
+
+def energy_distance(real: np.ndarray, generated: np.ndarray) -> float:
+    """2 E|X - Y| - E|X - X'| - E|Y - Y'|, in data units, over distinct pairs (Székely & Rizzo 2013); lower is better.
+
+    The estimate is unbiased, so that a perfect model's value is 0 on average and may be negative.
+    """
+    return 2 * _mean_distance(real, generated) - _mean_distance(real) - _mean_distance(generated)
+
+
+def _mean_distance(points: np.ndarray, others: np.ndarray | None = None) -> float:
+    """Mean distance of points to others; without others among distinct pairs of the points."""
+    partners = points if others is None else others
+    total = sum(cdist(points[start : start + _BLOCK], partners).sum() for start in range(0, len(points), _BLOCK))
+    pairs = len(points) * (len(points) - 1 if others is None else len(partners))
+    return float(total / pairs)
+
+
+def density_and_coverage(real: np.ndarray, generated: np.ndarray, k: int = NEIGHBOURS) -> tuple[float, float]:
+    """Density and coverage (Naeem et al. 2020), with balls around the real points to their k-th real neighbour.
+
+    Density: how many of the balls hold a generated point, on average, divided by k; 1 for a perfect model, near 0 for
+    samples where no data are. Coverage: the share of the balls that hold a generated point at all; 1 - 2^-k = .969 for
+    a perfect model of as many points, lower where data have no samples.
+    """
+    radii = cKDTree(real).query(real, k=[k + 1])[0][:, 0]  # [N]; a point is its own nearest
+    inside = cKDTree(generated).query_ball_point(real, radii, return_length=True)  # [N] generated points in each ball
+    return float(inside.sum() / (k * len(generated))), float((inside > 0).mean())
+
+
+def one_nna(real: np.ndarray, generated: np.ndarray) -> float:
+    """Leave-one-out accuracy of the nearest neighbour's label over both sets (Lopez-Paz & Oquab 2017).
+
+    1/2 is best: the sets cannot be told apart. Near 1 they can; below 1/2 the samples are copies of the data, or too
+    close to them.
+    """
+    points = np.concatenate((real, generated))
+    labels = np.arange(len(points)) < len(real)
+    found = cKDTree(points).query(points, k=2)[1]  # [2 N, 2]
+    own = found[:, 0] == np.arange(len(points))  # of two equal points either may come first
+    nearest = np.where(own, found[:, 1], found[:, 0])
+    return float((labels[nearest] == labels).mean())

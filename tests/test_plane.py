@@ -1,0 +1,102 @@
+"""Two-sample metrics in the plane: closed forms, brute force, a perfect model, and which error each one sees."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+
+from sintro import SintroError
+from sintro.data.densities import density
+from sintro.metrics import plane
+from sintro.randomness import generator
+
+N = 2000
+
+
+def sample(name="8gaussians", seed=0, n=N):
+    points, labels = density(name).sample(n, generator(seed, "plane"))
+    return points.double().numpy(), labels.numpy()
+
+
+@pytest.fixture(scope="module")
+def floors():
+    """Mean and standard deviation over 6 draws of what a perfect model of 8gaussians scores."""
+    draws = [plane.two_sample_metrics(sample(seed=2 * i)[0], sample(seed=2 * i + 1)[0]) for i in range(6)]
+    values = {name: np.array([draw[name] for draw in draws]) for name in plane.NAMES}
+    return {name: (found.mean(), found.std(ddof=1)) for name, found in values.items()}
+
+
+def test_a_shift_has_its_closed_forms():
+    """Sliced W2 of a shift by d: the root mean square of d cos over the angles, |d| / sqrt 2."""
+    real, _ = sample()
+    shift = np.array([0.3, -0.4])
+    assert plane.sliced_w2(real, real + shift) == pytest.approx(0.5 / math.sqrt(2), rel=1e-9)
+    assert plane.sliced_w2(real, real[::-1]) == 0
+    far = np.array([1e4, 0.0])
+    inner = plane._mean_distance(real)
+    assert plane.energy_distance(real, real + far) == pytest.approx(2e4 - 2 * inner, rel=1e-6)
+
+
+def test_agreement_with_brute_force():
+    real, generated = sample(n=200)[0], sample(seed=1, n=200)[0] + 0.02
+    within, between = cdist(real, real), cdist(real, generated)
+    radii = np.sort(within, axis=1)[:, plane.NEIGHBOURS]
+    inside = between <= radii[:, None]
+    expected = inside.sum(0).mean() / plane.NEIGHBOURS, inside.any(1).mean()
+    assert plane.density_and_coverage(real, generated) == pytest.approx(expected)
+    both = np.concatenate((real, generated))
+    distances = cdist(both, both)
+    np.fill_diagonal(distances, np.inf)
+    same = (distances.argmin(1) < 200) == (np.arange(400) < 200)
+    assert plane.one_nna(real, generated) == pytest.approx(same.mean())
+    pairs = 200 * 199
+    energy = 2 * between.mean() - within.sum() / pairs - cdist(generated, generated).sum() / pairs
+    assert plane.energy_distance(real, generated) == pytest.approx(energy)
+
+
+def test_what_a_perfect_model_scores(floors):
+    error = {name: sd / math.sqrt(6) for name, (_, sd) in floors.items()}
+    assert abs(floors["energy_distance"][0]) < 4 * error["energy_distance"] + 1e-4
+    assert floors["density"][0] == pytest.approx(1, abs=4 * error["density"] + 0.005)
+    assert floors["coverage"][0] == pytest.approx(1 - 0.5**5, abs=0.01)
+    assert floors["one_nna"][0] == pytest.approx(0.5, abs=0.015)
+
+
+def test_each_kind_of_error_is_seen_by_the_metrics_meant_for_it(floors):
+    real, _ = sample(seed=20)
+    samples, labels = sample(seed=21, n=4 * N)
+    rng = np.random.default_rng(0)
+    noisy = plane.two_sample_metrics(real, samples[:N] + rng.normal(0, 0.1, (N, 2)))
+    assert noisy["density"] < 0.3
+    assert noisy["coverage"] < 0.5
+    assert noisy["one_nna"] > 0.8
+    missing = plane.two_sample_metrics(real, samples[labels != 0][:N])
+    for name in ("sliced_w2", "energy_distance"):
+        mean, sd = floors[name]
+        assert missing[name] > mean + 5 * sd, name
+    assert missing["coverage"] < floors["coverage"][0] - 0.05
+    collapsed = plane.two_sample_metrics(real, np.repeat(real[:1], N, 0) + rng.normal(0, 1e-4, (N, 2)))
+    assert collapsed["coverage"] < 0.05
+    copies = plane.two_sample_metrics(real, real + rng.normal(0, 1e-6, (N, 2)))
+    assert copies["one_nna"] < 0.1
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e200])
+@pytest.mark.parametrize("count", [1, 200])
+def test_samples_that_are_not_finite_have_no_score(bad, count):
+    real, generated = sample(n=200)[0], sample(seed=1, n=200)[0]
+    generated[:count, 1] = bad
+    assert all(math.isnan(value) for value in plane.two_sample_metrics(real, generated).values())
+
+
+def test_bad_input_is_one_line():
+    real = sample(n=20)[0]
+    for pair, words in [
+        ((real, real[:5]), "20 real and 5 generated"),
+        ((real[:5], real[:5]), "more than 5"),
+        ((real, real[:0]), "shape"),
+        ((np.full((20, 2), np.nan), real), "real: points that are not finite"),
+    ]:
+        with pytest.raises(SintroError, match=words):
+            plane.two_sample_metrics(*pair)
