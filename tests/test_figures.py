@@ -101,7 +101,7 @@ def test_an_image_cell_gets_pairs_modes_shares_and_distances(tmp_path):
     record["cell"]["dataset"] = "digits"
     record["settings"] |= {"epochs": 10.0, "iterations": 120}
     (made / "cell.json").write_text(json.dumps(record))
-    scores = {"cfid_over_iterations": {"0": 9.0, "60": 4.0, "120": 5.0}, "selected_iteration": 60}
+    scores = {"status": "done", "cfid_over_iterations": {"0": 9.0, "60": 4.0, "120": 5.0}, "selected_iteration": 60}
     (made / "metrics.json").write_text(json.dumps(scores))
     weights = np.linspace(0.3, 0.01, 12)
     arrays = {
