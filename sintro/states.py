@@ -61,8 +61,7 @@ def _state(root: Path, path: str, files: set[str], logs: set[str]) -> State:
     if {"metrics.json", "provenance.json"} <= files:
         return State("done") if "model.pt" in files else _diverged(folder)
     if failures.NAME in files and (failed := failures.read(folder)):
-        log = f" (log: {failed.log})" if failed.log else ""
-        return State("failed", f"{failed.step}: {failed.message}{log}")
+        return State("failed", failed.said)
     step = "evaluate" if files & {PROVENANCE, HANDED_OVER} else "train"
     said = _last_line(root / LOGS / path.removeprefix(f"{RESULTS}/") / f"{step}.log") if f"{step}.log" in logs else ""
     if said and not HARMLESS.search(said):

@@ -17,7 +17,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from sintro import SintroError
+from sintro import SintroError, failures
 
 STATES = ("done", "diverged", "missing", "unreadable")
 FILES = ("cell.json", "history.csv", "metrics.json", "provenance.json", "arrays.npz")
@@ -122,6 +122,8 @@ def read_cell(cell: Any, results: Path = Path("results"), digest: str | None = N
             reason = "trained, not evaluated"
         elif record:
             reason = "started, not finished"
+        if failed := failures.read(folder):
+            reason = f"failed: {failed.said}"
         return Result(cell, folder, "missing", reason, **kept)
     if status != "done":
         return Result(cell, folder, "unreadable", f"metrics.json has the unknown status {status!r}", **kept)
