@@ -62,6 +62,12 @@ class Failure(BaseModel):
     run: str | None = None
     when: str | None = None
 
+    @property
+    def said(self) -> str:
+        """The step, the cause and the log, in a line."""
+        log = f" (log: {self.log})" if self.log else ""
+        return f"{self.step}: {self.message}{log}"
+
 
 def write(folder: Path, step: Step, message: str, **facts: Any) -> Failure:
     """Write down that a step failed. ``facts`` are further fields of :class:`Failure`.

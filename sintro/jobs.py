@@ -111,7 +111,8 @@ class Listener(logging.Handler):
             if Path(failed.output).exists():  # a later try went well
                 continue
             what = failed.output.rpartition("/")[0] if failed.rule in ("train", "evaluate") else failed.output
-            lines.append(f"failed: {failed.rule} {what}: {failed.cause.message} (log: {failed.cause.log})")
+            state = "stopped" if failed.cause.message.startswith(STOPPED) else "failed"
+            lines.append(f"{state}: {failed.rule} {what}: {failed.cause.message} (log: {failed.cause.log})")
         return lines
 
 

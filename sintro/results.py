@@ -351,8 +351,7 @@ def _with_failure(cell: Cell, folder: Path, found: Judged, asked: Asked | None) 
     outlived = found.provenance is not None and _earlier(failure.when, found.provenance.finished)
     if failure.step != found.step or not of_these_settings or outlived:
         return found
-    log = f"; see {failure.log}" if failure.log else ""
-    return found._replace(state="failed", reason=in_a_line(f"{failure.step}: {failure.message}{log}"))
+    return found._replace(state="failed", reason=in_a_line(failure.said))
 
 
 def _earlier(one: str | None, other: str | None) -> bool:
