@@ -180,29 +180,61 @@ def _train(cells: Sequence[Cell], given: dict, fleet: int | None, **options: flo
 
 
 @app.command(epilog=f"Example: sintro evaluate {CELL}")
-def evaluate(cells: CellPaths, device: Device = "auto", threads: Threads = None, data: Data = None) -> int:
+def evaluate(
+    cells: CellPaths,
+    device: Device = "auto",
+    threads: Threads = None,
+    data: Data = None,
+    images: Annotated[
+        int | None,
+        typer.Option(min=1, help="A quick look at image cells with fewer images: look.json, which never counts"),
+    ] = None,
+) -> int:
     """Evaluate trained cells, one after another: their metrics.json and figures.
 
     A cell that cannot be evaluated does not stop the others; the exit code is then 2.
     """
     grid = _cells(cells)
     _use_data(data)
+    if images is not None:
+        _look(grid, images, device, threads)
+        return 0
     failures.refuse_repeated("evaluate", [Path(one.path) for one in grid])
     from sintro import evaluation
     from sintro.report import figures
 
     codes = [0]
-    for one in grid:
+    for one, label in zip(grid, _numbered(grid), strict=True):
         folder = Path(one.path)
         try:
             with failures.recording("evaluate", {folder: None}):
                 failures.clear(folder, "evaluate")
-                metrics = evaluation.evaluate(one, device=device, threads=threads)
+                metrics = evaluation.evaluate(one, device, threads, label)
                 figures.draw_cell(folder)
             print(f"{one.path}: {metrics['status']}")
         except (SintroError, OSError, MemoryError) as error:
             codes.append(_fail(failures.in_words(error)))
     return max(codes)
+
+
+def _look(grid: Sequence[Cell], images: int, device: str, threads: int | None) -> None:
+    """Print what a quick look at image cells finds."""
+    from sintro import evaluation
+
+    for one, label in zip(grid, _numbered(grid), strict=True):
+        found = evaluation.look(one, images, device, threads, label)
+        table = Table("metric", "value", title=f"{one.path}, {images} images: a look, not a result")
+        for name, value in found.items():
+            if isinstance(value, float) and not name.endswith(("_last", "_last_published")):
+                table.add_row(name, f"{value:.4g}")
+        _print(table)
+
+
+def _numbered(grid: Sequence[Cell]) -> list[str]:
+    """The names of cells that come one after another, with their place where there are several."""
+    if len(grid) == 1:
+        return [grid[0].path]
+    return [f"[{place}/{len(grid)}] {cell.path}" for place, cell in enumerate(grid, 1)]
 
 
 @app.command(epilog="Example: sintro report quick")

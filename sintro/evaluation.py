@@ -3,6 +3,7 @@
 import io
 import sys
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 
 from sintro import SintroError, results
-from sintro.cells import Cell
+from sintro.cells import IMAGES, Cell
 from sintro.data import images
 from sintro.data.densities import Density, density
 from sintro.data.files import hash_file
@@ -19,6 +20,7 @@ from sintro.devices import pick_device, set_threads
 from sintro.image_evaluation import ImageEvaluation, snapshots_of
 from sintro.metrics import VERSIONS, NotFinite, versions
 from sintro.metrics.density import (
+    Energy,
     energies,
     energy_grid,
     grid_normalized,
@@ -34,6 +36,7 @@ from sintro.objectives import kl
 from sintro.players import Players
 from sintro.presets import Settings
 from sintro.priors import MixturePrior
+from sintro.progress import Steps
 from sintro.randomness import generator, normal
 from sintro.record import not_finite
 from sintro.runs import load_tensors, now, remove_unfinished, write_atomic, write_json
@@ -44,11 +47,16 @@ GNELBO_POINTS = 100 * 128  # real points of the published gnELBO: 100 batches of
 LOWEST_LOG_VAR = -80.0  # the published gnELBO clamps the posterior's log-variance here
 MAP_POINTS = 256  # side of the density map that is kept for the pictures
 PICTURE_POINTS = 4096
+LOOK = "look.json"
+FEWEST_IMAGES = 10  # of a look: more than the neighbours of precision and recall
+DENSITY_STEPS = ("divergences of histograms", "energy on the grid", "codes and out-of-distribution detection")
 OOD_POINTS = 1000  # on the density, and as many off its support
 
 
-def evaluate(cell: Cell, device: str = "auto", threads: int | None = None) -> dict[str, Any]:
+def evaluate(cell: Cell, device: str = "auto", threads: int | None = None, label: str = "") -> dict[str, Any]:
     """Measures a trained cell; writes and returns its metrics. A diverged cell's say so and hold no numbers.
+
+    Its progress is shown on stderr under the name ``label`` (default: the cell's path).
 
     A model whose weights, images, codes or responsibilities are not finite is diverged too, at the end of its training.
 
@@ -57,9 +65,7 @@ def evaluate(cell: Cell, device: str = "auto", threads: int | None = None) -> di
     device = pick_device(device)
     set_threads(threads)
     folder = Path(cell.path)
-    provenance = results.read(folder, results.Provenance)
-    if provenance is None:
-        raise SintroError(f"{cell.path} is not trained to its end: no provenance.json; run: sintro train {cell.path}")
+    provenance = _provenance(folder)
     remove_unfinished(folder)
     known = provenance.content()
     origin = {key: known[key] for key in ("finished", "model_sha256") if known.get(key) is not None}
@@ -70,7 +76,8 @@ def evaluate(cell: Cell, device: str = "auto", threads: int | None = None) -> di
         _check_model(folder, provenance.model_sha256)
         settings = results.read_settings(folder)
         data = _known_data(folder, settings, known)
-        metrics, arrays = _outcome(folder, settings, device, data)
+        with Steps(label or cell.path) as steps:
+            metrics, arrays = _outcome(folder, settings, device, data, steps)
     metrics |= origin | {VERSIONS: versions(metrics)}
     if "warning" in metrics:
         print(f"warning: {metrics['warning']}", file=sys.stderr)
@@ -79,6 +86,49 @@ def evaluate(cell: Cell, device: str = "auto", threads: int | None = None) -> di
     if metrics["status"] == "done" and settings.network == "residual":
         _remove_snapshots(folder, settings, metrics)
     return metrics
+
+
+def look(cell: Cell, count: int, device: str = "auto", threads: int | None = None, label: str = "") -> dict[str, Any]:
+    """Measures the end of an image cell's training with ``count`` images; writes and returns ``look.json``.
+
+    For a quick look: nothing counts it, and metrics.json, the arrays and the snapshots stay as they are.
+
+    Errors: SintroError for 2D cells, diverged ones, more images than the cell's own evaluation generates, and as
+    :func:`evaluate`.
+    """
+    if cell.dataset not in IMAGES:
+        raise SintroError(f"{cell.path}: --images is for image cells; a 2D cell is evaluated in seconds without it")
+    device = pick_device(device)
+    set_threads(threads)
+    folder = Path(cell.path)
+    provenance = _provenance(folder)
+    if provenance.status == "diverged":
+        raise SintroError(f"{cell.path} diverged, so there are no images to look at")
+    _check_model(folder, provenance.model_sha256)
+    settings = results.read_settings(folder)
+    if not FEWEST_IMAGES <= count <= settings.evaluation_images:
+        raise SintroError(
+            f"--images {count}: legal are {FEWEST_IMAGES} to {settings.evaluation_images} for {cell.path}"
+        )
+    data = _known_data(folder, settings, provenance.content())
+    few = settings.model_copy(update={"evaluation_images": count})
+    end = {settings.iterations: snapshots_of(folder, settings)[settings.iterations]}
+    try:
+        with torch.no_grad(), Steps(label or cell.path) as steps:
+            load = partial(load_model, folder, settings, device)
+            metrics = ImageEvaluation(few, load, device, RESULTS, steps).measure(end)[0]
+    except NotFinite as error:
+        raise SintroError(f"{cell.path}: {error}") from None
+    metrics |= data | {"counts": False, "digest": settings.digest, VERSIONS: versions(metrics), "evaluated": now()}
+    write_json(folder / LOOK, metrics)
+    return metrics
+
+
+def _provenance(folder: Path) -> results.Provenance:
+    provenance = results.read(folder, results.Provenance)
+    if provenance is None:
+        raise SintroError(f"{folder} is not trained to its end: no provenance.json; run: sintro train {folder}")
+    return provenance
 
 
 def _check_model(folder: Path, expected: str | None) -> None:
@@ -92,13 +142,13 @@ def _check_model(folder: Path, expected: str | None) -> None:
 
 
 def _outcome(
-    folder: Path, settings: Settings, device: str, data: dict[str, Any]
+    folder: Path, settings: Settings, device: str, data: dict[str, Any], steps: Steps
 ) -> tuple[dict[str, Any], dict[str, np.ndarray] | None]:
     """What metrics.json says of a training that came to its end, and the arrays; None of a model that diverged."""
     reason = not_finite(_stored_model(folder, settings, "model.pt"))
     if reason is None:
         try:
-            metrics, arrays = _measure(folder, settings, device, data)
+            metrics, arrays = _measure(folder, settings, device, data, steps)
             done = {"status": "done", "digest": settings.digest, "iterations": settings.iterations}
             return metrics | done, arrays
         except NotFinite as error:
@@ -135,11 +185,12 @@ def _data_of_training(provenance: dict[str, Any]) -> dict[str, Any]:
 
 @torch.no_grad()
 def _measure(
-    folder: Path, settings: Settings, device: str, data: dict[str, Any]
+    folder: Path, settings: Settings, device: str, data: dict[str, Any], steps: Steps
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    load = partial(load_model, folder, settings, device)
     if settings.network == "mlp":
-        return measure_density(load_model(folder, settings, device), settings, device)
-    measurement = ImageEvaluation(settings, lambda name: load_model(folder, settings, device, name), device, RESULTS)
+        return measure_density(load(), settings, device, steps)
+    measurement = ImageEvaluation(settings, load, device, RESULTS, steps)
     metrics, arrays = measurement.measure(snapshots_of(folder, settings))
     return _with_earlier(folder, settings, metrics | data, arrays)
 
@@ -210,8 +261,13 @@ def _stored_model(folder: Path, settings: Settings, name: str) -> dict[str, Any]
     return state
 
 
-def measure_density(model: Model, settings: Settings, device: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """All metrics of a 2D cell, and the arrays its pictures are drawn from."""
+def measure_density(
+    model: Model, settings: Settings, device: str, steps: Steps | None = None
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """All metrics of a 2D cell, and the arrays its pictures are drawn from. ``steps`` is told what is measured."""
+    steps = steps or Steps()
+    steps.plan(DENSITY_STEPS)
+    steps.begin(DENSITY_STEPS[0])
     target, prior, count = density(settings.dataset), model.mixture(), settings.evaluation_points
 
     def real(stream: str, n: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -233,13 +289,31 @@ def measure_density(model: Model, settings: Settings, device: str) -> tuple[dict
     samples = generated("coverage", count)
     metrics |= {"modes_covered": mode_coverage(samples, target), "off_support": off_support(samples, target)}
     energy = _energy(model, prior, settings, device)
-    on_grid = energy_grid(energy, target.scale, settings.evaluation_grid, device=device)
+    steps.begin(DENSITY_STEPS[1])
+    on_grid = energy_grid(
+        _counted(energy, settings.evaluation_grid**2, steps), target.scale, settings.evaluation_grid, device=device
+    )
     on_points = energies(energy, real("gnelbo", GNELBO_POINTS)[0])
     metrics["gnelbo_published"] = grid_normalized(on_points, on_grid)
     metrics["gnelbo"] = normalized_nll(on_points, on_grid, target.scale)
+    steps.begin(DENSITY_STEPS[2])
     state, latent = _latent_state(model, prior, *real("latent", count), settings, device)
     detected, scored = _detection(model, prior, target, settings, device)
     return metrics | state | detected, _arrays(target, samples, on_grid, latent, prior) | scored
+
+
+def _counted(energy: Energy, total: int, steps: Steps) -> Energy:
+    """The energy, which tells at how many of all points it was computed."""
+    done = 0
+
+    def counted(points: torch.Tensor) -> torch.Tensor:
+        nonlocal done
+        found = energy(points)
+        done += len(points)
+        steps.part(done, total)
+        return found
+
+    return counted
 
 
 def _detection(model, prior, target: Density, settings: Settings, device: str):

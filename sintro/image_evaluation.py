@@ -7,6 +7,7 @@ are of the end of training, for which nothing was selected.
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from sintro.model import Model
 from sintro.objectives import kl
 from sintro.presets import Settings
 from sintro.priors import MixturePrior
+from sintro.progress import Steps
 from sintro.randomness import generator, normal
 
 PICTURES = 64
@@ -51,6 +53,12 @@ MODES, OF_EACH = 8, 8  # of how many modes samples are kept for the pictures, an
 STANDARD_NEIGHBOURS = 3  # k of precision and of recall, Kynkäänniemi et al. 2019
 Load = Callable[[str], Model]
 
+# The steps of an evaluation, as its progress names them: one for each snapshot, then these for each that is measured.
+SELECTION = "published distance of a snapshot"
+PUBLISHED, REFRESH, STANDARD = "published distances", "statistics of batch norm", "standard distances"
+LATENT, DETECTION, PROBES = "codes of test images", "out-of-distribution detection", "probes on codes"
+STEPS = (PUBLISHED, REFRESH, STANDARD, LATENT, DETECTION, PROBES, "pictures")
+
 
 class ImageEvaluation:
     """Measures the snapshots of one cell.
@@ -59,13 +67,16 @@ class ImageEvaluation:
         settings: the cell's; ``evaluation_images`` are generated, ``batch_size`` at a time in the published protocol.
         load: the model of a file in the cell's folder, by name.
         results: where reference features are kept for all cells.
+        steps: is told what is being measured.
     """
 
-    def __init__(self, settings: Settings, load: Load, device: str, results: Path):
+    def __init__(self, settings: Settings, load: Load, device: str, results: Path, steps: Steps | None = None):
+        self.steps = steps or Steps()
+        self.steps.begin("data and feature network")
         self.settings, self.load, self.device, self.results = settings, load, device, results
         self.train = images.load(settings.dataset, "train", device=device)
         self.test = images.load(settings.dataset, "test", device=device)
-        self.extractor = pick_extractor(self.train, results, device)
+        self.extractor = replace(pick_extractor(self.train, results, device), report=self.steps.part)
 
     def measure(self, snapshots: dict[int, str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """All metrics, and the arrays of the pictures.
@@ -75,7 +86,9 @@ class ImageEvaluation:
         """
         name, last = self.extractor.distance, max(snapshots)
         distances, shares = {}, {}
+        self.steps.plan([SELECTION] * len(snapshots) + [*STEPS] * min(len(snapshots), 2))
         for after, file in sorted(snapshots.items()):
+            self.steps.begin(SELECTION)
             model = self.load(file)
             distances[after] = self._selection_distance(model, after == last)
             shares |= {after: self._shares(model)} if isinstance(model.mixture(), MixturePrior) else {}
@@ -155,13 +168,21 @@ class ImageEvaluation:
     # --- one snapshot
 
     def _measure_one(self, model: Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        self.steps.begin(PUBLISHED)
         metrics = self._distances(model, "train", "_published")
+        self.steps.begin(REFRESH)
         refresh_batch_norm(model, self.train, self.settings)
+        self.steps.begin(STANDARD)
         metrics |= self._distances(model, "eval", "")
         _set_mode(model, "eval")
+        self.steps.begin(LATENT)
         state, codes = self._latent_state(model)
+        self.steps.begin(DETECTION)
         detected, scored = self._detection(model)
-        return metrics | state | self._probes(model, codes) | detected, self._arrays(model, codes) | scored
+        self.steps.begin(PROBES)
+        probes = self._probes(model, codes)
+        self.steps.begin(STEPS[-1])
+        return metrics | state | probes | detected, self._arrays(model, codes) | scored
 
     def _distances(self, model: Model, mode: str, suffix: str) -> dict[str, Any]:
         """Fréchet distances of samples and reconstructions, precision and recall, in one protocol.

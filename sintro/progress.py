@@ -1,8 +1,11 @@
 """Progress of long work: a bar on a terminal, a line now and then in a log."""
 
 import io
+import statistics
 import sys
+import threading
 import time
+from collections.abc import Sequence
 
 SECONDS_BETWEEN_LINES = 20.0
 
@@ -57,3 +60,106 @@ class Progress:
                 file=sys.stderr,
                 flush=True,
             )
+
+
+class Steps:
+    """Says on stderr which step of a piece of work is on, how long the work took and about how long it still takes.
+
+    Use as a context manager: a bar on a terminal, else a line every 20 seconds; outside of its block it is silent. Call
+    :meth:`plan` with the names of all steps, :meth:`begin` at each one's start, :meth:`part` where one can say how far
+    it is. A step is expected to take as long as the last one of its name in this process, else as the median of
+    the finished ones.
+    """
+
+    seconds_of: dict[str, float] = {}  # noqa: RUF012  the latest of each name, of all works of this process
+
+    def __init__(self, name: str = ""):
+        self.name, self.began = name, time.monotonic()
+        self.coming: list[str] = []
+        self.over: dict[str, float] = {}  # of this work
+        self.done, self.now, self.since, self.parts = 0, "", self.began, ""
+        self.ended = threading.Event()
+
+    def __enter__(self) -> "Steps":
+        self.began = self.since = time.monotonic()
+        if sys.stderr.isatty():
+            self.shown = self._bar()
+            self.shown.start()
+        else:
+            self.shown = threading.Thread(target=self._speak, daemon=True)
+            self.shown.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._end_step()
+        self.ended.set()
+        if isinstance(self.shown, threading.Thread):
+            self.shown.join()
+        else:
+            self.shown.stop()
+
+    def plan(self, names: Sequence[str]) -> None:
+        """Expect these steps, in this order."""
+        self.coming = list(names)
+
+    def begin(self, what: str) -> None:
+        """Start a step, which ends the one before."""
+        self._end_step()
+        if what in self.coming:
+            self.coming.remove(what)
+        self.now, self.parts = what, ""
+
+    def part(self, done: int, total: int) -> None:
+        """Of the step, or of a part of it, ``done`` of ``total`` are finished."""
+        self.parts = f"{done:,} of {total:,}" if done < total else ""
+
+    def seconds_left(self) -> float | None:
+        """About how long the work still takes; None before anything is known."""
+        known = [*self.over.values()]
+        if not known and self.now not in self.seconds_of:
+            return None
+        otherwise = statistics.median(known) if known else self.seconds_of[self.now]
+        whole = self.seconds_of.get(self.now, otherwise)
+        later = sum(self.seconds_of.get(name, otherwise) for name in self.coming)
+        return max(0.0, whole - (time.monotonic() - self.since)) + later
+
+    def in_words(self) -> str:
+        """The step, how far it is, and the times, in a line."""
+        took = (time.monotonic() - self.began) / 60
+        left = self.seconds_left()
+        parts = f" ({self.parts})" if self.parts else ""
+        return f"{self.now}{parts}, {took:.1f} minutes so far" + (
+            "" if left is None else f", about {left / 60:.1f} left"
+        )
+
+    def _end_step(self) -> None:
+        moment = time.monotonic()
+        if self.now:
+            self.done += 1
+            self.over[self.now] = self.seconds_of[self.now] = moment - self.since
+        self.now, self.since = "", moment
+
+    def _place(self) -> str:
+        return f"{self.done + 1}/{self.done + 1 + len(self.coming)}"
+
+    def _speak(self) -> None:
+        while not self.ended.wait(SECONDS_BETWEEN_LINES):
+            if self.now:
+                print(f"{self.name}: {self._place()}, {self.in_words()}", file=sys.stderr, flush=True)
+
+    def _bar(self):
+        from rich.console import Console
+        from rich.progress import BarColumn, ProgressColumn, TextColumn
+        from rich.progress import Progress as Bar
+        from rich.text import Text
+
+        class State(ProgressColumn):
+            """What is on: asked for anew whenever the bar is drawn."""
+
+            def render(column, task) -> Text:  # noqa: N805  `self` is the steps
+                bar.update(task.id, completed=self.done, total=self.done + len(self.coming) + bool(self.now))
+                return Text(f"{self._place()}, {self.in_words()}" if self.now else "")
+
+        bar = Bar(TextColumn("{task.description}", markup=False), BarColumn(20), State(), console=Console(stderr=True))
+        bar.add_task(self.name, total=None)
+        return bar

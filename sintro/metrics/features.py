@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,6 +56,7 @@ class FeatureExtractor:
     network: nn.Module = field(repr=False)
     dimension: int
     digest: str
+    report: Callable[[int, int], None] | None = field(default=None, repr=False, compare=False)  # (images done, of all)
 
     @torch.no_grad()
     def features(self, images: Tensor, mode: str, batch_size: int) -> Tensor:
@@ -75,6 +77,8 @@ class FeatureExtractor:
                 batch = images[start : start + batch_size].to(device)
                 batch = batch if batch.dtype == torch.uint8 else to_uint8(batch)
                 collected[start : start + batch_size] = self.network(to_float(batch))
+                if self.report is not None:
+                    self.report(min(start + batch_size, len(images)), len(images))
         return collected
 
 
