@@ -81,7 +81,7 @@ class Overrides(_Part):
     samples: PositiveInt | None = None
     learning_rate: PositiveFloat | None = None
     iterations: PositiveInt | None = None
-    evaluation_points: PositiveInt | None = None
+    evaluation_points: int | None = Field(None, gt=5)  # more than the neighbours of density and coverage
     evaluation_grid: PositiveInt | None = None
     evaluation_images: PositiveInt | None = None
     logits_at_conversion: Literal["weights", "log-weights"] | None = None
