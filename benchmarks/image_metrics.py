@@ -62,11 +62,27 @@ def pytorch_fid(count: int, dimension: int):
 
 
 def manifolds(count: int, dimension: int):
-    """Precision and recall."""
-    from sintro.metrics.manifold import precision_recall
+    """Precision, recall, density and coverage."""
+    from sintro.metrics.manifold import standard_manifolds
 
     real, generated = features(count, dimension, 0), features(count, dimension, 1)
-    return lambda: precision_recall(real, generated, 3)
+    return lambda: standard_manifolds(real, generated)
+
+
+def kernel(count: int, dimension: int):
+    """Kernel distance, 100 pairs of subsets of 1,000."""
+    from sintro.metrics.kernel import kernel_distance
+
+    real, generated = features(count, dimension, 0), features(count, dimension, 1)
+    return lambda: kernel_distance(real, generated)
+
+
+def pairs_in_the_plane(count: int, dimension: int):
+    """The two-sample metrics of 5,000 points against 5,000 in the plane."""
+    from sintro.metrics.plane import two_sample_metrics
+
+    points = torch.randn(2, 5_000, 2, generator=torch.Generator().manual_seed(0)).double().numpy()
+    return lambda: two_sample_metrics(*points)
 
 
 def codes(count: int, latent_size: int = 128):
@@ -107,7 +123,8 @@ def inception(count: int, dimension: int):
 
 def rows() -> dict[str, Row]:
     """All rows of this file by name."""
-    functions = (statistics, distance, pytorch_fid, inception, linear_probe, published_probes, manifolds)
+    functions = (statistics, distance, pytorch_fid, inception, linear_probe, published_probes, kernel)
+    functions += (pairs_in_the_plane, manifolds)
     return {
         function.__name__.replace("_", "-"): Row(
             (function.__doc__ or function.__name__.replace("_", " ")).splitlines()[0].rstrip("."),

@@ -18,9 +18,12 @@ from sintro import SintroError
 from sintro.data import images, sources
 from sintro.data.images import ImageSet, to_float
 from sintro.data.outliers import image_outliers
+from sintro.image_arrays import picture_arrays
 from sintro.metrics import NotFinite
+from sintro.metrics.distances import floors, standard_distances
 from sintro.metrics.features import (
     FeatureExtractor,
+    Reference,
     classifier_features,
     inception_features,
     reference,
@@ -36,7 +39,7 @@ from sintro.metrics.latent import (
     published_responsibility_entropy,
     responsibility_entropy,
 )
-from sintro.metrics.manifold import precision_recall, published_precision_recall
+from sintro.metrics.manifold import published_precision_recall, standard_manifolds
 from sintro.metrics.ood import compare, score_batches
 from sintro.metrics.representation import linear_probe, published_probes
 from sintro.model import Model
@@ -44,13 +47,9 @@ from sintro.objectives import kl
 from sintro.presets import Settings
 from sintro.priors import MixturePrior
 from sintro.progress import Steps
-from sintro.randomness import generator, normal
+from sintro.randomness import generator
 
-PICTURES = 64
-LATENTS = 2000  # codes kept for the picture of the latent space
 SCORED = 4096  # scores kept for the picture of out-of-distribution detection
-MODES, OF_EACH = 8, 8  # of how many modes samples are kept for the pictures, and how many of each
-STANDARD_NEIGHBOURS = 3  # k of precision and of recall, Kynkäänniemi et al. 2019
 Load = Callable[[str], Model]
 
 # The steps of an evaluation, as its progress names them: one for each snapshot, then these for each that is measured.
@@ -58,6 +57,7 @@ SELECTION = "published distance of a snapshot"
 PUBLISHED, REFRESH, STANDARD = "published distances", "statistics of batch norm", "standard distances"
 LATENT, DETECTION, PROBES = "codes of test images", "out-of-distribution detection", "probes on codes"
 STEPS = (PUBLISHED, REFRESH, STANDARD, LATENT, DETECTION, PROBES, "pictures")
+FLOOR = "floor of the distances"  # the last step
 
 
 class ImageEvaluation:
@@ -86,7 +86,7 @@ class ImageEvaluation:
         """
         name, last = self.extractor.distance, max(snapshots)
         distances, shares = {}, {}
-        self.steps.plan([SELECTION] * len(snapshots) + [*STEPS] * min(len(snapshots), 2))
+        self.steps.plan([SELECTION] * len(snapshots) + [*STEPS] * min(len(snapshots), 2) + [FLOOR])
         for after, file in sorted(snapshots.items()):
             self.steps.begin(SELECTION)
             model = self.load(file)
@@ -96,6 +96,8 @@ class ImageEvaluation:
         final, arrays = self._measure_one(self.load(snapshots[last]))
         metrics = dict(final if best == last else self._measure_one(self.load(snapshots[best]))[0])
         metrics |= {_last_name(key): value for key, value in final.items() if isinstance(value, float | int)}
+        self.steps.begin(FLOOR)
+        metrics |= floors(name, self._reference("eval"), self._reference("train"))
         if shares:
             arrays |= {"share_iterations": np.array(list(shares)), "shares": np.stack(list(shares.values()))}
         metrics |= {"selected_iteration": best, "images": self.settings.evaluation_images}
@@ -135,10 +137,10 @@ class ImageEvaluation:
         order = torch.randperm(len(self.train), generator=generator(self.settings.seed, "evaluation-order"))
         return order[:count].to(self.device)
 
-    def _reference(self, mode: str):
-        return reference(
-            self.train, self.extractor, mode, self.settings.batch_size, self.settings.evaluation_images, self.results
-        )
+    def _reference(self, mode: str, split: ImageSet | None = None) -> Reference:
+        """Of the training images, or of another split."""
+        images, size = split or self.train, self.settings.batch_size
+        return reference(images, self.extractor, mode, size, self.settings.evaluation_images, self.results)
 
     def _features(self, pictures: torch.Tensor, mode: str) -> torch.Tensor:
         return self.extractor.features(pictures, mode, self.settings.batch_size)
@@ -182,7 +184,8 @@ class ImageEvaluation:
         self.steps.begin(PROBES)
         probes = self._probes(model, codes)
         self.steps.begin(STEPS[-1])
-        return metrics | state | probes | detected, self._arrays(model, codes) | scored
+        arrays = picture_arrays(model, self.test, codes["mean"], self.settings.seed, self.device)
+        return metrics | state | probes | detected, arrays | scored
 
     def _distances(self, model: Model, mode: str, suffix: str) -> dict[str, Any]:
         """Fréchet distances of samples and reconstructions, precision and recall, in one protocol.
@@ -200,9 +203,9 @@ class ImageEvaluation:
         }
         if suffix == "_published":
             precision, recall = published_precision_recall(real.features, generated)
-        else:
-            precision, recall = precision_recall(real.features, generated, STANDARD_NEIGHBOURS)
-        return found | {f"precision{suffix}": precision, f"recall{suffix}": recall}
+            return found | {"precision_published": precision, "recall_published": recall}
+        found |= standard_manifolds(real.features, generated)
+        return found | standard_distances(name, real, self._reference("eval", self.test), generated, self.settings.seed)
 
     def _distance(self, features: torch.Tensor, mode: str) -> float:
         return FeatureStatistics.of(features).distance(self._reference(mode).statistics)
@@ -265,32 +268,6 @@ class ImageEvaluation:
         limited = sorted(name for name, probe in probes.items() if not probe.converged)
         accuracies = {name: probe.accuracy for name, probe in probes.items()}
         return accuracies | ({"probes_stopped_at_their_limit": limited} if limited else {})
-
-    def _arrays(self, model: Model, codes: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
-        """What the pictures are drawn from: pairs of images and reconstructions, samples, decoded modes, codes."""
-        data = self.test.batch(slice(PICTURES))
-        prior = model.mixture()
-        z, component = prior.sample(PICTURES, generator(self.settings.seed, "evaluation-pictures", 0, self.device))
-        arrays = {
-            "data": data,
-            "reconstructions": model.decoder(model.encode(data).mean),
-            "samples": model.decoder(z),
-            "sample_modes": component,
-            "codes": codes["mean"][:LATENTS],
-            "code_labels": self.test.labels[:LATENTS],
-        }
-        if isinstance(prior, MixturePrior):
-            order = prior.weights.argsort(descending=True, stable=True)
-            arrays |= {"mode_images": model.decoder(prior.means[order]), "mode_weights": prior.weights[order]}
-            arrays["mode_samples"] = self._mode_samples(model, prior, order[:MODES])
-        return {name: tensor.detach().cpu().numpy() for name, tensor in arrays.items()}
-
-    def _mode_samples(self, model: Model, prior: MixturePrior, modes: torch.Tensor) -> torch.Tensor:
-        """Decoded samples [M, S, C, H, W] of some modes [M]."""
-        shape = (OF_EACH, len(modes), prior.latent_size)
-        noise = normal(shape, generator(self.settings.seed, "evaluation-modes", 0, self.device))
-        z = (prior.means[modes] + torch.exp(0.5 * prior.log_vars[modes]) * noise).transpose(0, 1)  # [M, S, L]
-        return model.decoder(z.flatten(0, 1)).unflatten(0, z.shape[:2])
 
 
 def pick_extractor(train: ImageSet, results: Path, device: str) -> FeatureExtractor:

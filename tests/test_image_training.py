@@ -16,6 +16,8 @@ from sintro.image_evaluation import ImageEvaluation, refresh_batch_norm, snapsho
 from sintro.metrics import METRICS
 from sintro.metrics.features import reference_indices, to_uint8
 from sintro.metrics.fid import FeatureStatistics
+from sintro.metrics.kernel import kernel_distance
+from sintro.metrics.manifold import density_coverage, precision_recall
 from sintro.model import Model
 from sintro.networks import residual_pair
 from sintro.players import Players
@@ -207,6 +209,25 @@ def test_the_modes_of_features_and_generator_are_two_switches(measured):
 
 
 @torch.no_grad()
+def test_the_other_distances_are_of_the_same_images_in_eval_mode(measured):
+    """Generated images against the training images and the test split; the floor is of the reference alone."""
+    model, size = Players([measured.settings]).model, measured.settings.batch_size
+    refresh_batch_norm(model, measured.train, measured.settings)
+    found = measured._distances(model, "eval", "")
+    generated = measured.extractor.features(measured._generated(model, "eval"), "eval", size)
+    test = measured.test.images[reference_indices(measured.test, 120)]
+    test = measured.extractor.features(test, "eval", size)
+    real = measured._reference("eval").features
+    assert found["cfid_test"] == pytest.approx(FeatureStatistics.of(generated).distance(FeatureStatistics.of(test)))
+    assert (found["ckid"], found["ckid_sd"]) == pytest.approx(kernel_distance(real, generated, 0))
+    assert found["ckid_test"] == pytest.approx(kernel_distance(test, generated, 0)[0])
+    assert (found["density"], found["coverage"]) == pytest.approx(density_coverage(real, generated))
+    assert (found["precision"], found["recall"]) == pytest.approx(precision_recall(real, generated, 3))
+    published = measured._distances(model, "train", "_published")
+    assert not set(published) & {"ckid", "cfid_test", "density", "coverage"}
+
+
+@torch.no_grad()
 def test_published_reconstructions_are_of_sampled_codes_in_an_order_of_their_own(measured):
     count, batch = measured.settings.evaluation_images, measured.settings.batch_size
     indices = measured._own_order(count)
@@ -260,6 +281,14 @@ def test_a_digits_cell_from_training_to_metrics(tmp_path, monkeypatch):
     metrics = evaluation.evaluate(cell, device="cpu", threads=1)
     names = ("cfid", "cfid_rec", "precision", "recall")
     combinations = [f"cfid_{modes}{last}" for modes in ("train_eval", "eval_train") for last in ("", "_last")]
+    for name in [n + s for n in ("ckid_sd", "cfid_test") for s in ("", "_last")]:
+        assert metrics[name] > 0, name
+    assert all(0 <= metrics[name] <= 1 for name in ("density", "density_last", "coverage", "coverage_last"))
+    assert {"ckid", "ckid_test", "ckid_last", "ckid_test_last", "ckid_floor"} <= set(metrics)
+    assert 0 < metrics["cfid_floor"] < metrics["cfid"]
+    assert 0 < metrics["cfid_floor_published"] < metrics["cfid_published"]
+    assert abs(metrics["ckid_floor"]) < metrics["ckid"]
+    assert not [name for name in metrics if "floor" in name and "_last" in name]
     for name in [n + s for n in names for s in ("", "_published", "_last", "_last_published")] + combinations:
         assert metrics[name] >= 0, name
     assert metrics["elbo_published"] > metrics["elbo"]

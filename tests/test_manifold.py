@@ -1,6 +1,7 @@
-"""Precision and recall: hand-made examples for both counting conventions, and the direction of each number."""
+"""Precision, recall, density, coverage: hand-made examples, both counting conventions, the direction of each number."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,14 @@ import torch
 
 from sintro import SintroError
 from sintro.metrics import manifold
-from sintro.metrics.manifold import neighbour_distances, precision_recall, published_precision_recall
+from sintro.metrics.manifold import (
+    density_coverage,
+    neighbour_distances,
+    precision_recall,
+    published_precision_recall,
+    standard_manifolds,
+)
+from sintro.randomness import generator
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -102,6 +110,52 @@ def test_a_set_covers_itself():
     points = torch.randn(100, 5, generator=torch.Generator().manual_seed(4))
     assert precision_recall(points, points, 3) == (1, 1)
     assert precision_recall(points, points, 1, count_self=True) == (1, 1)  # radius 0: only copies are inside
+
+
+def naive_density_coverage(real, generated, k):
+    """Naeem et al. 2020, ball by ball, in plain Python."""
+    hits, covered = 0, 0
+    for i, centre in enumerate(real):
+        others = sorted(math.dist(centre, point) for j, point in enumerate(real) if j != i)
+        inside = sum(math.dist(centre, point) <= others[k - 1] for point in generated)
+        hits += inside
+        covered += inside > 0
+    return hits / (k * len(generated)), covered / len(real)
+
+
+@pytest.mark.parametrize("block", [7, 2048])
+def test_density_and_coverage_are_the_definition_ball_by_ball(monkeypatch, block):
+    monkeypatch.setattr(manifold, "BLOCK", block)
+    real, generated = clouds(60, 45)
+    for k in (1, 5):
+        expected = naive_density_coverage(real.tolist(), generated.tolist(), k)
+        assert density_coverage(real, generated, k) == pytest.approx(expected, abs=1e-12)
+    found = standard_manifolds(real, generated)
+    assert (found["precision"], found["recall"]) == precision_recall(real, generated, 3)
+    assert (found["density"], found["coverage"]) == density_coverage(real, generated, 5)
+
+
+def test_equal_distributions_have_their_known_density_and_coverage():
+    found = torch.tensor([density_coverage(*clouds(1000, 1000, seed)) for seed in range(8)])
+    assert found[:, 0].mean().item() == pytest.approx(1, abs=0.03)
+    assert found[:, 1].mean().item() == pytest.approx(1 - 0.5**5, abs=0.01)
+
+
+def test_density_and_coverage_tell_collapse_from_noise():
+    real, generated = clouds(500, 500)
+    density, coverage = density_coverage(real, 0.2 * generated)  # crowded where data are dense
+    assert density > 1.05
+    assert coverage < 0.8
+    noise = density_coverage(real, 3 * generated)
+    assert noise[0] < 0.3
+    assert density_coverage(real, real[:1].expand(500, -1))[1] < 0.05
+    assert density_coverage(real, real)[1] == 1
+
+
+def clouds(count, others, seed=0):
+    """Two sets of normal points in the same 3 dimensions."""
+    draws = generator(seed, "clouds")
+    return (torch.randn(n, 3, generator=draws, dtype=torch.float64) for n in (count, others))
 
 
 def test_near_neighbours_far_from_the_origin():

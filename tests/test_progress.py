@@ -13,7 +13,7 @@ import pytest
 from sintro import evaluation, progress, runs, studies
 from sintro.__main__ import main
 from sintro.cells import Cell
-from sintro.image_evaluation import SELECTION, STEPS
+from sintro.image_evaluation import FLOOR, SELECTION, STEPS
 from sintro.progress import Steps
 
 IMAGES = "results/small/digits/vae/normal/none/seed0"
@@ -158,7 +158,7 @@ def test_evaluation_tells_every_step_that_it_planned_and_a_look_leaves_the_metri
     assert (pictures.name, plane.name) == (f"[1/2] {IMAGES}", f"[2/2] {PLANE}")
     snapshots = pictures.begun.count(SELECTION)
     assert snapshots > 1
-    assert pictures.begun[1:] == [SELECTION] * snapshots + [*STEPS] * 2
+    assert pictures.begun[1:] == [SELECTION] * snapshots + [*STEPS] * 2 + [FLOOR]
     assert plane.begun == [*evaluation.DENSITY_STEPS]
     assert pictures.coming == plane.coming == [], "as many steps as were planned"
     assert (SELECTION, 64, 64) in pictures.told, "features, in images"

@@ -1,6 +1,6 @@
 """Definitions of the metrics of images alone; computed by ``fid``, ``manifold``, ``representation`` and others."""
 
-from sintro.metrics.metric import PUBLISHED, SECTION, Form, Metric
+from sintro.metrics.metric import PUBLISHED, SECTION, Direction, Form, Metric
 
 # The batch-norm modes of a Frechet distance: what stands behind its name -> what is added to its label, what it means.
 _MODES = {
@@ -48,6 +48,64 @@ def _distance(name: str, mode: str, reconstructed: str = "") -> Metric:
         datasets=("images",),
         version=2 if reconstructed and published else 1,
     )
+
+
+_NETWORKS = {
+    "fid": ("FID", "KID", "pytorch-fid's Inception in eval mode", "Heusel et al. 2017"),
+    "cfid": ("cFID", "cKID", "the classifier of cfid in eval mode", "ours"),
+}
+KERNELS = {"fid": "kid", "cfid": "ckid"}  # the Frechet distance in some features -> the kernel distance in them
+
+
+def _others(name: str) -> tuple[Metric, ...]:
+    """What else is measured in the features of a Frechet distance: the kernel distance, the test split, the floors."""
+    frechet, kernel, network, source = _NETWORKS[name]
+    kid = KERNELS[name]
+    cubic = f"Squared maximum mean discrepancy under the kernel (x.y / F + 1)^3, features of {network}, unbiased"
+    subsets = "mean over 100 pairs of subsets of min(1,000, N/2) images"
+    halves = "one half of the training images that are the reference against the other, so half as many images: "
+
+    def metric(name: str, label: str, definition: str, direction: Direction, form: Form = "standard") -> Metric:
+        cited = "Binkowski et al. 2018" if "kid" in name else source
+        return Metric(name, label, definition, "", direction, form, f"{cited}; {SECTION}", datasets=("images",))
+
+    return (
+        metric(
+            kid, kernel, f"{cubic}: 0 on average for a perfect model, and sometimes negative; {subsets}.", "lower"
+        ),
+        metric(
+            f"{kid}_sd", f"{kernel}, sd", f"Standard deviation of {kernel} over its 100 pairs of subsets; they share "
+            "images, so it is no error of the mean.", "none",
+        ),
+        metric(
+            f"{name}_test", f"{frechet} (test)", f"{frechet} with the test split in place of the training images: as "
+            "many as there are, at most as many as are generated. Not comparable with the other reference's.", "lower",
+        ),
+        metric(
+            f"{kid}_test", f"{kernel} (test)", f"{kernel} with the test split in place of the training images. Above "
+            f"{kernel} where the model copies training images.", "lower",
+        ),
+        metric(
+            f"{name}_floor", f"{frechet}, floor", f"{frechet} of {halves}its bias is about twice as large.", "none"
+        ),
+        metric(
+            f"{name}_floor_published", f"{frechet}, floor (published)", f"The same as {frechet}, floor, with the "
+            "feature network in train mode.", "none", "published",
+        ),
+        metric(f"{kid}_floor", f"{kernel}, floor", f"{kernel} of {halves}it has no bias.", "none"),
+    )  # fmt: skip
+
+
+# A metric -> the metric that is its floor.
+FLOORS = {
+    metric: floor
+    for name, kid in KERNELS.items()
+    for metric, floor in (
+        (name, f"{name}_floor"),
+        (f"{name}_published", f"{name}_floor_published"),
+        (kid, f"{kid}_floor"),
+    )
+}
 
 
 def _manifolds() -> tuple[Metric, ...]:
@@ -136,4 +194,4 @@ _REPRESENTATION = (
     ),
 )
 
-IMAGES = (*_distances(), *_manifolds(), *_REPRESENTATION)
+IMAGES = (*_distances(), *_others("fid"), *_others("cfid"), *_manifolds(), *_REPRESENTATION)

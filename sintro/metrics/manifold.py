@@ -1,13 +1,15 @@
-"""Precision and recall of generated images by k-nearest-neighbour manifolds (Kynkäänniemi et al. 2019).
+"""Precision, recall, density and coverage of generated images by k-nearest-neighbour manifolds.
 
 The manifold of a set is the union of balls, one around each of its points, that reach to the point's k-th neighbour
 within the set. Precision is the share of generated points inside the real manifold, recall the share of real points
-inside the generated one. docs/science.md, sections 7 and 8 (A8).
+inside the generated one (Kynkäänniemi et al. 2019). Density counts the real balls around a generated point, divided by
+k, coverage is the share of real balls that hold a generated point (Naeem et al. 2020). docs/science.md, sections 7 and
+8 (A8).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -19,6 +21,8 @@ BLOCK = 2048  # points per side of a block of distances: 32 MiB of float64, and 
 TIE = 1e-12  # relative slack for equal distances that were rounded differently
 LARGEST = 1e150  # features beyond have squares that float64 does not hold, and distances that mean nothing
 PUBLISHED_NEIGHBOURS = {"precision": 4, "recall": 5}  # the point itself is one of them: 3 and 4 others
+STANDARD_NEIGHBOURS = 3  # k of precision and of recall, Kynkäänniemi et al. 2019
+COVERAGE_NEIGHBOURS = 5  # k of density and coverage, Naeem et al. 2020
 
 
 def precision_recall(real: Tensor, generated: Tensor, k: int, count_self: bool = False) -> tuple[float, float]:
@@ -39,19 +43,8 @@ def precision_recall(real: Tensor, generated: Tensor, k: int, count_self: bool =
     Raises:
         SintroError: shapes that do not fit, values that are not finite or too large, or too few points for k.
     """
-    _check(real, generated, k, count_self)
-    centre = _mean(real)
-    generated = generated.to(real.device)
-    real_radii = _radii(real, centre, k, count_self)  # [N], squared
-    generated_radii = _radii(generated, centre, k, count_self)  # [M], squared
-    inside_real = torch.zeros(len(generated), dtype=torch.bool, device=real.device)
-    inside_generated = torch.zeros(len(real), dtype=torch.bool, device=real.device)
-    for rows, block in _blocks(real, centre):
-        for columns, other in _blocks(generated, centre):
-            distances = _squared_distances(block, other)  # [rows, columns]
-            inside_real[columns] |= (distances <= real_radii[rows, None] * (1 + TIE)).any(0)
-            inside_generated[rows] |= (distances <= generated_radii[columns] * (1 + TIE)).any(1)
-    return inside_real.double().mean().item(), inside_generated.double().mean().item()
+    found = _Inside(real, generated, [k], k, count_self)
+    return found.precision(0), found.recall()
 
 
 def published_precision_recall(real: Tensor, generated: Tensor) -> tuple[float, float]:
@@ -60,26 +53,94 @@ def published_precision_recall(real: Tensor, generated: Tensor) -> tuple[float, 
     The radii of precision reach to the 4th neighbour, the radii of recall to the 5th, and each point is its own first
     neighbour: 3 and 4 *other* points. Arguments and errors as in :func:`precision_recall`.
     """
-    found = {k: precision_recall(real, generated, k, count_self=True) for k in PUBLISHED_NEIGHBOURS.values()}
-    return found[PUBLISHED_NEIGHBOURS["precision"]][0], found[PUBLISHED_NEIGHBOURS["recall"]][1]
+    found = _Inside(real, generated, [PUBLISHED_NEIGHBOURS["precision"]], PUBLISHED_NEIGHBOURS["recall"], True)
+    return found.precision(0), found.recall()
+
+
+def density_coverage(real: Tensor, generated: Tensor, k: int = COVERAGE_NEIGHBOURS) -> tuple[float, float]:
+    """Density and coverage of `generated` against `real`; arguments and errors as in :func:`precision_recall`.
+
+    For equal distributions density is 1 on average, and coverage 1 - 2^-k with as many points of both. Samples crowded
+    where data are dense have a density above 1, and a low coverage.
+    """
+    found = _Inside(real, generated, [k], None, False)
+    return found.density(0), found.coverage(0)
+
+
+def standard_manifolds(real: Tensor, generated: Tensor) -> dict[str, float]:
+    """``precision``, ``recall``, ``density``, ``coverage`` in the standard form, from one pass over the distances."""
+    ks = [STANDARD_NEIGHBOURS, COVERAGE_NEIGHBOURS]
+    found = _Inside(real, generated, ks, STANDARD_NEIGHBOURS, False)
+    return {
+        "precision": found.precision(0), "recall": found.recall(),
+        "density": found.density(1), "coverage": found.coverage(1),
+    }  # fmt: skip
+
+
+class _Inside:
+    """Which points are inside which balls, counted in one pass over the distances of real[N, F] to generated[M, F].
+
+    Args:
+        real_ks: which neighbours give the radii of the real balls; the methods' ``i`` says which of them is meant.
+        generated_k: that of the generated balls, or None where they are not asked for.
+        count_self: whether a point is its own first neighbour.
+    """
+
+    def __init__(
+        self, real: Tensor, generated: Tensor, real_ks: Sequence[int], generated_k: int | None, count_self: bool
+    ):
+        _check(real, generated, [*real_ks, *([] if generated_k is None else [generated_k])], count_self)
+        self.ks, centre, generated = real_ks, _mean(real), generated.to(real.device)
+        real_radii = _radii(real, centre, real_ks, count_self) * (1 + TIE)  # [N, K], squared
+        if generated_k is not None:
+            generated_radii = _radii(generated, centre, [generated_k], count_self)[:, 0] * (1 + TIE)  # [M], squared
+        self.balls_around = torch.zeros(len(generated), len(real_ks), dtype=torch.int64, device=real.device)  # [M, K]
+        self.points_in = torch.zeros(len(real), len(real_ks), dtype=torch.int64, device=real.device)  # [N, K]
+        self.recalled = torch.zeros(len(real), dtype=torch.bool, device=real.device)  # [N]
+        for rows, block in _blocks(real, centre):
+            for columns, other in _blocks(generated, centre):
+                distances = _squared_distances(block, other)  # [rows, columns]
+                for i in range(len(real_ks)):
+                    inside = distances <= real_radii[rows, i, None]
+                    self.balls_around[columns, i] += inside.sum(0)
+                    self.points_in[rows, i] += inside.sum(1)
+                if generated_k is not None:
+                    self.recalled[rows] |= (distances <= generated_radii[columns]).any(1)
+
+    def precision(self, i: int) -> float:
+        """Share of the generated points inside a real ball."""
+        return (self.balls_around[:, i] > 0).double().mean().item()
+
+    def recall(self) -> float:
+        """Share of the real points inside a generated ball."""
+        return self.recalled.double().mean().item()
+
+    def density(self, i: int) -> float:
+        """Mean number of real balls around a generated point, divided by k."""
+        return (self.balls_around[:, i].double().mean() / self.ks[i]).item()
+
+    def coverage(self, i: int) -> float:
+        """Share of the real balls with a generated point inside."""
+        return (self.points_in[:, i] > 0).double().mean().item()
 
 
 def neighbour_distances(features: Tensor, k: int, count_self: bool = False) -> Tensor:
     """Distance [N] of each of features[N, F] to its k-th neighbour within the set: the radii of its manifold."""
-    _check(features, features, k, count_self)
-    return _radii(features, _mean(features), k, count_self).sqrt()
+    _check(features, features, [k], count_self)
+    return _radii(features, _mean(features), [k], count_self)[:, 0].sqrt()
 
 
-def _check(real: Tensor, generated: Tensor, k: int, count_self: bool) -> None:
+def _check(real: Tensor, generated: Tensor, ks: Sequence[int], count_self: bool) -> None:
+    """Refuse features that do not fit each other or one of the ks, or that are not finite."""
     if real.dim() != 2 or generated.dim() != 2 or real.shape[1] != generated.shape[1]:
         raise SintroError(
             f"precision and recall: real {tuple(real.shape)} and generated {tuple(generated.shape)} features; "
             "expected [N, F] and [M, F]"
         )
-    fewest = k if count_self else k + 1
-    if k < 1 or min(len(real), len(generated)) < fewest:
+    fewest = max(ks) + (not count_self)
+    if min(ks) < 1 or min(len(real), len(generated)) < fewest:
         raise SintroError(
-            f"precision and recall: k = {k} needs k >= 1 and at least {fewest} points on each side; "
+            f"precision and recall: k = {max(ks)} needs k >= 1 and at least {fewest} points on each side; "
             f"got {len(real)} real and {len(generated)} generated"
         )
     for name, features in (("real", real), ("generated", generated)):
@@ -106,12 +167,13 @@ def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
     return squared.masked_fill_(squared < 16 * torch.finfo(a.dtype).eps * size, 0.0)
 
 
-def _radii(features: Tensor, centre: Tensor, k: int, count_self: bool) -> Tensor:
-    """Squared distance [N] to the k-th neighbour. A point is known by its index: copies of it are neighbours."""
-    others = k - 1 if count_self else k  # a point is its own nearest, at distance 0
-    nearest = torch.full((len(features), others), torch.inf, dtype=torch.float64, device=features.device)
-    if not others:
-        return nearest.new_zeros(len(features))
+def _radii(features: Tensor, centre: Tensor, ks: Sequence[int], count_self: bool) -> Tensor:
+    """Squared distance [N, K] to each of the k-th neighbours. A point is known by its index: copies are neighbours."""
+    others = [k - 1 if count_self else k for k in ks]  # a point is its own nearest, at distance 0
+    nearest = torch.full((len(features), max(others)), torch.inf, dtype=torch.float64, device=features.device)
+    itself = nearest.new_zeros(len(features), 1)
+    if not max(others):
+        return itself.expand(-1, len(ks))
     for rows, block in _blocks(features, centre):
         for columns, other in _blocks(features, centre, first=rows.start):  # distances are symmetric: half are enough
             distances = _squared_distances(block, other)
@@ -120,10 +182,10 @@ def _radii(features: Tensor, centre: Tensor, k: int, count_self: bool) -> Tensor
             else:
                 nearest[columns] = _nearer(nearest[columns], distances.T)
             nearest[rows] = _nearer(nearest[rows], distances)
-    return nearest.amax(1)
+    return torch.cat([itself, nearest], 1)[:, others]
 
 
 def _nearer(nearest: Tensor, distances: Tensor) -> Tensor:
-    """The smallest [B, k] of nearest[B, k] and distances[B, C]."""
+    """The smallest [B, k] of nearest[B, k] and distances[B, C], in rising order."""
     candidates = distances.topk(min(nearest.shape[1], distances.shape[1]), largest=False).values
     return torch.cat([nearest, candidates], dim=1).topk(nearest.shape[1], largest=False).values

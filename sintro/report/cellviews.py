@@ -15,7 +15,7 @@ from sintro.presets import Settings, in_words
 from sintro.report.figures import CELL_FIGURES
 from sintro.report.pictures import data_uri
 from sintro.report.results import Result
-from sintro.report.tables import EVALUATE_AGAIN
+from sintro.report.tables import EVALUATE_AGAIN, Floor
 from sintro.report.words import ARROWS, show_bytes, show_duration, show_number, show_setting
 
 FIGURES = {
@@ -63,7 +63,7 @@ def figure_views(result: Result) -> list[dict[str, Any]]:
     return views
 
 
-def metric_views(result: Result, floor: Mapping[str, tuple[float, float]]) -> list[dict[str, Any]]:
+def metric_views(result: Result, floor: Floor) -> list[dict[str, Any]]:
     """Every metric defined for the cell's kind of data, stored or not, and whatever else metrics.json holds."""
     kind = "2d" if result.cell.dataset in DENSITIES else "images"
     views = []

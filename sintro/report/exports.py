@@ -8,6 +8,8 @@ from sintro.report.tables import FORMS, Table
 
 NOT_DONE = STATES[1:]  # of cells that a mean is not over
 
+FLOORS = {"2d": "floor (a perfect model)", "images": "floor (training images, half against half)"}
+
 EXPORT_COLUMNS = (
     "table", "dataset", "objective", "prior", "regularizers", "note", "form", "metric", "display_scale", "n",
     "expected", *(state.replace(" ", "_") for state in NOT_DONE), "mean", "se_published", "t95_half_width", "min",
@@ -59,7 +61,7 @@ def _plain_rows(table: Table, form: str, bold) -> list[list[str]]:
             line.append(" ".join(filter(None, (entry.counted, entry.note))) if entry else "")
         lines.append(line)
     if table.floors:
-        line = ["floor (a perfect model)", "", ""]
+        line = [FLOORS[table.floor_kind], "", ""]
         for dataset in table.datasets:
             line += [table.floor_text(dataset, measure, form) or "–" for measure in table.measures] + [""]
         lines.append(line)

@@ -77,25 +77,7 @@ def read_study(name: str, results: Path) -> StudyReport:
 # --- tables of a study
 
 
-def floors_of(results: Sequence[Result]) -> dict[str, dict[str, tuple[float, float]]]:
-    """What a perfect model scores on each 2D data set of these cells, with as many points as their studies ask for."""
-    datasets = [d for d in DENSITIES if any(r.cell.dataset == d for r in results)]
-    if not datasets:
-        return {}
-    from sintro.metrics.floors import floor  # imports torch
-
-    floors = {}
-    for dataset in datasets:
-        cell = next(r.cell for r in results if r.cell.dataset == dataset)
-        try:
-            settings = studies.settings(cell)
-            floors[dataset] = floor(dataset, points=settings.evaluation_points, bins=settings.evaluation_bins)
-        except SintroError:
-            floors[dataset] = floor(dataset)
-    return floors
-
-
-def tables_of(report: StudyReport, floors: Mapping[str, Mapping[str, tuple[float, float]]]) -> list[tables.Table]:
+def tables_of(report: StudyReport, floors: Mapping[str, tables.Floor]) -> list[tables.Table]:
     """The tables a study can fill: Table 1's layout for 2D cells, Tables 2 and 5 for images."""
     plane = [r for r in report.results if tables.is_density(r)]
     images = [r for r in report.results if not tables.is_density(r)]
@@ -108,8 +90,8 @@ def tables_of(report: StudyReport, floors: Mapping[str, Mapping[str, tuple[float
         if any(r.cell.regularizer_spec.responsibility for r in images):
             chosen, notes = tables.select_weight(images, measures[1].published, lower_is_better=True)
             title = "Images, in the layout of Table 2: per row and data set the r with the best published FID"
-            made.append(tables.make_table("table2", title, chosen, measures, notes=notes, row_key=tables.family))
-        made.append(tables.make_table("table5", "Images, every r, in the layout of Table 5", images, measures))
+            made.append(tables.make_table("table2", title, chosen, measures, floors, notes, tables.family))
+        made.append(tables.make_table("table5", "Images, every r, in the layout of Table 5", images, measures, floors))
     kept = {id(result) for table in made for result in table.results}
     if len(kept) != len(report.results):
         raise AssertionError(f"study {report.name}: {len(report.results)} results, {len(kept)} of them in a table")
@@ -172,7 +154,7 @@ def build_group(writer: Writer, report: StudyReport, members: Sequence[Result], 
 def build_study(report: StudyReport, reports: Path) -> Path:
     """A study's page, its exports, and the pages of its own groups and cells; a union links to its parts' pages."""
     writer = Writer(reports, report.name)
-    floors = floors_of(report.results)
+    floors = errors.floors_of(report.results)
     made = tables_of(report, floors)
     page = f"{report.name}/index.html"
     if not report.parts:

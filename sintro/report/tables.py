@@ -87,6 +87,7 @@ class Entry:
 
 
 Key = tuple[str, str, str]  # objective, prior, regularizers
+Floor = Mapping[str, tuple[float, float | None]]  # metric -> mean, sd over draws (None where there is one draw)
 
 
 @dataclass(eq=False)
@@ -99,7 +100,7 @@ class Table:
     datasets: tuple[str, ...]
     rows: tuple[Key, ...]
     entries: dict[tuple[Key, str], Entry]
-    floors: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)  # data set -> metric -> mean, sd
+    floors: dict[str, Floor] = field(default_factory=dict)  # by data set
     best: dict[tuple[str, str, str], set[Key]] = field(default_factory=dict)  # data set, metric, form -> rows in bold
     top: dict[tuple[str, str, str], Key | None] = field(default_factory=dict)  # the single best of them
     decimals: dict[tuple[str, str, str], int] = field(default_factory=dict)
@@ -132,7 +133,13 @@ class Table:
         if floor is None:
             return ""
         places = self.decimals[dataset, measure.published, form]
-        return f"{floor[0] * measure.factor(form):.{places}f} ± {floor[1] * measure.factor(form):.{places}f}"
+        return " ± ".join(f"{part * measure.factor(form):.{places}f}" for part in floor if part is not None)
+
+    @property
+    def floor_kind(self) -> str:
+        """What the floor row is of: ``2d``, ``images``, or empty where there is no such row."""
+        kinds = {"2d" if dataset in DENSITIES else "images" for dataset in self.floors}
+        return kinds.pop() if kinds else ""  # a table is of one kind of data
 
 
 def seed_text(result: Result, measure: Measure, form: str) -> str:
@@ -186,7 +193,7 @@ def make_table(
     title: str,
     results: Sequence[Result],
     measures: Sequence[Measure],
-    floors: Mapping[str, Mapping[str, tuple[float, float]]] | None = None,
+    floors: Mapping[str, Floor] | None = None,
     notes: Mapping[tuple[Key, str], str] | None = None,
     row_key=lambda result: result.row,
 ) -> Table:
@@ -200,7 +207,7 @@ def make_table(
     entries = {place: make_entry(found, measures, (notes or {}).get(place, "")) for place, found in grouped.items()}
     datasets = tuple(d for d in DATASETS if any(d == dataset for _, dataset in grouped))
     rows = tuple(dict.fromkeys(row for row, _ in grouped))
-    known = {dataset: dict(values) for dataset, values in (floors or {}).items()}
+    known = {dataset: values for dataset, values in (floors or {}).items() if dataset in datasets and values}
     table = Table(name, title, tuple(measures), datasets, rows, entries, known)
     if len(table.results) != len(results):
         raise AssertionError(f"table {name}: {len(results)} results in, {len(table.results)} out")

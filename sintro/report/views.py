@@ -29,6 +29,7 @@ def table_view(table: Table, link: Callable[[Entry], str]) -> dict[str, Any]:
         "measures": [_measure_view(measure) for measure in table.measures],
         "rows": [_row_view(table, row, link) for row in table.rows],
         "floor": _floor_view(table) if table.floors else None,
+        "floor_kind": table.floor_kind,
         "objectives": list(dict.fromkeys(row[0] for row in table.rows)),
         "priors": list(dict.fromkeys(row[1] for row in table.rows)),
         "regularizers": list(dict.fromkeys(row[2] for row in table.rows)),
