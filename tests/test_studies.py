@@ -1,5 +1,6 @@
 """Studies: the shipped grids, how a study changes settings, searched hyper-parameters, what is said of bad files."""
 
+import hashlib
 import json
 import math
 from collections import Counter
@@ -42,6 +43,28 @@ def test_table1_is_eight_rows_times_four_densities_times_five_seeds() -> None:
     assert Counter(cell.dataset for cell in cells) == dict.fromkeys(DENSITIES, 40)
     assert {cell.seed for cell in cells} == {0, 1, 2, 3, 4}
     assert all(studies.settings(cell) == presets.published(cell) for cell in cells)
+
+
+DIGESTS = {  # of a study: how many cells, the first one's digest, the last one's, and the sha256 of all in their order
+    "bootstrap": (9, "d93b2eac94246e92", "2d035b5217588807", "c084bbfc4dd5790b"),
+    "clipping": (80, "8da452fd4df79a9c", "83faa9877ec07b1d", "7cba9440c04a9bbb"),
+    "detection": (27, "4303fa0d519da3ef", "e1c5c73b0d701b79", "a554edb8ce8911f4"),
+    "paper": (457, "c61c472399c1bc40", "c8a608821f3fb93f", "7d7e7e1d5add0959"),
+    "quick": (10, "a2b30161ddaf3b5c", "eee4fcffde046aef", "4cfa549fca9995af"),
+    "search2d": (5172, "9fa3a84568d0b641", "2aacaf1a2de17bac", "2d643229453c6bdd"),
+    "stability": (648, "b20e895d2800b804", "3ad0d95ed0aa82d1", "747e793b0661d7ab"),
+    "stability-short": (108, "cab28e564851677a", "70cdbb6f89fdfebc", "b731cfd1350569cf"),
+    "table-si": (12, "ba68404032793936", "18bf26f9ba2186f3", "77a00ba5abbc3e9f"),
+    "table1": (160, "c61c472399c1bc40", "83faa9877ec07b1d", "0ac7e5ba288f827a"),
+    "table2": (297, "2202672f31554539", "c8a608821f3fb93f", "4e5ca365f26a2b2c"),
+}
+
+
+@pytest.mark.parametrize("name", DIGESTS)
+def test_the_cells_of_a_study_keep_their_digests(name: str) -> None:
+    found = [studies.settings(cell).digest for cell in studies.load(name).cells()]
+    all_of_them = hashlib.sha256(" ".join(found).encode()).hexdigest()[:16]
+    assert (len(found), found[0], found[-1], all_of_them) == DIGESTS[name]
 
 
 def test_search2d_is_the_published_search() -> None:
