@@ -127,7 +127,7 @@ def test_fmnist_small_trains_small_networks_on_real_images_with_adam_restarted_o
         settings = studies.settings(cell)
         epoch = 79  # 10,000 images in batches of 128
         assert (settings.channels, settings.training_images, settings.batch_size) == ((16, 32), 10_000, 128)
-        assert settings.epochs == settings.iterations / epoch
+        assert settings.epochs == settings.iterations / epoch == 15
         assert settings.evaluation_images == 5_000
         if settings.objective != "vae":
             assert settings.adam_at_introspection == "restarted"
