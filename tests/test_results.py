@@ -169,7 +169,7 @@ def test_a_failure_is_a_state_with_its_step_message_and_log(cells):
     fail(cells[0], "train", log="logs/slurm.log")
     found = results.judge(cells[0])
     assert (found.state, found.step) == ("failed", "train")
-    assert found.reason == "train: no space left here; see logs/slurm.log"
+    assert found.reason == "train: no space left here (log: logs/slurm.log)"
 
 
 @pytest.mark.parametrize(
