@@ -31,6 +31,7 @@ from sintro.metrics.density import (
 )
 from sintro.metrics.latent import inactive_modes, responsibility_entropy
 from sintro.metrics.ood import compare, score_batches
+from sintro.metrics.plane import two_sample_metrics
 from sintro.model import Model
 from sintro.objectives import kl
 from sintro.players import Players
@@ -49,7 +50,12 @@ MAP_POINTS = 256  # side of the density map that is kept for the pictures
 PICTURE_POINTS = 4096
 LOOK = "look.json"
 FEWEST_IMAGES = 10  # of a look: more than the neighbours of precision and recall
-DENSITY_STEPS = ("divergences of histograms", "energy on the grid", "codes and out-of-distribution detection")
+DENSITY_STEPS = (
+    "divergences of histograms",
+    "distances between points",
+    "energy on the grid",
+    "codes and out-of-distribution detection",
+)
 OOD_POINTS = 1000  # on the density, and as many off its support
 
 
@@ -288,15 +294,17 @@ def measure_density(
         metrics |= {name: scores[name] for name in names}
     samples = generated("coverage", count)
     metrics |= {"modes_covered": mode_coverage(samples, target), "off_support": off_support(samples, target)}
-    energy = _energy(model, prior, settings, device)
     steps.begin(DENSITY_STEPS[1])
+    metrics |= two_sample_metrics(real("pairs", count)[0], generated("pairs", count))
+    energy = _energy(model, prior, settings, device)
+    steps.begin(DENSITY_STEPS[2])
     on_grid = energy_grid(
         _counted(energy, settings.evaluation_grid**2, steps), target.scale, settings.evaluation_grid, device=device
     )
     on_points = energies(energy, real("gnelbo", GNELBO_POINTS)[0])
     metrics["gnelbo_published"] = grid_normalized(on_points, on_grid)
     metrics["gnelbo"] = normalized_nll(on_points, on_grid, target.scale)
-    steps.begin(DENSITY_STEPS[2])
+    steps.begin(DENSITY_STEPS[3])
     state, latent = _latent_state(model, prior, *real("latent", count), settings, device)
     detected, scored = _detection(model, prior, target, settings, device)
     return metrics | state | detected, _arrays(target, samples, on_grid, latent, prior) | scored

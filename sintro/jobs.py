@@ -22,10 +22,11 @@ from sintro import SintroError, failures, fleets, studies
 from sintro.cells import Cell
 from sintro.progress import print_whatever_comes
 from sintro.runs import HANDED_OVER, PROVENANCE
-from sintro.states import HARMLESS
 
 STEPS: dict[str, failures.Step] = {"train": "train", "fleet": "train", "evaluate": "evaluate"}  # rule -> step
 TAIL = 64 * 1024  # bytes of a log that are looked at
+# What a step says while all is well: the last line of one that was killed is no cause.
+HARMLESS = re.compile(r"stopped by SIG|resuming |waiting up to|: \d+/\d+, |is done already|is gone, its training")
 SLACK = 2.0  # seconds that a file's time may be behind this machine's clock
 STOPPED = "stopped by SIG"  # begins what a training says that was warned in time, and goes on at the next try
 

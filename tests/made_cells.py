@@ -51,6 +51,9 @@ def density_metrics(cell: Cell) -> dict[str, float]:
         "elbo": -3.0 + 0.1 * rng.standard_normal(), "reconstruction": 0.2 * goodness(cell), "kl_posterior": 2.4,
         "responsibility_entropy": 0.7, "inactive_modes": float(rng.integers(0, 9)), "modes_covered": 8.0,
         "off_support": 0.03 * goodness(cell), "out_of_range": 0.002 * goodness(cell),
+        "sliced_w2": 0.1 * goodness(cell) * math.exp(0.1 * rng.standard_normal()),
+        "energy_distance": 0.001 * goodness(cell) + 0.0004 * rng.standard_normal(), "density": 0.9 / goodness(cell),
+        "coverage": 0.9 / goodness(cell), "one_nna": 0.5 + 0.1 * goodness(cell) + 0.01 * rng.standard_normal(),
     }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from torch.distributions import Independent, Normal
 
 from sintro import SintroError, evaluation, training
 from sintro.cells import Cell
-from sintro.metrics import METRICS, VERSIONS, density, outdated, versions
+from sintro.metrics import METRICS, VERSIONS, density, outdated, plane, versions
 from sintro.model import Model
 from sintro.objectives import kl
 from sintro.players import Players
@@ -208,6 +208,36 @@ def test_numbers_of_before_are_outdated_where_the_definition_changed():
     assert set(outdated({"kl": 1.0, "fid": 2.0, "recall_published": 0.5})) == {"kl", "recall_published"}
 
 
+def test_a_value_of_the_last_checkpoint_is_judged_by_the_metric_it_is_a_form_of():
+    of_before = {"recall_last_published": 0.5, "recall_published": 0.5, "fid_last": 2.0, "fid_rec_last_published": 3.0}
+    assert set(outdated(of_before)) == {"recall_last_published", "recall_published", "fid_rec_last_published"}
+    assert outdated(of_before | {VERSIONS: versions(["recall_published", "fid_rec_published"])}) == ()
+    assert outdated({"fid_last_published": 1.0, "selected_iteration": 3, "cfid_over_iterations": {}}) == ()
+
+
+def test_the_metrics_of_pairs_leave_the_bits_of_the_others_alone(trained, monkeypatch):
+    """Their points come from streams of their own."""
+    model, settings = linear(-1.5), published(Cell.from_path(PLANE)).model_copy(update=QUICK[PLANE])
+    with torch.no_grad():
+        found, arrays = evaluation.measure_density(model, settings, "cpu")
+        monkeypatch.setattr(evaluation, "two_sample_metrics", lambda real, generated: {})
+        without, others = evaluation.measure_density(model, settings, "cpu")
+    assert set(found) - set(without) == {"sliced_w2", "energy_distance", "density", "coverage", "one_nna"}
+    assert {name: found[name] for name in without} == without
+    assert all((arrays[name] == others[name]).all() for name in others)
+
+
+def test_points_that_are_not_finite_never_score_well():
+    def decode(z):
+        return torch.cat([z[:-1] * 0 + 0.5, z[-1:] * torch.nan])
+
+    model = Model(lambda x: torch.cat([x, x * 0], -1), decode, StandardNormal(2))
+    settings = published(Cell.from_path(PLANE)).model_copy(update=QUICK[PLANE])
+    with torch.no_grad():
+        pairs = evaluation.measure_density(model, settings, "cpu")[0]
+    assert all(pairs[name] != pairs[name] for name in plane.NAMES)
+
+
 def test_cells_trained_before_hashes_were_kept_are_evaluated_without_one(trained):
     cell = trained(PLANE)
     provenance = read(cell, "provenance.json")
@@ -238,5 +268,7 @@ def test_samples_that_leave_the_range_are_counted(trained):
     assert metrics["jsd"] == pytest.approx(0.693, abs=1e-3)
     assert metrics["modes_covered"] == 0
     assert metrics["off_support"] == 1.0
+    assert (metrics["density"], metrics["coverage"], metrics["one_nna"]) == (0.0, 0.0, 1.0)
+    assert metrics["sliced_w2"] > 50
     mean, sd = density.floor("rings", 300)["kl"]
     assert metrics["kl"] > mean + 5 * sd

@@ -8,7 +8,9 @@ from scipy.spatial.distance import cdist
 
 from sintro import SintroError
 from sintro.data.densities import density
-from sintro.metrics import plane
+from sintro.metrics import METRICS, plane
+from sintro.metrics import density as density_metrics
+from sintro.metrics import floors as floors_of_the_plane
 from sintro.randomness import generator
 
 N = 2000
@@ -88,6 +90,46 @@ def test_samples_that_are_not_finite_have_no_score(bad, count):
     real, generated = sample(n=200)[0], sample(seed=1, n=200)[0]
     generated[:count, 1] = bad
     assert all(math.isnan(value) for value in plane.two_sample_metrics(real, generated).values())
+
+
+@pytest.mark.parametrize("name", floors_of_the_plane.TABLE)
+def test_the_table_of_floors_is_what_fresh_data_score(name):
+    """Two draws computed anew, with streams of their own, against the ten of the table."""
+    table = floors_of_the_plane.floor(name)
+    target = density(name)
+    for draw in range(2):
+        pair = [target.sample(5000, generator(draw, f"own/{name}/{side}"))[0] for side in ("real", "generated")]
+        for metric, value in plane.two_sample_metrics(*pair).items():
+            mean, sd = table[metric]
+            assert abs(value - mean) < 5 * sd, metric
+
+
+def test_floors_of_other_numbers_of_points_are_computed():
+    found = floors_of_the_plane.floor("rings", 300)
+    assert set(plane.NAMES) < set(found)
+    assert {name: found[name] for name in plane.NAMES} == floors_of_the_plane.plane_floor("rings", 300)
+    assert found["kl"] == density_metrics.floor("rings", 300)["kl"]
+    assert found["sliced_w2"][0] > 2 * floors_of_the_plane.floor("rings")["sliced_w2"][0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", floors_of_the_plane.TABLE)
+def test_the_table_of_floors_is_its_own_computation(name):
+    for metric, computed in floors_of_the_plane.plane_floor(name, 5000).items():
+        assert floors_of_the_plane.floor(name)[metric] == pytest.approx(computed, rel=1e-3), metric
+
+
+def test_definitions_say_what_is_better():
+    """Where 1/2 is best, what is ranked is the distance from it."""
+    metric = METRICS["one_nna"]
+    assert [metric.ranked(value) for value in (0.5, 0.4, 0.75)] == pytest.approx([0, 0.1, 0.25])
+    assert math.isnan(metric.ranked(math.nan))
+    assert metric.lower_is_better
+    assert METRICS["coverage"].lower_is_better is False
+    assert METRICS["coverage"].ranked(0.4) == 0.4
+    assert METRICS["kl_posterior"].lower_is_better is None
+    assert {METRICS[name].form for name in plane.NAMES} == {"standard"}
+    assert METRICS["density"].datasets == METRICS["coverage"].datasets == ("2d", "images")
 
 
 def test_bad_input_is_one_line():

@@ -123,12 +123,12 @@ def test_the_switches_show_the_exported_numbers(tab, site):
         mean = float(line["mean"])
         for spread, column in (("published", "se_published"), ("t95", "t95_half_width")):
             change(tab, "spread", spread)
-            text = next(row for row in rows(tab) if row[0].startswith("normal vae"))[6]
+            text = next(row for row in rows(tab) if row[0].startswith("normal vae"))[7]
             shown, half = text.split(" ± ")
             assert float(shown) == pytest.approx(mean, rel=0.02)
             assert float(half) == pytest.approx(float(line[column]), rel=0.06)
         change(tab, "spread", "range")
-        text = next(row for row in rows(tab) if row[0].startswith("normal vae"))[6]
+        text = next(row for row in rows(tab) if row[0].startswith("normal vae"))[7]
         assert [float(v) for v in text.split(" … ")] == pytest.approx(
             [float(line["min"]), float(line["max"])], rel=0.02
         )
@@ -143,7 +143,7 @@ def test_bold_follows_the_form(tab, site):
         bold = tab.run("[...document.querySelectorAll('#table1 td.best')].length")
         assert bold == sum(line["best"] == "1" and line["form"] == form for line in exported(site))
         assert (
-            tab.run("document.querySelectorAll('#table1 td.top.best').length") == 2 * 3
+            tab.run("document.querySelectorAll('#table1 td.top.best').length") == 2 * 4
         )  # one per data set and metric
 
 
@@ -170,7 +170,7 @@ def test_filters_keep_the_right_rows_and_columns(tab, site):
     assert {row[0].split()[0] for row in rows(tab)} == {"normal"}
     assert tab.run("document.querySelector('#table1 [data-shown]').textContent") == "2 of 4 rows"
     change(tab, "dataset", "8gaussians")
-    assert len(rows(tab)[0]) == width - 4
+    assert len(rows(tab)[0]) == width - 5
     tab.run("document.querySelector('#table1 [data-control=reset]').click()")
     assert len(rows(tab)) == 4
     assert len(rows(tab)[0]) == width

@@ -10,12 +10,12 @@ from pydantic import ValidationError
 
 from sintro import studies
 from sintro.cells import DENSITIES
-from sintro.metrics import METRICS, VERSIONS
+from sintro.metrics import METRICS, VERSIONS, definition
 from sintro.presets import Settings, in_words
 from sintro.report.figures import CELL_FIGURES
 from sintro.report.pictures import data_uri
 from sintro.report.results import Result
-from sintro.report.tables import EVALUATE_AGAIN, definition
+from sintro.report.tables import EVALUATE_AGAIN
 from sintro.report.words import ARROWS, show_bytes, show_duration, show_number, show_setting
 
 FIGURES = {

@@ -135,6 +135,11 @@ def _check(contrast: Contrast, where: str) -> None:
             f"{where}: metric {contrast.metric!r} is not defined{suggestion(contrast.metric, legal)}; "
             f"legal are the names in sintro.metrics.METRICS, {DIVERGED}, {UNSTABLE}, and {FINAL}<column of history.csv>"
         )
+    if contrast.metric in METRICS and METRICS[contrast.metric].direction == "half":
+        raise SintroError(
+            f"{where}: metric {contrast.metric} is best at 0.5, so neither lower nor higher is better; "
+            "legal are the other names in sintro.metrics.METRICS"
+        )
     for dataset in contrast.datasets or ():
         if dataset not in DATASETS:
             raise SintroError(f"{where}: dataset {dataset!r} is not one of {', '.join(DATASETS)}")

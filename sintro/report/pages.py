@@ -49,7 +49,8 @@ def environment() -> Environment:
 def code_digest() -> str:
     """Changes when the report's own code or templates change: then every page is stale."""
     digest = hashlib.sha256(sintro.__version__.encode())
-    for path in sorted([*ROOM.glob("*.py"), *ROOM.glob("templates/*"), ROOM.parent / "metrics" / "__init__.py"]):
+    definitions = [*(ROOM.parent / "metrics").glob("definitions_*.py"), ROOM.parent / "metrics" / "__init__.py"]
+    for path in sorted([*ROOM.glob("*.py"), *ROOM.glob("templates/*"), *definitions]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

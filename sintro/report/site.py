@@ -8,7 +8,19 @@ from typing import Any
 
 from sintro import SintroError, studies
 from sintro.cells import DENSITIES
-from sintro.report import cellviews, detection, exports, histories, maps, overview, stability, tables, theory, views
+from sintro.report import (
+    cellviews,
+    detection,
+    errors,
+    exports,
+    histories,
+    maps,
+    overview,
+    stability,
+    tables,
+    theory,
+    views,
+)
 from sintro.report.pages import Writer, cell_page, group_page, page_key, relative, render, result_stamp
 from sintro.report.results import Result, by_group, check_complete, read_cells
 
@@ -70,7 +82,7 @@ def floors_of(results: Sequence[Result]) -> dict[str, dict[str, tuple[float, flo
     datasets = [d for d in DENSITIES if any(r.cell.dataset == d for r in results)]
     if not datasets:
         return {}
-    from sintro.metrics.density import floor  # imports torch
+    from sintro.metrics.floors import floor  # imports torch
 
     floors = {}
     for dataset in datasets:
@@ -177,7 +189,7 @@ def build_study(report: StudyReport, reports: Path) -> Path:
         return relative(group_page(groups[entry.results[0].group]), page)
 
     picture = maps.grid_png(report.results)
-    shown = [*made, *detection.tables_of(report.results)]
+    shown = [*made, *errors.tables_of(report.results, floors), *detection.tables_of(report.results)]
     if picture is not None:
         writer.always(f"{report.name}/density-maps.png", picture)
     stable = None if report.parts else stability.stability_view(report.results)

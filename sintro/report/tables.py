@@ -20,11 +20,6 @@ EVALUATE_AGAIN = "evaluate again"  # in place of a number that an older definiti
 SPREADS = {"published": "sd/√n, ddof 0, as published", "t95": "95% t interval of the mean", "range": "min to max"}
 
 
-def definition(name: str) -> Metric | None:
-    """What a stored number means; one of the last checkpoint is defined as the chosen checkpoint's is."""
-    return METRICS.get(name) or METRICS.get(name.replace("_last", ""))
-
-
 @dataclass(frozen=True)
 class Measure:
     """One column of a table: a metric in its published and its standard form, by their names in METRICS.
@@ -47,8 +42,8 @@ class Measure:
         return metric.label.replace(" (published)", "") + unit
 
     def lower_is_better(self, form: str) -> bool | None:
-        """True, False, or None for a quantity that is neither better low nor high."""
-        return {"lower": True, "higher": False}.get(self.metric(form).direction)
+        """Whether lower is better of what ``Metric.ranked`` gives; None where neither low nor high is."""
+        return self.metric(form).lower_is_better
 
     def factor(self, form: str) -> float:
         """shown = stored x factor."""
@@ -85,6 +80,10 @@ class Entry:
     def values(self, metric: str) -> dict[int, float]:
         """Seed -> stored number, of the finished cells that have it (a NaN included)."""
         return {r.cell.seed: v for r in self.results if r.state == "done" and (v := r.value(metric)) is not None}
+
+    def ranked(self, metric: Metric) -> dict[int, float]:
+        """Seed -> what the metric's value is ranked by: the value itself, save where 1/2 is best."""
+        return {seed: metric.ranked(value) for seed, value in self.values(metric.name).items()}
 
 
 Key = tuple[str, str, str]  # objective, prior, regularizers
@@ -221,7 +220,7 @@ def _finish_column(table: Table, dataset: str, measure: Measure, form: str) -> N
     table.best[place] = set()
     lower_is_better = measure.lower_is_better(form)
     if lower_is_better is not None and len(column) > 1:
-        values = {row: entry.values(measure.metric(form).name) for row, entry in column.items()}
+        values = {row: entry.ranked(measure.metric(form)) for row, entry in column.items()}
         table.top[place], table.best[place] = best_and_equals(values, lower_is_better)
 
 

@@ -13,6 +13,8 @@ from sintro.report.statistics import compare, holm
 from sintro.report.tables import FORMS, SPREADS, Entry, Key, Measure, Table
 from sintro.report.words import ARROWS, DATASET_NAMES, row_label, show_duration, show_setting
 
+SIGNS = {"lower": "↓", "higher": "↑", "half": "→ 0.5", "none": ""}  # beside a column's head
+
 # --- tables
 
 
@@ -50,7 +52,7 @@ def _measure_view(measure: Measure) -> dict[str, Any]:
             for form in FORMS
             for metric in [measure.metric(form)]
         ],
-        "arrows": [{"lower": "↓", "higher": "↑"}.get(measure.metric(form).direction, "") for form in FORMS],
+        "arrows": [SIGNS[measure.metric(form).direction] for form in FORMS],
     }
 
 
@@ -100,12 +102,12 @@ def comparisons_view(table: Table, most_rows: int = 40) -> list[dict[str, Any]]:
     blocks = []
     for dataset in table.datasets:
         for measure in table.measures:
-            lower = measure.lower_is_better("published")
+            metric, lower = measure.metric("published"), measure.lower_is_better("published")
             values = {
                 row: found
                 for row in table.rows
                 if (row, dataset) in table.entries
-                and (found := table.entries[row, dataset].values(measure.published))
+                and (found := table.entries[row, dataset].ranked(metric))
                 and all(map(math.isfinite, found.values()))
             }
             if lower is None or len(values) < 2:
@@ -118,7 +120,8 @@ def comparisons_view(table: Table, most_rows: int = 40) -> list[dict[str, Any]]:
                 _comparison_line(row_label(row), c, p, measure.factor("published"))
                 for row, c, p in zip(others, found, holm([c.p for c in found]), strict=True)
             ]
-            head = {"dataset": DATASET_NAMES[dataset], "measure": measure.label("published"), "best": row_label(best)}
+            label = measure.label("published") + (", distance from 0.5" if metric.direction == "half" else "")
+            head = {"dataset": DATASET_NAMES[dataset], "measure": label, "best": row_label(best)}
             blocks.append(head | {"lines": lines})
     return blocks
 

@@ -8,7 +8,10 @@ DATASET_NAMES = {
     "8gaussians": "8 Gaussians", "spirals": "Spirals", "checkerboard": "Checkerboard", "rings": "Rings",
     "digits": "Digits", "mnist": "MNIST", "fmnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "svhn": "SVHN",
 }  # fmt: skip
-ARROWS = {"lower": "lower is better", "higher": "higher is better", "none": "neither low nor high is better"}
+ARROWS = {
+    "lower": "lower is better", "higher": "higher is better", "half": "closer to 0.5 is better",
+    "none": "neither low nor high is better",
+}  # fmt: skip
 
 
 def plural(count: int, noun: str) -> str:

@@ -1,0 +1,56 @@
+"""The floor in the plane: what a perfect model scores, fresh real data in the generated points' place.
+
+The floor of the two-sample metrics takes seconds, so that at the number of points that every study has it is a table,
+which a test computes anew.
+"""
+
+import functools
+
+import numpy as np
+
+from sintro import randomness
+from sintro.data.densities import density
+from sintro.metrics import density as histograms
+from sintro.metrics.plane import NAMES, two_sample_metrics
+
+Floor = dict[str, tuple[float, float]]  # metric -> mean, standard deviation over the draws
+DRAWS = 10
+TABLED = 5000  # points
+
+# What plane_floor(name, TABLED) gives, in the order of plane.NAMES.
+TABLE = {
+    "8gaussians": (
+        (0.0903174, 0.01833), (-0.000156114, 0.00041), (0.997924, 0.005087), (0.9665, 0.00394), (0.4994, 0.008443),
+    ),
+    "spirals": (
+        (0.0367633, 0.01029), (-0.000476619, 0.0003328), (0.995728, 0.007958), (0.96842, 0.00589), (0.50033, 0.006218),
+    ),
+    "checkerboard": (
+        (0.0650179, 0.01545), (-0.000275111, 0.0006304), (1.0039, 0.005334), (0.9682, 0.002496), (0.49759, 0.007542),
+    ),
+    "rings": (
+        (0.0472977, 0.01047), (0.000132108, 0.0005647), (0.997412, 0.00737), (0.969, 0.003487), (0.49941, 0.00508),
+    ),
+}  # fmt: skip
+
+
+def floor(name: str, points: int = TABLED, bins: int = 100) -> Floor:
+    """All floors of a density: of the histograms' metrics and of the two-sample ones. SintroError for another name."""
+    known = dict(zip(NAMES, TABLE[name], strict=True)) if points == TABLED and name in TABLE else None
+    return histograms.floor(name, points, bins) | (known or plane_floor(name, points))
+
+
+@functools.cache
+def plane_floor(name: str, points: int, draws: int = DRAWS) -> Floor:
+    """Mean and standard deviation over ``draws`` pairs of fresh real samples of the metrics of ``plane``.
+
+    The same on every call, and up to rounding on every machine; the samples are those of ``density.floor``.
+    """
+    target = density(name)
+    scores = []
+    for draw in range(draws):
+        generator = randomness.generator(draw, f"floor/{name}")
+        real, generated = (target.sample(points, generator)[0] for _ in range(2))
+        scores.append(two_sample_metrics(real, generated))
+    values = {metric: np.array([score[metric] for score in scores]) for metric in NAMES}
+    return {metric: (float(found.mean()), float(found.std(ddof=1))) for metric, found in values.items()}
