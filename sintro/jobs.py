@@ -67,6 +67,13 @@ class Failed(NamedTuple):
     output: str
     cause: Cause
 
+    @property
+    def subject(self) -> str:
+        """What the job was about: a cell, a data set, or else its output."""
+        if self.rule in ("train", "evaluate"):
+            return self.output.rpartition("/")[0]
+        return self.output.rpartition("/")[2] if self.rule == "fetch" else self.output
+
 
 class Listener(logging.Handler):
     """Hears from Snakemake which jobs begin and fail; the last failure of each is in ``failed``, by output."""
@@ -111,9 +118,8 @@ class Listener(logging.Handler):
         for failed in self.failed.values():
             if Path(failed.output).exists():  # a later try went well
                 continue
-            what = failed.output.rpartition("/")[0] if failed.rule in ("train", "evaluate") else failed.output
             state = "stopped" if failed.cause.message.startswith(STOPPED) else "failed"
-            lines.append(f"{state}: {failed.rule} {what}: {failed.cause.message} (log: {failed.cause.log})")
+            lines.append(f"{state}: {failed.rule} {failed.subject}: {failed.cause.message} (log: {failed.cause.log})")
         return lines
 
 
