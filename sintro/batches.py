@@ -37,11 +37,11 @@ class DensityBatches:
 
 
 class ImageBatches:
-    """Epochs over the training split, ``[B, C, H, W]`` in [0, 1]; the order is a function of (seed, epoch)."""
+    """Epochs over the cell's training images, ``[B, C, H, W]`` in [0, 1]; the order is a function of (seed, epoch)."""
 
     def __init__(self, settings: Settings, device: torch.device):
         self.settings = settings
-        self.images = images.load(settings.dataset, "train", device=device)
+        self.images = images.load(settings.dataset, "train", device=device).choose(settings.training_images)
         self.facts = self.images.facts
         self.steps = self.images.steps(settings.batch_size)
         self.epoch, self.order = -1, torch.empty(0)

@@ -74,9 +74,11 @@ class ImageEvaluation:
         self.steps = steps or Steps()
         self.steps.begin("data and feature network")
         self.settings, self.load, self.device, self.results = settings, load, device, results
-        self.train = images.load(settings.dataset, "train", device=device)
+        train = images.load(settings.dataset, "train", device=device)
+        self.train = train.choose(settings.training_images)
         self.test = images.load(settings.dataset, "test", device=device)
-        self.extractor = replace(pick_extractor(self.train, results, device), report=self.steps.part)
+        # The classifier learns from the whole split: one network for all cells of a data set.
+        self.extractor = replace(pick_extractor(train, results, device), report=self.steps.part)
 
     def measure(self, snapshots: dict[int, str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """All metrics, and the arrays of the pictures.

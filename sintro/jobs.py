@@ -22,10 +22,11 @@ from sintro import SintroError, failures, fleets, studies
 from sintro.cells import Cell
 from sintro.progress import print_whatever_comes
 from sintro.runs import HANDED_OVER, PROVENANCE
-from sintro.states import HARMLESS
 
 STEPS: dict[str, failures.Step] = {"train": "train", "fleet": "train", "evaluate": "evaluate"}  # rule -> step
 TAIL = 64 * 1024  # bytes of a log that are looked at
+# What a step says while all is well: the last line of one that was killed is no cause.
+HARMLESS = re.compile(r"stopped by SIG|resuming |waiting up to|: \d+/\d+, |is done already|is gone, its training")
 SLACK = 2.0  # seconds that a file's time may be behind this machine's clock
 STOPPED = "stopped by SIG"  # begins what a training says that was warned in time, and goes on at the next try
 
@@ -65,6 +66,13 @@ class Failed(NamedTuple):
     rule: str
     output: str
     cause: Cause
+
+    @property
+    def subject(self) -> str:
+        """What the job was about: a cell, a data set, or else its output."""
+        if self.rule in ("train", "evaluate"):
+            return self.output.rpartition("/")[0]
+        return self.output.rpartition("/")[2] if self.rule == "fetch" else self.output
 
 
 class Listener(logging.Handler):
@@ -110,9 +118,8 @@ class Listener(logging.Handler):
         for failed in self.failed.values():
             if Path(failed.output).exists():  # a later try went well
                 continue
-            what = failed.output.rpartition("/")[0] if failed.rule in ("train", "evaluate") else failed.output
             state = "stopped" if failed.cause.message.startswith(STOPPED) else "failed"
-            lines.append(f"{state}: {failed.rule} {what}: {failed.cause.message} (log: {failed.cause.log})")
+            lines.append(f"{state}: {failed.rule} {failed.subject}: {failed.cause.message} (log: {failed.cause.log})")
         return lines
 
 

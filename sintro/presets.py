@@ -51,6 +51,7 @@ class Settings(BaseModel):
     network: Literal["mlp", "residual"]
     channels: tuple[PositiveInt, ...]
     event: tuple[PositiveInt, ...]  # the shape of one datum: (2,) or (C, H, W)
+    training_images: PositiveInt | None = None  # a fixed random choice of so many; None: the whole training split
     latent_size: PositiveInt
     batch_size: PositiveInt
     samples: PositiveInt  # of the posterior, for the KL to a mixture
@@ -209,6 +210,7 @@ TABLE: tuple[Row, ...] = (
     Row(PAPER_IMAGES, SOFT, {"beta_neg": 256.0}, f"{DT}, released code, images; {SECTION_4}", ("si",)),
 )
 
+FEWEST_IMAGES = 10  # to train on: one of each class, if chance is kind
 MOST_ITERATIONS = 10**9  # at a millisecond each, 12 days; ten thousand times the published length
 
 # Which of the table's lengths each count of iterations follows.
@@ -221,6 +223,9 @@ SCHEDULE_ROWS = {
     "epochs": "length",
 }
 
+
+# Which of these a study may set as shares of the whole length.
+SHARES = ("warmup", "conversion_lead", "milestones")
 
 # What a revision of `Settings` is: it grows when a fault is mended, so that the same settings give other numbers, and
 # results made before count as made with other settings.
@@ -235,6 +240,7 @@ NONE_MEANS = {
     "kl_of_normal": ("closed form", f"{DT} and Huang et al. 2018, released code; {SECTION_1}"),
     "fakes": ("drawn anew", f"{ADF}, released code; {SECTION_2}"),
     "adam_at_introspection": ("carried", f"{ADF}, released code (audit A22); {SECTION_4}"),
+    "training_images": ("all", "the whole training split; docs/science.md, section 6"),
     "revision": ("1", REVISIONS[1]),
 }
 
@@ -250,6 +256,7 @@ def resolve(
     length: float = 1.0,
     iterations: int | None = None,
     values: Mapping[str, Any] | None = None,
+    shares: Mapping[str, Any] | None = None,
     protocol: Protocol = "pl",
 ) -> Settings:
     """The cell's settings with the schedule shortened in proportion and single values replaced.
@@ -257,11 +264,13 @@ def resolve(
     ``length`` is the fraction of the published schedule; ``iterations``, where given, sets the whole length instead,
     and warm-up, conversion, milestones and snapshots follow in proportion. ``values`` are fields of Settings that win
     over the table (not those of the schedule); one that means nothing for the cell (None, 0 or empty there) is left
-    out. ``protocol`` says whose program is followed where the papers' two differ. Raises SintroError when a value does
-    not fit the cell.
+    out. ``shares`` set any of `SHARES` to a share of the whole length, each in (0, 1), milestones to a tuple of them.
+    ``protocol`` says whose program is followed where the papers' two differ. Raises SintroError when a value does not
+    fit the cell.
     """
     values = dict(values or {})
     adam = values.pop("adam_at_introspection", None)
+    training_images = values.pop("training_images", None) if cell.dataset in IMAGES else None
     table, _ = _rows(cell.dataset, cell.objective_name, protocol)
     fields = {name: value for name, value in table.items() if name in Settings.model_fields}
     fields |= _from_cell(cell, cell.prior_spec, table)
@@ -270,15 +279,46 @@ def resolve(
         fields |= {"beta_rec": cell.betas.rec, "beta_kl": cell.betas.kl, "beta_neg": cell.betas.neg}
     if cell.margin is not None:
         fields["margin"] = cell.margin
-    fields |= _schedule(cell, table, fields["batch_size"], length, iterations)
+    fields["training_images"] = training_images
+    count = training_images or DATA_SIZES[cell.dataset]
+    epoch = 1 if table["unit"] == "iterations" else math.ceil(count / fields["batch_size"])
+    fields |= _schedule(cell, table | _in_units(shares or {}, table["length"]), epoch, length, iterations)
     if adam == "restarted" and 0 < fields["warmup"] < fields["iterations"]:
         fields["adam_at_introspection"] = adam
     settings = Settings.model_validate(fields)
-    if cell.dataset in DENSITIES and (settings.components or 0) > settings.batch_size:
-        raise SintroError(
-            f"{cell.path}: prior {cell.prior!r} starts from the first batch, and batch_size is {settings.batch_size}"
-        )
+    if reason := _why_not(cell, settings):
+        raise SintroError(f"{cell.path}: {reason}")
     return settings
+
+
+def _in_units(shares: Mapping[str, Any], length: int) -> dict[str, Any]:
+    """Shares of the whole length in the table's unit."""
+    return {
+        name: tuple(each * length for each in share) if isinstance(share, tuple) else share * length
+        for name, share in shares.items()
+    }
+
+
+def _why_not(cell: Cell, settings: Settings) -> str:
+    """What of the settings does not fit the cell, and what is legal; empty where all does."""
+    components, images, most = settings.components or 0, settings.training_images, DATA_SIZES[cell.dataset]
+    if cell.dataset in DENSITIES:
+        if components > settings.batch_size:
+            return f"prior {cell.prior!r} starts from the first batch, and batch_size is {settings.batch_size}"
+        return ""
+    if images and not max(components, FEWEST_IMAGES) <= images <= most:
+        why = f", since prior {cell.prior!r} starts from different ones" if images < components else ""
+        return f"training_images {images}: legal are {max(components, FEWEST_IMAGES)} to {most}{why}"
+    if settings.event[-1] % 2 ** len(settings.channels):
+        size, levels = settings.event[-1], 0
+        while size % 2 == 0:
+            size, levels = size // 2, levels + 1
+        numbers = ", ".join(map(str, settings.channels))
+        return (
+            f"channels {numbers}: each halves the images of {settings.event[-2]} x {settings.event[-1]} pixels; legal "
+            f"are 1 to {levels} numbers"
+        )
+    return ""
 
 
 def sources(settings: Settings, protocol: Protocol = "pl") -> dict[str, str]:
@@ -323,6 +363,8 @@ def _applies(name: str, settings: Settings) -> bool:
         return settings.objective in SOFT
     if name == "adam_at_introspection":
         return 0 < settings.warmup < settings.iterations
+    if name == "training_images":
+        return settings.network == "residual"
     return True
 
 
@@ -399,11 +441,13 @@ def _revision(cell: Cell, prior: PriorSpec) -> int | None:
 
 
 def _schedule(
-    cell: Cell, table: Mapping[str, Any], batch_size: int, length: float, iterations: int | None
+    cell: Cell, table: Mapping[str, Any], per_unit: int, length: float, iterations: int | None
 ) -> dict[str, Any]:
-    """Every length in iterations, in proportion to the whole, and never so short that a phase vanishes."""
-    per_unit = 1 if table["unit"] == "iterations" else math.ceil(DATA_SIZES[cell.dataset] / batch_size)
-    introspective = "warmup" in table
+    """Every length in iterations, in proportion to the whole, and never so short that a phase vanishes.
+
+    ``per_unit``: iterations in one of the table's units.
+    """
+    introspective = cell.objective_name != "vae"
     warmed_up = table.get("warmup") != 0
     converted = cell.prior_spec.kind == "mixture"
     if converted and not warmed_up:
@@ -428,6 +472,12 @@ def _schedule(
     elif introspective:
         warmup = min(max(round(table["warmup"] * share), 1 + converted), total - 1)
     if converted:
+        if table["conversion_lead"] >= table["warmup"]:
+            lead, first = (f"{table[name] / table['length']:.3g}" for name in ("conversion_lead", "warmup"))
+            raise SintroError(
+                f"{cell.path}: conversion_lead {lead} of the length, but the warm-up before whose end the VampPrior "
+                f"becomes a mixture is {first} of it; legal is less than that"
+            )
         conversion = warmup - min(max(round(table["conversion_lead"] * share), 1), warmup - 1)
     return {
         "epochs": total / per_unit if table["unit"] == "epochs" else None,

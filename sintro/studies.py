@@ -6,8 +6,10 @@ Adding a study is adding a file under `workflow/studies`. Nothing here imports t
 import itertools
 import os
 from collections import Counter
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -27,6 +29,7 @@ from sintro import SintroError, choices, presets, yamlfiles
 from sintro.cells import IMAGES, Betas, Cell, check_study_name, objective_token, suggestion
 
 PRESETS = "presets"
+RESTRICTIONS = {"datasets": "dataset", "priors": "prior", "seeds": "seed"}  # of a grid from another study, by key
 
 
 def _fraction(value: Any) -> Any:
@@ -35,6 +38,9 @@ def _fraction(value: Any) -> Any:
         return float(Fraction(value)) if isinstance(value, str) else value
     except (ValueError, ZeroDivisionError):
         return value
+
+
+Share = Annotated[float, BeforeValidator(_fraction), Field(gt=0, lt=1)]  # of a run's whole length
 
 
 class _Part(BaseModel):
@@ -81,6 +87,11 @@ class Overrides(_Part):
     samples: PositiveInt | None = None
     learning_rate: PositiveFloat | None = None
     iterations: PositiveInt | None = None
+    milestones: tuple[Share, ...] | None = Field(None, min_length=1)  # where the learning rate falls
+    warmup: Share | None = None  # of introspective cells
+    conversion_lead: Share | None = None  # from where a VampPrior becomes a mixture to the end of the warm-up
+    channels: tuple[PositiveInt, ...] | None = Field(None, min_length=1)  # of the image networks
+    training_images: PositiveInt | None = None  # as many of the training split, the same for every cell
     evaluation_points: int | None = Field(None, gt=5)  # more than the neighbours of density and coverage
     evaluation_grid: PositiveInt | None = None
     evaluation_images: PositiveInt | None = None
@@ -107,6 +118,9 @@ class Study(_Part):
     hyperparameters: str = PRESETS  # or the study that searched for them
     fleet: PositiveInt | Literal["auto"] = 1  # how many cells train side by side; auto: as many as a GPU holds
     cells_of: tuple[Block, ...] | None = Field(None, alias="cells", min_length=1)
+    cells_from: str | None = None  # the study whose grid this one has, in folders of its own
+    datasets: tuple[str, ...] | None = Field(None, min_length=1)  # the only ones of that grid; so are priors and seeds
+    priors: tuple[str, ...] | None = Field(None, min_length=1)
     include: tuple[str, ...] | None = Field(None, min_length=1)
     _name: str = PrivateAttr("")
     _file: str = PrivateAttr("")
@@ -123,9 +137,28 @@ class Study(_Part):
 
     def cells(self) -> tuple[Cell, ...]:
         """The study's cells, in the file's order; a union's cells keep the paths of the studies they come from."""
+        if self.cells_from is not None:
+            return self._copied()
         if self.include is None:
             return self._grid
         return _refuse_duplicates(self, [cell for name in self.include for cell in load(name).cells()])
+
+    def _copied(self) -> tuple[Cell, ...]:
+        """The cells of another study's grid, as this study's."""
+        whole = grid = load(self.cells_from).cells()
+        for key, axis in RESTRICTIONS.items():
+            chosen = getattr(self, key)
+            legal = list(dict.fromkeys(getattr(cell, axis) for cell in whole))
+            for one in chosen or ():
+                if one not in legal:
+                    listed = ", ".join(map(str, legal))
+                    near = suggestion(one, map(str, legal))
+                    raise SintroError(f"{self.file}: {key}: study {self.cells_from} has {listed}, not {one!r}{near}")
+            grid = [cell for cell in grid if chosen is None or getattr(cell, axis) in chosen]
+        if not grid:
+            restricted = " and ".join(key for key in RESTRICTIONS if getattr(self, key))
+            raise SintroError(f"{self.file}: no cell of study {self.cells_from} has one of these {restricted} together")
+        return tuple(cell.model_copy(update={"study": self.name}) for cell in grid)
 
     @cached_property
     def _grid(self) -> tuple[Cell, ...]:
@@ -206,27 +239,42 @@ def _resolve(cell: Cell, iterations: int | None, precision: str | None = None) -
             f"{cell.path}: study {study.name!r} is the union of {', '.join(study.include)}: "
             f"its cells lie in their folders, as {study.cells()[0].path}"
         )
-    key = "image_overrides" if cell.dataset in IMAGES and study.image_overrides.given() else "overrides"
-    values = getattr(study, key).given()
+    key, values = _overrides(study, cell)
+    shares = _pop_shares(values)
     changed = dict.fromkeys(values, f"study {study.name}: {key}")
     if precision is not None:
         if cell.dataset not in IMAGES:
             raise SintroError(f"{cell.path}: precision {precision}: it is a choice for image cells only")
         values["precision"], changed["precision"] = precision, "asked for"
     total = values.pop("iterations", None)
-    asked = f"study {study.name}: " + (
-        f"iterations {total}" if total else f"length {Fraction(study.length).limit_denominator(10_000)}"
-    )
+    asked = f"study {study.name}: " + (f"iterations {total}" if total else f"length {_as_fraction(study.length)}")
     if iterations is not None:
         total, asked = iterations, f"asked for: {iterations} iterations"
     if total is not None or study.length != 1:
         changed |= dict.fromkeys(presets.SCHEDULE_ROWS, asked)
+    for name, row in presets.SCHEDULE_ROWS.items():
+        if row in shares and not (name == "warmup" and cell.objective_name == "vae"):
+            changed[name] = f"study {study.name}: {key}, {row} {_as_fraction(shares[row])} of the length"
     if study.hyperparameters != PRESETS and cell.betas is None:
         found, why = choices.chosen(study.hyperparameters, cell)
         values |= found
         changed |= dict.fromkeys(found, why)
-    resolved = presets.resolve(cell, length=study.length, iterations=total, values=values, protocol=study.protocol)
+    resolved = presets.resolve(
+        cell, length=study.length, iterations=total, values=values, shares=shares, protocol=study.protocol
+    )
     return _Resolved(resolved, changed)
+
+
+def _pop_shares(values: dict[str, Any]) -> dict[str, Any]:
+    """Take out of a study's overrides those that are shares of the length."""
+    return {name: values.pop(name) for name in presets.SHARES if name in values}
+
+
+def _as_fraction(share: float | tuple[float, ...]) -> str:
+    """`1/15`, or `7/10, 9/10`."""
+    if isinstance(share, tuple):
+        return ", ".join(map(_as_fraction, share))
+    return str(Fraction(share).limit_denominator(10_000))
 
 
 @lru_cache(maxsize=64)
@@ -240,8 +288,8 @@ def _load(path: Path, _mtime: int, _size: int) -> Study:
 
 def _check(study: Study) -> None:
     """What one key of a study file says about another."""
-    if (study.cells_of is None) == (study.include is None):
-        raise SintroError(f"{study.file}: a study has either the key cells or the key include")
+    if sum(grid is not None for grid in (study.cells_of, study.cells_from, study.include)) != 1:
+        raise SintroError(f"{study.file}: a study has one of the keys cells, cells_from and include")
     if study.include is not None:
         surplus = study.model_fields_set - {"title", "description", "include", "comparable"}
         if surplus:
@@ -257,7 +305,8 @@ def _check(study: Study) -> None:
             f"{study.file}: hyperparameters: {study.hyperparameters!r} is not one of {', '.join(legal)}"
             f"{suggestion(study.hyperparameters, legal)}"
         )
-    grid = study._grid  # a bad cell is found now, not when the cells are asked for
+    _check_source(study)
+    grid = study.cells()  # a bad cell is found now, not when the cells are asked for
     images = [cell.dataset for cell in grid if cell.dataset in IMAGES] if study.fleet != 1 else []
     if images:
         raise SintroError(
@@ -272,6 +321,62 @@ def _check(study: Study) -> None:
         raise SintroError(
             f"{study.file}: comparable: true, but {', '.join(changed)} differs from the published runs; legal is false"
         )
+    _check_overrides(study, grid)
+
+
+def _check_source(study: Study) -> None:
+    """Refuse a grid from an unknown study, from a union or from itself, and what restricts no such grid."""
+    if study.cells_from is None:
+        for key in ("datasets", "priors"):
+            if getattr(study, key) is not None:
+                raise SintroError(f"{study.file}: {key}: legal beside cells_from only; a grid's own are in its cells")
+        return
+    known, seen, source = names(), [study.name], study
+    while source.cells_from is not None:
+        name = source.cells_from
+        if name in seen:
+            raise SintroError(f"{study.file}: cells_from: {' -> '.join((*seen, name))} goes round in a circle")
+        if name not in known:
+            raise SintroError(
+                f"{source.file}: cells_from: study {name!r} is not one of {', '.join(known)}{suggestion(name, known)}"
+            )
+        path = folder() / f"{name}.yaml"
+        source = yamlfiles.read(path, Study)
+        source._file = str(path)
+        seen.append(name)
+    if source.include is not None:
+        raise SintroError(
+            f"{study.file}: cells_from: study {seen[-1]} is the union of {', '.join(source.include)}; legal is a study "
+            "with cells of its own"
+        )
+
+
+def _check_overrides(study: Study, grid: Sequence[Cell]) -> None:
+    """Refuse overrides that fit no run, alone, together, or with a cell of the grid."""
+    for key in ("overrides", "image_overrides"):
+        milestones = getattr(study, key).milestones or ()
+        if any(after <= before for before, after in pairwise(milestones)):
+            listed = ", ".join(f"{each:g}" for each in milestones)
+            raise SintroError(f"{study.file}: {key}.milestones: legal are shares that increase, not {listed}")
+    kinds: dict[tuple, Cell] = {}
+    for cell in grid:
+        kinds.setdefault((cell.dataset, cell.objective_name, cell.prior), cell)
+    for cell in kinds.values():
+        key, values = _overrides(study, cell)
+        shares, total = _pop_shares(values), values.pop("iterations", None)
+        try:
+            presets.resolve(
+                cell, length=study.length, iterations=total, values=values, shares=shares, protocol=study.protocol
+            )
+        except SintroError as error:
+            where = f"{key}: " if getattr(study, key).given() else ""
+            raise SintroError(f"{study.file}: {where}{error}") from None
+
+
+def _overrides(study: Study, cell: Cell) -> tuple[str, dict[str, Any]]:
+    """The key whose overrides hold for a cell, and their values."""
+    key = "image_overrides" if cell.dataset in IMAGES and study.image_overrides.given() else "overrides"
+    return key, getattr(study, key).given()
 
 
 def _check_includes(study: Study, seen: tuple[str, ...]) -> None:

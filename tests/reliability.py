@@ -83,11 +83,13 @@ class Ground:
         return self.end(self.start(*options, evaluate=evaluate))
 
     def bits(self) -> str:
-        """A hash of the final files, and of the metrics where there are any but for the time they were made."""
+        """A hash of the final files, and of the metrics where there are any but for the times they tell."""
         content = b"".join((self.cell / name).read_bytes() for name in FINAL)
         if (self.cell / "metrics.json").exists():
             metrics = runs.read_json(self.cell / "metrics.json")
-            content += repr(sorted(item for item in metrics.items() if item[0] != "evaluated")).encode()
+            content += repr(
+                sorted(item for item in metrics.items() if item[0] not in ("evaluated", "finished"))
+            ).encode()
         return hashlib.sha256(content).hexdigest()
 
     def at(self) -> int:

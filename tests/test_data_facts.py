@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from made_images import TEST, TRAIN, idx, make
 
-from sintro import SintroError, evaluation, record, report, runs, studies, training
+from sintro import SintroError, evaluation, failures, record, report, runs, studies, training
 from sintro.cells import Cell
 from sintro.data import images
 from sintro.data.facts import Facts
@@ -78,7 +78,8 @@ def interrupt(monkeypatch, after):
 
 
 def contents():
-    return {path.name: path.read_bytes() for path in FOLDER.iterdir()}
+    """Every file of the cell's folder, but for the one that says why the last command was refused."""
+    return {path.name: path.read_bytes() for path in FOLDER.iterdir() if path.name != failures.NAME}
 
 
 def test_checkpoint_and_provenance_hold_the_same_facts(data, monkeypatch):
@@ -159,7 +160,7 @@ def test_broken_test_files_stop_a_training_before_it_writes_anything(data, tmp_p
     (tmp_path / "right/FashionMNIST/raw/t10k-images-idx3-ubyte").write_bytes(b"")
     with pytest.raises(SintroError, match="t10k-images-idx3-ubyte is corrupted"):
         train()
-    assert [path.name for path in FOLDER.iterdir()] == []
+    assert [path.name for path in FOLDER.iterdir()] == [failures.NAME]  # why there is nothing else
 
 
 def test_digits_of_another_scikit_learn_are_unverified(monkeypatch):

@@ -241,8 +241,8 @@ def test_a_listener_writes_the_cause_down_and_sums_up_what_failed_in_the_end(tin
     failures.write(Path(CELL), "evaluate", "what the step says itself", slurm_job="19")
     error(CELL, "evaluate", ENDED.format("FAILED"), slurm=["logs/slurm/19.log"])
     assert "what the step says itself" in listener.summary()[0]
-    error("", "fetch", "", output="data/mnist.lock.json")
-    assert listener.summary()[1].startswith("failed: fetch data/mnist.lock.json: ")
+    error("", "fetch", "", output="results/.fetched/0123/mnist")
+    assert listener.summary()[1].startswith("failed: fetch mnist: ")
 
 
 def test_a_fleets_failure_is_that_of_its_unfinished_cells(tiny, write_study, monkeypatch) -> None:

@@ -12,6 +12,7 @@ from torch.nn.utils import parameters_to_vector
 from sintro import SintroError, evaluation, runs, training
 from sintro.batches import ImageBatches
 from sintro.cells import Cell
+from sintro.data import images
 from sintro.image_evaluation import ImageEvaluation, refresh_batch_norm, snapshots_of
 from sintro.metrics import METRICS
 from sintro.metrics.features import reference_indices, to_uint8
@@ -140,12 +141,33 @@ def test_an_epoch_shows_every_image_once_and_keeps_the_last_partial_batch():
     assert torch.equal(data.at(0), first[0])  # a function of the iteration, wherever a run goes on
 
 
+def test_a_cell_may_train_on_a_part_of_the_images():
+    """Epochs, batches and pseudo-inputs are of the chosen images alone, which are the same for every seed."""
+    settings = small(training_images=120)
+    data = ImageBatches(settings, torch.device("cpu"))
+    assert data.steps == 3
+    chosen = images.load("digits", "train").choose(120)
+    for epoch in (0, 1):
+        seen = torch.cat([data.at(3 * epoch + step) for step in range(3)])
+        assert torch.equal(_sorted(seen), _sorted(chosen.batch(slice(None))))
+    other = ImageBatches(small(training_images=120, seed=7), torch.device("cpu"))
+    assert torch.equal(other.images.images, data.images.images)
+    assert not torch.equal(other.at(0), data.at(0)), "in an order of its own"
+    starts = data.pseudo_inputs(4)
+    assert all((chosen.batch(slice(None)) == one).flatten(1).all(1).any() for one in starts)
+    assert data.facts == ImageBatches(small(), torch.device("cpu")).facts
+
+
+def _sorted(batch):
+    return torch.tensor(sorted(batch.flatten(1).tolist()))
+
+
 def test_pseudo_inputs_start_as_training_images_and_are_clamped():
     players = Players([small()])
     pixels = players.model.prior.pseudo_inputs
     assert pixels.shape == (4, 1, 16, 16)
-    images = players.data.images.batch(slice(None)).flatten(1)
-    assert all((images == one.flatten()).all(1).any() for one in pixels.detach())
+    known = players.data.images.batch(slice(None)).flatten(1)
+    assert all((known == one.flatten()).all(1).any() for one in pixels.detach())
     inside = players.model.encode(pixels.clamp(0, 1)).mean
     pixels.data[0, 0, 0, 0] = 7.0
     pixels.data[1, 0, 0, 0] = -7.0
@@ -181,6 +203,28 @@ def test_detection_uses_the_outliers_that_are_there_and_says_what_is_missing(tmp
     assert list(metrics) == ["ood_missing"]
     assert "cifar10" in metrics["ood_missing"]
     assert arrays == {}
+
+
+@torch.no_grad()
+def test_a_part_of_the_images_is_the_training_split_of_the_evaluation_too(tmp_path, monkeypatch):
+    """Reference, reconstructions and probes are of the chosen images; the feature network knows the whole split."""
+    monkeypatch.chdir(tmp_path)
+    whole = ImageEvaluation(small(), lambda name: None, "cpu", Path("results"))
+    part = ImageEvaluation(small(training_images=200), lambda name: None, "cpu", Path("results"))
+    assert part.extractor.digest == whole.extractor.digest
+    chosen = images.load("digits", "train").choose(200)
+    assert torch.equal(part.train.images, chosen.images)
+    assert len(part.test) == len(whole.test) == 297
+    references = [one._reference("eval") for one in (whole, part)]
+    assert references[0].path != references[1].path, "kept apart"
+    indices = reference_indices(chosen, 120)
+    features = part.extractor.features(chosen.images[indices], "eval", 50)
+    torch.testing.assert_close(references[1].features, features)
+    fewer = ImageEvaluation(small(training_images=100), lambda name: None, "cpu", Path("results"))
+    assert len(fewer._reference("eval").features) == 100, "no more than there are"
+    model = Players([part.settings]).model
+    assert len(part._reconstructed(model, "train")) == 120
+    assert len(fewer._reconstructed(model, "eval")) == 100
 
 
 @pytest.fixture

@@ -77,6 +77,34 @@ def test_digits_are_embedded_padded_and_split_for_good():
     assert test.sha256.startswith("46fe593c8f7e74cc")
 
 
+@pytest.mark.parametrize("name", FETCHED)
+def test_a_choice_of_training_images_is_random_fixed_and_in_their_order(name, monkeypatch, tmp_path):
+    make(name, monkeypatch).store(tmp_path)
+    whole = load(name, "train", tmp_path)
+    pixels = whole.images.flatten(1)
+    few = whole.choose(15)
+    places = [(pixels == image).all(1).nonzero().item() for image in few.images.flatten(1)]
+    assert places == sorted(set(places)), "different ones, in the split's order"
+    assert places != list(range(15)), "not merely the first"
+    assert torch.equal(few.labels, whole.labels[places])
+    assert (len(few), few.chosen, few.steps(10)) == (15, 15, 2)
+    assert (few.sha256, few.facts) == (whole.sha256, whole.facts), "those of the whole split"
+    assert torch.equal(few.images, load(name, "train", tmp_path).choose(15).images), "the same for every cell and seed"
+    smaller = whole.choose(5).images.flatten(1)
+    assert all((few.images.flatten(1) == image).all(1).any() for image in smaller)
+    assert whole.choose(None) is whole
+    assert torch.equal(whole.choose(TRAIN).images, whole.images)
+    with pytest.raises(SintroError, match=f"training_images 41: {name} has 40 train images; legal are 1 to 40"):
+        whole.choose(41)
+
+
+def test_a_choice_of_training_images_has_every_class_as_often_as_chance_has_it():
+    counts = torch.bincount(load("digits", "train").choose(500).labels)
+    assert len(counts) == 10
+    assert counts.min() > 30  # 50 each in the mean, standard deviation below 7
+    assert counts.max() < 70
+
+
 def test_pixels_are_in_zero_one_as_with_totensor():
     every = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
     converted = to_float(every)

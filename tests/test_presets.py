@@ -154,6 +154,7 @@ def test_the_digest_changes_with_every_field_and_with_nothing_else() -> None:
         "kl_of_normal": "sampled",
         "fakes": "reused",
         "adam_at_introspection": "restarted",
+        "training_images": 100,
         "revision": 2,
     }
     assert other.keys() == presets.Settings.model_fields.keys()

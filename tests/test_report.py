@@ -15,7 +15,7 @@ from scipy import stats
 
 from sintro import SintroError, report, studies
 from sintro.cells import Cell
-from sintro.report import exports, results, site, tables
+from sintro.report import exports, results, site, tables, views
 
 STUDY = """
 title: A small study
@@ -283,6 +283,47 @@ def test_a_shortened_study_says_so_on_every_page(write_study):
         assert "Not comparable with the papers" in words, path
         assert "iterations 3,000 instead of 30,000" in words
     assert "iterations 3,000 instead of 30,000" in Page(Path("reports/index.html")).words
+
+
+def test_a_study_of_its_own_schedule_says_so_on_every_page(write_study):
+    """Whatever the first cell is: a VAE has no conversion, no end of a warm-up, and a density no channels."""
+    text = """
+title: Own schedule
+comparable: false
+length: 1/10
+seeds: [0, 1]
+overrides: {milestones: [0.7, 0.9], warmup: 1/5, adam_at_introspection: restarted}
+image_overrides: {channels: [4, 8], training_images: 500, conversion_lead: 0.05}
+cells:
+  - {datasets: [rings, digits], objectives: [vae], priors: [normal]}
+  - {datasets: [rings, digits], objectives: [soft-introvae], priors: [mog8-fixed]}
+"""
+    write_study("small", text)
+    made_cells.write_cells("results", studies.load("small").cells())
+    build()
+    for path in [*Path("reports/small").rglob("*.html"), Path("reports/index.html")]:
+        words = Page(path).words
+        for said in (
+            "milestones of the learning rate at 0.7 and 0.9 of the length instead of 0.333 and 0.5",
+            "warm-up 0.2 of the length instead of 0.0667",
+            "Adam at introspection changed",
+            "channels 4, 8 instead of 32, 64",
+            "training images 500 instead of 1,500",
+            "conversion of the prior 0.0455 of the length instead of 0.0227",  # 4 of 88 iterations
+        ):
+            assert said in words, (path, said)
+    words = Page(Path("reports/small/digits/vae/normal/none/seed0.html")).words
+    assert "channels, training_images, epochs" in words
+    assert "not the published all (the whole training split" in words
+
+
+def test_a_schedule_in_proportion_is_no_difference():
+    for name in ("table1-short", "stability", "detection"):
+        for cell in studies.load(name).cells():
+            told = " ".join(views.shortened(studies.settings(cell), cell))
+            assert "warm-up" not in told, cell.path
+            assert "conversion" not in told, cell.path
+            assert ("milestones" in told) == (name == "table1-short")
 
 
 def test_a_cell_page_shows_command_differences_and_provenance(small):

@@ -142,8 +142,9 @@ def test_bold_follows_the_form(tab, site):
         change(tab, "form", form)
         bold = tab.run("[...document.querySelectorAll('#table1 td.best')].length")
         assert bold == sum(line["best"] == "1" and line["form"] == form for line in exported(site))
-        best = tab.run("document.querySelectorAll('#table1 td.top.best').length")
-        assert best == 2 * 4  # one per data set and metric
+        assert (
+            tab.run("document.querySelectorAll('#table1 td.top.best').length") == 2 * 4
+        )  # one per data set and metric
 
 
 def test_sorting_by_a_column(tab, site):
@@ -169,7 +170,7 @@ def test_filters_keep_the_right_rows_and_columns(tab, site):
     assert {row[0].split()[0] for row in rows(tab)} == {"normal"}
     assert tab.run("document.querySelector('#table1 [data-shown]').textContent") == "2 of 4 rows"
     change(tab, "dataset", "8gaussians")
-    assert len(rows(tab)[0]) == width - 5  # four metrics and n
+    assert len(rows(tab)[0]) == width - 5
     tab.run("document.querySelector('#table1 [data-control=reset]').click()")
     assert len(rows(tab)) == 4
     assert len(rows(tab)[0]) == width

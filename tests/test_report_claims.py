@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sintro import SintroError
+from sintro import SintroError, studies
 from sintro.cells import DENSITIES, Cell
 from sintro.report import claims
-from sintro.report.results import Result
+from sintro.report.results import Result, read_cells
 
 ENTRY = """
 claims:
@@ -72,6 +72,42 @@ def test_a_planted_null_is_not_found_more_often_than_promised(tmp_path):
         null = made(lambda cell: rng.normal(10, 1), priors=priors)
         wrong += claims.judge(claim, null).verdict != "inconclusive"
     assert wrong / 200 < stats.binom.ppf(0.9999, 200, 0.05) / 200
+
+
+SPEAKING = {  # which contrasts a study's cells fill: how many of each claim
+    "table1-short": {"C1": 4, "C2": 0, "C3": 0, "C4": 0, "C7": 4, "C9": 1},
+    "clipping-short": {"C1": 0, "C2": 2, "C3": 0, "C4": 0, "C7": 0, "C9": 1},
+    "fmnist-small": {"C1": 2, "C2": 0, "C3": 5, "C4": 4, "C7": 2, "C9": 1},
+    "fmnist-small-carried": {"C1": 2, "C2": 0, "C3": 5, "C4": 4, "C7": 2, "C9": 1},
+}
+
+
+@pytest.mark.parametrize("study", SPEAKING)
+def test_the_shipped_claims_speak_of_the_short_studies(study, repository, monkeypatch, tmp_path):
+    """Each from its own cells alone; an image cell has cFID where FID's network is not, as here."""
+    monkeypatch.setenv("SINTRO_STUDIES", str(repository / "workflow" / "studies"))
+
+    def values(cell, metrics):
+        missing = ("fid", "ood_inverted", "ood_noise")  # the latter two are of digits alone
+        metrics |= {"ood_uniform_elbo_auroc": 0.7} if cell.dataset in DENSITIES else {}
+        return {name: value for name, value in metrics.items() if not name.startswith(missing)}
+
+    cells = studies.load(study).cells()
+    made_cells.write_cells(tmp_path, cells, values=values, arrays=False)
+    results = read_cells(cells, tmp_path)
+    shipped, seeds = claims.load(repository / "workflow" / "claims.yaml"), len({cell.seed for cell in cells})
+    for name, expected in SPEAKING[study].items():
+        outcomes = [outcome for outcome in claims.judge(shipped[name], results).outcomes if outcome.pairs]
+        assert len(outcomes) == expected, name
+        for outcome in outcomes:
+            assert {len(stratum.pairs) for stratum in outcome.strata} == {seeds}, outcome.contrast.name
+
+
+def test_contrasts_that_no_paper_makes_are_named_as_ours(repository):
+    for claim in claims.load(repository / "workflow" / "claims.yaml").values():
+        for contrast in claim.contrasts:
+            ours = contrast.metric.startswith("cfid") or "mog10-" in contrast.a.prior
+            assert ours == contrast.name.endswith("(a contrast of this suite)"), contrast.name
 
 
 def test_verdicts_need_seeds(tmp_path):

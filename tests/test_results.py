@@ -1,5 +1,6 @@
 """The judge of a cell's folder: which numbers count, which step comes next; one bad file never stops a study."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -141,7 +142,8 @@ def test_what_a_fleet_hands_over_waits_for_its_own_train(cells):
 def test_numbers_of_an_older_definition_are_shown_as_to_be_evaluated_again(cells, monkeypatch):
     for cell in cells:
         made(cell)
-    newer = metrics.METRICS["kl_published"].__class__(**vars(metrics.METRICS["kl_published"]) | {"version": 2})
+    known = metrics.METRICS["kl_published"]
+    newer = dataclasses.replace(known, version=known.version + 1)
     monkeypatch.setitem(metrics.METRICS, "kl_published", newer)
     found = read_cell(cells[0])
     assert (found.state, found.value("kl_published")) == ("done", None)
@@ -152,7 +154,7 @@ def test_numbers_of_an_older_definition_are_shown_as_to_be_evaluated_again(cells
         assert "evaluate again" in Path(f"reports/tiny/{page}.html").read_text()
     assert ",evaluate again,published,kl_published," in Path("reports/tiny/tables/table1.csv").read_text()
     assert main(["choose", "tiny"]) == 2  # there is nothing to choose by
-    change(cells[0], "metrics.json", metric_versions={"kl_published": 2})
+    change(cells[0], "metrics.json", metric_versions={"kl_published": newer.version})
     assert read_cell(cells[0]).value("kl_published") is not None
 
 
@@ -169,7 +171,7 @@ def test_a_failure_is_a_state_with_its_step_message_and_log(cells):
     fail(cells[0], "train", log="logs/slurm.log")
     found = results.judge(cells[0])
     assert (found.state, found.step) == ("failed", "train")
-    assert found.reason == "train: no space left here; see logs/slurm.log"
+    assert found.reason == "train: no space left here (log: logs/slurm.log)"
 
 
 @pytest.mark.parametrize(
@@ -393,8 +395,8 @@ def test_one_bad_file_stops_no_other_evaluation(cells, capsys, monkeypatch, kind
     name, damage = DAMAGE[kind]
     damage(Path(bad.path, name))
     Path(good.path, "metrics.json").unlink()
-    measured = {"kl_published": 1.0}
-    monkeypatch.setattr(evaluation, "_measure", lambda *_: (measured.copy(), {}))
+    measured = {"kl_published": 1.0, "status": "done", "digest": studies.settings(good).digest}
+    monkeypatch.setattr(evaluation, "_outcome", lambda *_: (measured.copy(), {}))
     monkeypatch.setattr(figures, "draw_cell", lambda folder: results.read(folder, results.CellFile))
     code = main(["evaluate", bad.path, good.path])
     printed = capsys.readouterr().err

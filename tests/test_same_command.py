@@ -19,7 +19,7 @@ import processes
 import pytest
 from test_workflow import HEAD, VAE_BLOCK, Checkout
 
-from sintro import loading, needs, studies
+from sintro import loading, results, studies
 from sintro.cells import Cell
 
 SIX = HEAD.replace("seeds: [0]", "seeds: [0, 1, 2, 3, 4, 5]") + VAE_BLOCK
@@ -136,17 +136,17 @@ def diverged_now(cell: str) -> None:
 )
 def test_what_a_cell_needs_its_files_say(six: Checkout, happened: Callable[[str], None], need: str) -> None:
     happened(CELLS[0])
-    assert needs.needed(Cell.from_path(CELLS[0])) == need
-    assert needs.needed(Cell.from_path(CELLS[1])) == "nothing"
+    assert results.needed(Cell.from_path(CELLS[0])) == need
+    assert results.needed(Cell.from_path(CELLS[1])) == "nothing"
 
 
 def test_a_cell_that_a_fleet_trained_is_no_fleets_work(six: Checkout) -> None:
     os.replace(Path(CELLS[0], "provenance.json"), Path(CELLS[0], "provenance.fleet.json"))
     cell = Cell.from_path(CELLS[0])
-    assert needs.needed(cell) == "train"  # whose `sintro train` takes it over
-    assert needs.is_trained(cell)
+    assert results.needed(cell) == "train"  # whose `sintro train` takes it over
+    assert results.is_trained(cell)
     change(CELLS[0], "provenance.fleet.json", digest="0" * 16)
-    assert not needs.is_trained(cell)
+    assert not results.is_trained(cell)
 
 
 # --- what Snakemake runs

@@ -291,7 +291,7 @@ exec -a {python} {Path(sys.executable).resolve()} "$@"
     assert (failure["step"], failure["deterministic"]) == ("train", False)
     assert (login.folder / failure["log"]).read_text() == "python: cannot open libx.so.1\n"
     login.python = sys.executable
-    assert login.run(f"{RINGS}/metrics.json", *QUICKLY) == 0, login.said()  # mended
+    assert login.run(f"{RINGS}/provenance.json", *QUICKLY) == 0, login.said()  # mended
     assert not (login.folder / RINGS / "failure.json").exists()
 
 

@@ -72,7 +72,7 @@ def test_every_state_is_told_from_the_folders(cells, monkeypatch):
         evaluating: "to evaluate",
         resumes: "missing",
     }
-    assert found[failed].note == "train: cannot write it: No space left on device; see logs/train.log"
+    assert found[failed].note == "train: cannot write it: No space left on device (log: logs/train.log)"
     assert found[diverged].note == "the loss was not finite"
     assert found[waiting].note == "not started"
     assert "after 5 of 100" in found[killed].note

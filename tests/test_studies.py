@@ -1,5 +1,6 @@
 """Studies: the shipped grids, how a study changes settings, searched hyper-parameters, what is said of bad files."""
 
+import hashlib
 import json
 import math
 from collections import Counter
@@ -44,6 +45,28 @@ def test_table1_is_eight_rows_times_four_densities_times_five_seeds() -> None:
     assert all(studies.settings(cell) == presets.published(cell) for cell in cells)
 
 
+DIGESTS = {  # of a study: how many cells, the first one's digest, the last one's, and the sha256 of all in their order
+    "bootstrap": (9, "d93b2eac94246e92", "2d035b5217588807", "c084bbfc4dd5790b"),
+    "clipping": (80, "8da452fd4df79a9c", "83faa9877ec07b1d", "7cba9440c04a9bbb"),
+    "detection": (27, "4303fa0d519da3ef", "e1c5c73b0d701b79", "a554edb8ce8911f4"),
+    "paper": (457, "c61c472399c1bc40", "c8a608821f3fb93f", "7d7e7e1d5add0959"),
+    "quick": (10, "a2b30161ddaf3b5c", "eee4fcffde046aef", "4cfa549fca9995af"),
+    "search2d": (5172, "9fa3a84568d0b641", "2aacaf1a2de17bac", "2d643229453c6bdd"),
+    "stability": (648, "b20e895d2800b804", "3ad0d95ed0aa82d1", "747e793b0661d7ab"),
+    "stability-short": (108, "cab28e564851677a", "70cdbb6f89fdfebc", "b731cfd1350569cf"),
+    "table-si": (12, "ba68404032793936", "18bf26f9ba2186f3", "77a00ba5abbc3e9f"),
+    "table1": (160, "c61c472399c1bc40", "83faa9877ec07b1d", "0ac7e5ba288f827a"),
+    "table2": (297, "2202672f31554539", "c8a608821f3fb93f", "4e5ca365f26a2b2c"),
+}
+
+
+@pytest.mark.parametrize("name", DIGESTS)
+def test_the_cells_of_a_study_keep_their_digests(name: str) -> None:
+    found = [studies.settings(cell).digest for cell in studies.load(name).cells()]
+    all_of_them = hashlib.sha256(" ".join(found).encode()).hexdigest()[:16]
+    assert (len(found), found[0], found[-1], all_of_them) == DIGESTS[name]
+
+
 def test_search2d_is_the_published_search() -> None:
     cells = studies.load("search2d").cells()
     assert len(cells) == 4 * (3 * 81 + 5 * 210) == 5_172
@@ -62,6 +85,58 @@ def test_search2d_is_the_published_search() -> None:
         for multiple in (1, 2, 3, 4, 5)
     }
     assert len({studies.settings(cell).digest for cell in cells}) == 5_172
+
+
+def test_table1_short_is_all_of_table1_in_a_fifth_of_the_schedule() -> None:
+    short = studies.load("table1-short")
+    assert (short.comparable, short.fleet) == (False, 1)
+    full = studies.load("table1").cells()
+    assert [(cell.axes, cell.seed) for cell in short.cells()] == [(cell.axes, cell.seed) for cell in full]
+    for cell in short.cells():
+        settings = studies.settings(cell)
+        vae = settings.objective == "vae"
+        assert (settings.iterations, settings.warmup) == (6_000, 6_000 if vae else 400)
+        assert settings.conversion == (380 if settings.prior == "mixture" else None)
+        assert settings.milestones == (4_200, 5_400)
+        assert (settings.batch_size, settings.samples, settings.learning_rate) == (256, 20, 5e-4)
+        assert (settings.evaluation_grid, settings.adam_at_introspection) == (256, None)
+
+
+def test_clipping_short_has_the_settings_of_table1_short() -> None:
+    cells = studies.load("clipping-short").cells()
+    assert Counter(cell.axes for cell in cells) == {
+        (dataset, "soft-introvae", "mog64-learned", regularizers): 5
+        for dataset in ("8gaussians", "rings")
+        for regularizers in ("none", "clip")
+    }
+    clipped = [cell for cell in cells if cell.regularizers == "clip"]
+    assert all(
+        studies.settings(cell) == studies.settings(cell.model_copy(update={"study": "table1-short"}))
+        for cell in clipped
+    )
+
+
+def test_fmnist_small_trains_small_networks_on_real_images_with_adam_restarted_or_carried() -> None:
+    cells = studies.load("fmnist-small").cells()
+    weights = ("none", "resp1", "resp10", "resp100")
+    rows = [("vae", "normal", "none"), ("soft-introvae", "normal", "none")]
+    rows += [("soft-introvae", "mog10-fixed", weight) for weight in weights]
+    rows += [("soft-introvae", "mog10-learned", f"clip-{weight}".removesuffix("-none")) for weight in weights]
+    assert Counter(cell.axes for cell in cells) == {("fmnist", *row): 3 for row in rows}
+    for cell in cells:
+        settings = studies.settings(cell)
+        epoch = 79  # 10,000 images in batches of 128
+        assert (settings.channels, settings.training_images, settings.batch_size) == ((16, 32), 10_000, 128)
+        assert settings.epochs == settings.iterations / epoch == 15
+        assert settings.evaluation_images == 5_000
+        if settings.objective != "vae":
+            assert settings.adam_at_introspection == "restarted"
+            assert 2 * epoch <= settings.warmup < settings.iterations / 2
+        if settings.conversion:
+            assert 0 < settings.conversion < settings.warmup
+        carried = studies.settings(cell.model_copy(update={"study": "fmnist-small-carried"}))
+        assert carried == settings.model_copy(update={"adam_at_introspection": None})
+    assert len(studies.load("fmnist-small-carried").cells()) == len(cells)
 
 
 def test_quick_compares_the_priors_in_a_shortened_schedule() -> None:
@@ -139,7 +214,7 @@ def test_short_studies_restart_adam_and_full_ones_carry_it() -> None:
     for name in set(studies.names()) - {"search2d", "table1-searched"}:
         found = {studies.settings(cell).adam_at_introspection for cell in studies.load(name).cells()}
         restarting |= {name} if "restarted" in found else set()
-    assert restarting == {"quick", "detection", "bootstrap"}
+    assert restarting == {"quick", "detection", "bootstrap", "fmnist-small"}
 
 
 def test_what_decides_a_setting_is_told(write_study: Write) -> None:
@@ -217,6 +292,50 @@ def test_length_and_overrides_change_the_settings_and_say_so(write_study: Write)
     assert studies.sources(cell, iterations=300)["warmup"].startswith("asked for: 300 iterations")
 
 
+SHARES = "comparable: false\nlength: 1/10\n{key}: {{milestones: [0.7, 9/10], warmup: 1/5, conversion_lead: 0.05}}\n"
+
+
+def test_shares_of_the_length_set_the_phases_whatever_the_length_and_say_so(write_study: Write) -> None:
+    write_study("short", GOOD + SHARES.format(key="overrides"))
+    cell = Cell.from_path("results/short/rings/soft-introvae/mog8-fixed/none/seed9")
+    settings, told = studies.settings(cell), studies.sources(cell)
+    assert (settings.iterations, settings.warmup, settings.conversion) == (3_000, 600, 450)
+    assert settings.milestones == (2_100, 2_700)
+    assert told["iterations"].startswith("study short: length 1/10; published: 30000 iterations")
+    assert told["warmup"].startswith("study short: overrides, warmup 1/5 of the length; published: 2000 iterations")
+    assert told["conversion"].startswith("study short: overrides, conversion_lead 1/20 of the length; published: 100")
+    assert told["milestones"].startswith("study short: overrides, milestones 7/10, 9/10 of the length; published: ")
+    settings = studies.settings(cell, iterations=100)
+    assert (settings.warmup, settings.conversion, settings.milestones) == (20, 15, (70, 90))
+    vae = Cell.from_path("results/short/rings/vae/normal/none/seed9")
+    assert studies.settings(vae).warmup == studies.settings(vae).iterations == 3_000
+    assert "warmup 1/5" not in studies.sources(vae)["warmup"], "it is a warm-up from end to end"
+    assert studies.sources(vae)["conversion"] == "does not apply"
+
+    write_study("short", GOOD.replace("rings", "mnist") + SHARES.format(key="image_overrides"))
+    digits = Cell.from_path("results/short/mnist/soft-introvae/mog8-fixed/none/seed9")
+    settings = studies.settings(digits)
+    assert settings.iterations == 22 * 469
+    assert (settings.warmup, settings.conversion) == (2_064, 1_548)
+    assert settings.milestones == (7_223, 9_286)
+
+
+def test_fewer_training_images_and_other_channels_are_settings_of_image_cells(write_study: Write) -> None:
+    changes = "comparable: false\noverrides: {training_images: 1000, channels: [4, 8]}\n"
+    write_study("few", GOOD.replace("[rings]", "[rings, fmnist]") + changes)
+    plane, image = (Cell.from_path(f"results/few/{name}/vae/normal/none/seed0") for name in ("rings", "fmnist"))
+    assert studies.settings(plane) == studies.published(plane)
+    settings, told = studies.settings(image), studies.sources(image)
+    assert (settings.training_images, settings.channels) == (1_000, (4, 8))
+    assert (settings.epochs, settings.iterations) == (220, 220 * 8), "epochs are of these images"
+    assert told["training_images"] == (
+        "study few: overrides; not the published all (the whole training split; docs/science.md, section 6)"
+    )
+    assert told["channels"].startswith("study few: overrides; not the published 64, 128 (")
+    assert studies.published(image).training_images is None
+    assert presets.in_words(studies.published(image))["training_images"] == "all"
+
+
 def test_betas_of_the_path_are_said_to_be_the_paths() -> None:
     cell = Cell.from_path("results/table1/rings/soft-introvae-rec0.2-kl0.2-neg1/normal/none/seed0")
     assert studies.sources(cell)["beta_neg"] == "the cell's path"
@@ -232,6 +351,99 @@ def test_a_union_has_the_cells_of_its_parts_in_their_folders(write_study: Write)
         studies.settings(Cell.from_path("results/both/rings/vae/normal/none/seed0"))
 
 
+COPY = "title: Copy\ncells_from: good\n"
+
+
+def test_a_study_can_have_the_grid_of_another_or_a_part_of_it(write_study: Write) -> None:
+    write_study("good", GOOD.replace("[rings]", "[rings, spirals]"))
+    whole = studies.load("good").cells()
+    write_study("copy", COPY + "comparable: false\nlength: 1/2\n")
+    copied = studies.load("copy").cells()
+    assert [cell.path for cell in copied] == [cell.path.replace("results/good/", "results/copy/") for cell in whole]
+    assert {studies.settings(cell).iterations for cell in copied} == {15_000}, "length and settings are its own"
+    write_study("part", COPY + "datasets: [rings]\npriors: [vamp8]\nseeds: [1]\n")
+    assert [cell.path for cell in studies.load("part").cells()] == ["results/part/rings/vae/vamp8/none/seed1"]
+    write_study("part-of-part", COPY.replace("good", "copy") + "seeds: [0]\n")
+    assert len(studies.load("part-of-part").cells()) == 4
+    write_study("good", GOOD)
+    assert len(studies.load("copy").cells()) == 4, "it follows the other"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (COPY.replace("good", "goof"), ["copy.yaml: cells_from: study 'goof' is not one of", "did you mean 'good'?"]),
+        (COPY.replace("good", "copy"), ["cells_from: copy -> copy goes round in a circle"]),
+        (COPY.replace("good", "other"), ["cells_from: copy -> other -> copy goes round in a circle"]),
+        (COPY.replace("good", "both"), ["cells_from: study both is the union of good; legal is a study with cells"]),
+        (COPY + GOOD.partition("seeds")[2].partition("\n")[2], ["one of the keys cells, cells_from and include"]),
+        (COPY + "include: [good]", ["one of the keys cells, cells_from and include"]),
+        (COPY + "datasets: [spirals]", ["datasets: study good has rings, not 'spirals'"]),
+        (COPY + "priors: [vamp9]", ["priors: study good has normal, vamp8, not 'vamp9'", "did you mean 'vamp8'?"]),
+        (COPY + "seeds: [0, 2]", ["seeds: study good has 0, 1, not 2"]),
+        (COPY.replace("good", "uneven") + "datasets: [rings]\npriors: [vamp8]", ["datasets and priors together"]),
+        (GOOD + "datasets: [rings]", ["datasets: legal beside cells_from only"]),
+        (GOOD + "priors: [normal]", ["priors: legal beside cells_from only"]),
+    ],
+)
+def test_a_grid_that_cannot_be_copied_is_refused_in_a_line(write_study: Write, text: str, said: list[str]) -> None:
+    write_study("good", GOOD)
+    write_study("both", "title: Both\ninclude: [good]\n")
+    write_study("other", "title: Other\ncells_from: copy\n")
+    vamp = "\n  - {datasets: [spirals], objectives: [vae], priors: [vamp8]}"
+    write_study("uneven", GOOD.replace(", vamp8", "").rstrip() + vamp)
+    write_study("copy", text)
+    with pytest.raises(SintroError) as error:
+        studies.load("copy")
+    message = str(error.value)
+    assert message.startswith("workflow/studies/copy.yaml: ")
+    assert "\n" not in message
+    for words in said:
+        assert words in message
+
+
+SHORT = GOOD.replace("vamp8", "vamp64") + "comparable: false\n"
+IMAGES = SHORT.replace("rings", "fmnist") + "image_overrides: "
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GOOD + "overrides: {milestones: [0.5]}", ["comparable: true, but milestones differs"]),
+        (GOOD + "image_overrides: {training_images: 9}", ["comparable: true, but training_images differs"]),
+        (SHORT + "overrides: {milestones: [0.7, 1]}", ["overrides.milestones[1]: input should be less than 1, not 1"]),
+        (SHORT + "overrides: {milestones: [0, 0.7]}", ["overrides.milestones[0]: input should be greater than 0"]),
+        (SHORT + "overrides: {milestones: [0.7, 0.7]}", ["overrides.milestones: legal are shares that increase, not"]),
+        (SHORT + "overrides: {milestones: []}", ["overrides.milestones:"]),
+        (SHORT + "overrides: {milestones: 0.7}", ["overrides.milestones:", "not 0.7"]),
+        (SHORT + "overrides: {warmup: 400}", ["overrides.warmup: input should be less than 1, not 400"]),
+        (SHORT + "overrides: {warmup: 1/1}", ["overrides.warmup: input should be less than 1"]),
+        (SHORT + "overrides: {conversion_lead: a}", ["overrides.conversion_lead:", "not 'a'"]),
+        (
+            SHORT.replace("[vae]", "[soft-introvae]").replace("vamp64", "mog8-fixed") + "overrides: {warmup: 1/300}",
+            ["overrides: results/good/rings/soft-introvae/mog8-fixed/none/seed0: conversion_lead 0.00333 of the length",
+             "legal is less than that"],
+        ),
+        (IMAGES + "{channels: [8, 9, 7]}", ["channels 8, 9, 7: each halves the images of 28 x 28", "1 to 2 numbers"]),
+        (IMAGES + "{channels: []}", ["image_overrides.channels:"]),
+        (IMAGES + "{training_images: 60001}", ["training_images 60001: legal are 10 to 60000"]),
+        (IMAGES + "{training_images: 63}", ["training_images 63: legal are 64 to 60000, since prior 'vamp64' starts"]),
+        (IMAGES + "{training_images: 0}", ["image_overrides.training_images: input should be greater than 0, not 0"]),
+    ],
+)  # fmt: skip
+def test_a_schedule_or_a_choice_that_fits_no_run_is_refused_in_a_line(
+    write_study: Write, text: str, said: list[str]
+) -> None:
+    write_study("good", text)
+    with pytest.raises(SintroError) as error:
+        studies.load("good")
+    message = str(error.value)
+    assert message.startswith("workflow/studies/good.yaml: ")
+    assert "\n" not in message
+    for words in said:
+        assert words in message
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -245,8 +457,8 @@ def test_a_union_has_the_cells_of_its_parts_in_their_folders(write_study: Write)
         (GOOD.replace("[0, 1]", "3"), ["seeds:", "not 3"]),
         (GOOD.replace("seeds: [0, 1]", ""), ["cells[0]: seeds: missing", "[0, 1, 2]"]),
         (GOOD.replace("title: Good", ""), ["title: this key is missing"]),
-        (GOOD.split("cells:")[0], ["either the key cells or the key include"]),
-        (GOOD + "include: [good]", ["either the key cells or the key include"]),
+        (GOOD.split("cells:")[0], ["one of the keys cells, cells_from and include"]),
+        (GOOD + "include: [good]", ["one of the keys cells, cells_from and include"]),
         (GOOD + "length: 0", ["length: input should be greater than 0, not 0"]),
         (GOOD + "length: 1/0", ["length:", "not '1/0'"]),
         (GOOD + "length: 1.5", ["length: input should be less than or equal to 1, not 1.5"]),

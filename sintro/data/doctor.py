@@ -47,7 +47,7 @@ def _embedded() -> Row:
 
 
 def _dataset(name: str, root: Path) -> list[Row]:
-    command = f"sintro fetch {name} --data {root}"
+    command = sources.fetch_command(name, root)
     try:
         found = sources.states(name, root)
     except SintroError as error:  # the lock file itself is damaged

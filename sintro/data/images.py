@@ -29,6 +29,7 @@ DIGITS_SHA256 = {  # by split, as :func:`content_hash` has it: the split is part
     "test": "46fe593c8f7e74cc2360c6c9e001092d722c94f9a5c6eb4c1bf683d92a85c721",
 }
 ORDER = "order"  # the random stream of the batches' order
+CHOICE = "training-images"  # the random stream of the choice of some of them, the same for every cell
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +38,8 @@ class ImageSet:
 
     `sha256` is of the content (shape, pixels, labels), so it is the same whatever files the images came from.
     `facts` are those of the whole data set, and `state` says in a word what is known of its files: "verified",
-    "unverified" (their content is not the published one) or "embedded".
+    "unverified" (their content is not the published one) or "embedded". `chosen` is how many of the split's images
+    these are, None for all of them; `sha256` stays that of the whole split.
     """
 
     images: Tensor
@@ -47,6 +49,7 @@ class ImageSet:
     sha256: str
     state: str
     facts: Facts = field(default_factory=Facts)
+    chosen: int | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -58,6 +61,21 @@ class ImageSet:
 
     def to(self, device: torch.device | str) -> ImageSet:
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+    def choose(self, count: int | None) -> ImageSet:
+        """`count` of the split's images in their order, a random choice that is the same always; None: all of them.
+
+        Classes are balanced as chance has it, and a smaller choice is part of a larger one.
+        """
+        if count is None:
+            return self
+        if not 1 <= count <= len(self):
+            raise SintroError(
+                f"training_images {count}: {self.name} has {len(self)} {self.split} images; legal are 1 to {len(self)}"
+            )
+        chosen = torch.randperm(len(self), generator=generator(0, CHOICE))[:count].sort().values
+        chosen = chosen.to(self.images.device)
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen], chosen=count)
 
     def steps(self, batch_size: int) -> int:
         """Batches in one epoch; the last may be smaller."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 from pathlib import Path
 
 from sintro import SintroError
@@ -22,6 +23,11 @@ __all__ = ["FETCHED", "NAMES", "FileState", "SourceFile", "inspect", "source", "
 INCEPTION = "inception"
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
 INCEPTION_SHA256 = "6726825d"  # its first digits, which its publisher put into its name
+
+
+def fetch_command(name: str, root: Path) -> str:
+    """The command that gets a data set, as a shell reads it."""
+    return shlex.join(["sintro", "fetch", name, "--data", str(root)])
 
 
 def data_root(option: str | Path | None = None) -> Path:
@@ -45,7 +51,7 @@ def read_lock(name: str, root: Path) -> dict[str, dict]:
     except OSError as error:
         raise SintroError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SintroError(f"{path} is damaged; delete it and run: sintro fetch {name} --data {root}") from error
+        raise SintroError(f"{path} is damaged; delete it and run: {fetch_command(name, root)}") from error
 
 
 def write_lock(name: str, root: Path, files: dict[str, dict]) -> None:
@@ -86,7 +92,7 @@ def require(name: str, root: Path) -> dict[str, FileState]:
     """
     check_folder(name, root)
     found = states(name, root)
-    remedy = f"run: sintro fetch {name} --data {root}"
+    remedy = f"run: {fetch_command(name, root)}"
     for state in found:
         if state.reason == os.strerror(errno.EACCES):
             raise SintroError(f"{name}: {state.path} is unreadable ({state.reason}); ask its owner to let you read it")
@@ -151,7 +157,7 @@ def inspect_inception(path: Path) -> FileState:
 
 def inception_remedy(state: FileState, root: Path) -> str:
     """What to do about weights that are not right, in one line. It never asks to copy a file to where one lies."""
-    fetch = f"sintro fetch {INCEPTION} --data {root}"
+    fetch = fetch_command(INCEPTION, root)
     if os.environ.get("SINTRO_INCEPTION"):
         return f"let SINTRO_INCEPTION name {INCEPTION_FILE}, or unset it and run: {fetch}"
     if state.state == "unreadable":
@@ -185,7 +191,7 @@ def missing_inception(dataset: str, root: str | Path | None = None) -> str | Non
     if state.state == "missing" and not os.environ.get("SINTRO_INCEPTION"):
         return (
             f"no Inception weights: {dataset} cells are measured by the data set's own classifier (cfid), without FID, "
-            f"until they are there: sintro fetch {INCEPTION} --data {folder}, then sintro evaluate again"
+            f"until they are there: {fetch_command(INCEPTION, folder)}, then sintro evaluate again"
         )
     require_inception(folder)
     return None

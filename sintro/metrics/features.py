@@ -159,6 +159,8 @@ def reference(
     indices = reference_indices(images, count)
     key = {"version": VERSION, "data": images.sha256, "extractor": extractor.digest, "mode": mode, "count": count}
     key["batch_size"] = batch_size if mode == "train" else None  # in eval mode it changes nothing
+    if images.chosen is not None:
+        key["training_images"] = images.chosen
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     batching = f"train{batch_size}" if mode == "train" else mode
     path = Path(results) / FOLDER / f"{images.name}-{images.split}-{extractor.name}-{batching}-{count}-{digest}.npz"

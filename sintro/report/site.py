@@ -65,7 +65,7 @@ def read_study(name: str, results: Path) -> StudyReport:
             unresolved = str(error)
             continue
         digests[cell.path] = settings.digest
-        kind = (cell.study, cell.dataset in DENSITIES)
+        kind = (cell.study, cell.dataset in DENSITIES, cell.objective_name, cell.prior_spec.kind)
         if kind not in short:
             short[kind] = views.shortened(settings, cell)
     found = read_cells(cells, results, digests)

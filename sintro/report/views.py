@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from sintro import studies
-from sintro.cells import Cell
+from sintro.cells import DATA_SIZES, Cell
+from sintro.presets import Settings
 from sintro.report.results import OTHER, STATES, Result, count_states
 from sintro.report.statistics import compare, holm
 from sintro.report.tables import FORMS, SPREADS, Entry, Key, Measure, Table
@@ -142,22 +143,49 @@ def _comparison_line(label: str, c, adjusted: float | None, factor: float) -> di
 
 # --- studies
 
+CHANGEABLE = ("iterations", "batch_size", "samples", "learning_rate", "channels", "evaluation_points",
+              "evaluation_grid", "evaluation_images")  # fmt: skip
+# The phases of a run in iterations, by what the pages call them; a VAE has the first alone.
+PHASES = {
+    "milestones of the learning rate at": lambda one: one.milestones,
+    "warm-up": lambda one: (one.warmup,),
+    "conversion of the prior": lambda one: () if one.conversion is None else (one.warmup - one.conversion,),
+}
 
-def shortened(settings: Any, cell: Cell) -> list[str]:
+
+def shortened(settings: Settings, cell: Cell) -> list[str]:
     """How a cell's settings differ from the published ones, in words: `iterations 3,000 instead of 30,000`."""
     preset = studies.published(cell)
-    names = ("iterations", "batch_size", "samples", "evaluation_points", "evaluation_grid", "evaluation_images")
-    both = [(name, getattr(settings, name), getattr(preset, name)) for name in names]
+    both = [(name, getattr(settings, name), getattr(preset, name)) for name in CHANGEABLE]
     changed = [
         f"{name.replace('_', ' ')} {show_setting(have)} instead of {show_setting(paper)}"
         for name, have, paper in both
         if have != paper
     ]
-    others = [n for n in ("beta_rec", "beta_kl", "beta_neg", "logits_at_conversion", "learning_rate") if
+    if settings.training_images is not None:
+        whole = DATA_SIZES[cell.dataset]
+        changed.append(f"training images {show_setting(settings.training_images)} instead of {show_setting(whole)}")
+    changed += _rescheduled(settings, preset)
+    others = [n for n in ("beta_rec", "beta_kl", "beta_neg", "logits_at_conversion") if
               getattr(settings, n) != getattr(preset, n)]  # fmt: skip
     if settings.adam_at_introspection != preset.adam_at_introspection:
         others.append("Adam at introspection")
     return changed + [f"{name.replace('_', ' ')} changed" for name in others]
+
+
+def _rescheduled(settings: Settings, preset: Settings) -> list[str]:
+    """The phases that do not follow the length in proportion, in percent of it."""
+    told = []
+    for name, phases in PHASES.items():
+        have, paper = (phases(one) for one in (settings, preset))
+        scaled = [each * settings.iterations / preset.iterations for each in paper]
+        if len(have) != len(paper) or any(abs(a - b) > 1 for a, b in zip(have, scaled, strict=True)):
+            shares = [
+                " and ".join(f"{each / one.iterations:.3g}" for each in found if each < one.iterations) or "none"
+                for found, one in ((have, settings), (paper, preset))
+            ]
+            told.append(f"{name} {shares[0]} of the length instead of {shares[1]}")
+    return told
 
 
 def study_facts(results: Sequence[Result]) -> dict[str, Any]:
