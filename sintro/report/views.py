@@ -174,7 +174,7 @@ def shortened(settings: Settings, cell: Cell) -> list[str]:
 
 
 def _rescheduled(settings: Settings, preset: Settings) -> list[str]:
-    """The phases that do not follow the length in proportion, in percent of it."""
+    """The phases that do not follow the length in proportion, as shares of it."""
     told = []
     for name, phases in PHASES.items():
         have, paper = (phases(one) for one in (settings, preset))
