@@ -1,0 +1,128 @@
+"""The tables of metrics that the papers do not have, what is best where 1/2 is, and the floors of images."""
+
+from pathlib import Path
+
+import made_cells
+import pytest
+
+from sintro import SintroError, report, studies
+from sintro.cells import Cell
+from sintro.report import cellviews, claims, errors, exports, results, site, tables, views
+
+STUDY = """
+title: A small study
+comparable: true
+seeds: [0, 1, 2, 3]
+cells:
+  - {datasets: [rings], objectives: [vae, soft-introvae], priors: [normal]}
+  - {datasets: [mnist], objectives: [vae, soft-introvae], priors: [normal]}
+"""
+CLAIM = """
+claims:
+  T1:
+    title: A claim
+    source: ours
+    contrasts:
+      - {name: one, metric: one_nna, expect: lower, a: {objective: vae}, b: {objective: soft-introvae}}
+"""
+VAE, SOFT = ("vae", "normal", "none"), ("soft-introvae", "normal", "none")
+
+
+@pytest.fixture
+def small(write_study) -> tuple[Cell, ...]:
+    write_study("small", STUDY)
+    return studies.load("small").cells()
+
+
+def made_tables(cells) -> dict[str, tables.Table]:
+    found = results.read_cells(cells)
+    floors = errors.floors_of(found)
+    read = site.StudyReport(studies.load("small"), "small", found, Path("results"))
+    return {table.name: table for table in [*site.tables_of(read, floors), *errors.tables_of(found, floors)]}
+
+
+def copies(cell, metrics):
+    """A VAE that copies the data, 1-NN accuracy .3, against models at .58: the latter are closer to 1/2."""
+    if "one_nna" in metrics:
+        metrics["one_nna"] = (0.3 if cell.objective == "vae" else 0.58) + 0.001 * cell.seed
+    return metrics
+
+
+def test_where_a_half_is_best_copies_are_not(small):
+    made_cells.write_cells("results", small, values=copies)
+    table = made_tables(small)["errors"]
+    for form in tables.FORMS:
+        assert table.top["rings", "one_nna", form] == SOFT
+        assert table.best["rings", "one_nna", form] == {SOFT}
+    shown = views.table_view(table, lambda entry: "")
+    assert shown["measures"][-1]["arrows"] == ["→ 0.5", "→ 0.5"]
+    assert shown["measures"][-1]["forms"][0]["direction"] == "closer to 0.5 is better"
+    block = next(c for c in views.comparisons_view(table) if c["measure"].startswith("1-NN"))
+    assert (block["measure"], block["best"]) == ("1-NN accuracy, distance from 0.5", "soft-introvae · normal")
+    assert float(block["lines"][0]["difference"]) == pytest.approx(0.117)
+
+
+def test_each_kind_of_data_has_its_table_with_its_floor(small):
+    made_cells.write_cells("results", small)
+    made = made_tables(small)
+    assert [*made] == ["table1", "table5", "errors", "errors-images"]
+    assert [m.published for m in made["errors"].measures] == [*errors.PLANE]
+    assert [m.published for m in made["errors-images"].measures][:3] == ["kid", "fid_test", "kid_test"]
+    assert {m.metric(form).form for m in made["errors"].measures for form in tables.FORMS} == {"standard"}
+    assert all(made["errors"].floor_text("rings", m, "standard") for m in made["errors"].measures)
+    fid = made["table5"].measures[1]
+    assert [float(made["table5"].floor_text("mnist", fid, form)) for form in tables.FORMS] == [3.5, 3.5]
+    assert made["table5"].floor_text("mnist", made["table5"].measures[2], "standard") == ""  # of reconstructions
+    kid = made["errors-images"].measures[0]
+    assert float(made["errors-images"].floor_text("mnist", kid, "standard")) == pytest.approx(0.002)
+    assert made["table1"].floor_kind == made["errors"].floor_kind == "2d"
+    assert made["table5"].floor_kind == made["errors-images"].floor_kind == "images"
+    assert "floor (training images, half against half)" in exports.to_markdown(made["table5"], "standard")
+    assert [*made["table1"].measures] == [*tables.TABLE1]
+
+
+def test_references_that_differ_give_their_floor_a_spread(small):
+    made_cells.write_cells("results", small, values=lambda cell, m: m | {"fid_floor": 2.0 + cell.seed % 2})
+    table = made_tables(small)["table5"]
+    mean, spread = table.floors["mnist"]["fid"]
+    assert (mean, spread) == (2.5, pytest.approx(0.707, abs=1e-3))
+    assert " ± " in table.floor_text("mnist", table.measures[1], "standard")
+
+
+def test_evaluations_of_before_stay_readable(small):
+    """Without these metrics there is no table of them and no floor row of images; with some, cells are counted."""
+    added = {"fid_test", "kid", "kid_sd", "kid_test", "ckid", "ckid_sd", "ckid_test", "cfid_test", *errors.PLANE}
+
+    def older(cell, metrics):
+        return {name: value for name, value in metrics.items() if name not in added and "_floor" not in name}
+
+    made_cells.write_cells("results", small, values=older)
+    made = made_tables(small)
+    assert [*made] == ["table1", "table5"]
+    assert made["table5"].floor_kind == ""
+    report.build(["small"])
+    page = Path("reports/small/index.html").read_text()
+    assert "data against data" not in page
+    made_cells.write_cells("results", small[1:2])
+    table = made_tables(small)["errors"]
+    assert table.text(VAE, "rings", table.measures[0], "standard", "published").endswith("(n = 1)")
+    assert table.text(SOFT, "rings", table.measures[0], "standard", "published") == "–"
+
+
+def test_pages_show_the_tables_and_a_cell_its_floors(small):
+    made_cells.write_cells("results", small)
+    report.build(["small"])
+    page = Path("reports/small/index.html").read_text()
+    for words in ("a metric for each kind of error", "floor: data against data", "floor: a perfect model"):
+        assert words in page
+    cell = next(cell for cell in small if cell.dataset == "mnist")
+    found = results.read_cell(cell)
+    shown = {view["name"]: view for view in cellviews.metric_views(found, errors.floors_of([found])["mnist"])}
+    assert (shown["fid"]["floor"], shown["kid"]["floor"], shown["recall"]["floor"]) == ("3.5", "0.002", "")
+
+
+def test_a_claim_on_a_metric_whose_best_is_a_half_is_refused(tmp_path):
+    path = tmp_path / "claims.yaml"
+    path.write_text(CLAIM)
+    with pytest.raises(SintroError, match=r"one_nna is best at 0\.5, so neither lower nor higher is better"):
+        claims.load(path)
