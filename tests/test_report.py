@@ -306,7 +306,7 @@ cells:
         for said in (
             "milestones of the learning rate at 0.7 and 0.9 of the length instead of 0.333 and 0.5",
             "warm-up 0.2 of the length instead of 0.0667",
-            "Adam at introspection changed",
+            "Adam's state restarted where the published code carries it into introspection",
             "channels 4, 8 instead of 32, 64",
             "training images 500 instead of 1,500",
             "conversion of the prior 0.0455 of the length instead of 0.0227",  # 4 of 88 iterations

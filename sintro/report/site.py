@@ -70,8 +70,17 @@ def read_study(name: str, results: Path) -> StudyReport:
             short[kind] = views.shortened(settings, cell)
     found = read_cells(cells, results, digests)
     check_complete(found, [cell.path for cell in cells])
-    changes = tuple(dict.fromkeys(change for changed in short.values() for change in changed))
+    changes = _differences(short)
     return StudyReport(study, name, found, Path(results), tuple(study.include or ()), unresolved, changes)
+
+
+def _differences(short: Mapping[tuple, Sequence[str]]) -> tuple[str, ...]:
+    """How the kinds of cells differ from the published ones; what concerns images says so where a study has both."""
+    plane = [change for kind, changed in short.items() if kind[1] for change in changed]
+    images = [change for kind, changed in short.items() if not kind[1] for change in changed]
+    if plane and images:
+        images = [change if change in plane else f"images: {change}" for change in images]
+    return tuple(dict.fromkeys([*plane, *images]))
 
 
 # --- tables of a study

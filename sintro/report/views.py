@@ -166,10 +166,10 @@ def shortened(settings: Settings, cell: Cell) -> list[str]:
         whole = DATA_SIZES[cell.dataset]
         changed.append(f"training images {show_setting(settings.training_images)} instead of {show_setting(whole)}")
     changed += _rescheduled(settings, preset)
+    if settings.adam_at_introspection != preset.adam_at_introspection:
+        changed.append("Adam's state restarted where the published code carries it into introspection")
     others = [n for n in ("beta_rec", "beta_kl", "beta_neg", "logits_at_conversion") if
               getattr(settings, n) != getattr(preset, n)]  # fmt: skip
-    if settings.adam_at_introspection != preset.adam_at_introspection:
-        others.append("Adam at introspection")
     return changed + [f"{name.replace('_', ' ')} changed" for name in others]
 
 
