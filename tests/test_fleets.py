@@ -115,7 +115,7 @@ def test_cells_of_unequal_shape_are_refused_before_anything_is_written(here):
 
 def test_a_fleet_with_a_cell_that_another_process_trains_is_refused(here):
     settings = small(CELLS[1])
-    with training.Claim(Path(CELLS[1]), settings.iterations, "cpu"), pytest.raises(SintroError, match="being trained"):
+    with training.Lock(Path(CELLS[1]), settings.iterations, "cpu"), pytest.raises(SintroError, match="being trained"):
         run(CELLS)
     assert not any(Path(path, "progress.json").exists() for path in CELLS)
 
