@@ -159,7 +159,7 @@ def responsibility_regularizer(responsibilities: torch.Tensor) -> torch.Tensor:
     """R of docs/science.md, section 2: ``[..., N, K]`` to ``[...]``; between -1 (all modes equally used) and 0.
 
     sum_k a_k log(a_k + 1e-8) with a_k the mean responsibility of mode k, divided by log K only where log K > 1: so not
-    for K = 2 (a published choice, audit A7).
+    for K = 2 (a published convention, audit A7).
     """
     return _regularizer_of_usage(responsibilities.mean(-2))
 
