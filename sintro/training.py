@@ -125,14 +125,14 @@ class Fleet:
         if not self.group:
             return
         logs = self.group[0].logs(iteration)
-        terms = self.players.step(iteration, usage=logs)
-        usage = terms.pop("usage", None)
+        terms = self.players.step(iteration, mean_responsibilities=logs)
+        mean_responsibilities = terms.pop("mean_responsibilities", None)
         self.done = iteration + 1
         self.unseen.append(terms)
         if logs or len(self.unseen) >= self.look_every:
-            self._look(usage, logs)
+            self._look(mean_responsibilities, logs)
 
-    def _look(self, usage: torch.Tensor | None = None, logs: bool = False) -> None:
+    def _look(self, mean_responsibilities: torch.Tensor | None = None, logs: bool = False) -> None:
         """Looks at the losses of the last iterations: cells that diverged leave; ``logs``: the others get a row."""
         if not self.unseen:
             return
@@ -141,7 +141,9 @@ class Fleet:
         table = stacked.cpu().reshape(len(self.unseen), len(names), -1)  # [iterations, terms, F]
         self.unseen = []
         finite = torch.isfinite(table[:, [names.index("loss_encoder"), names.index("loss_decoder")]]).all(1)
-        usage = None if usage is None else usage.cpu().reshape(table.shape[-1], -1)  # [F, K]
+        mean_responsibilities = (
+            None if mean_responsibilities is None else mean_responsibilities.cpu().reshape(table.shape[-1], -1)
+        )  # [F, K]
         prior, log_vars = self.players.model.prior, None
         if isinstance(prior, MixturePrior) and (logs or not finite.all()):
             own = prior.log_vars.detach().cpu()
@@ -158,7 +160,7 @@ class Fleet:
                 first + row,
                 self.players.learning_rate(first + row),
                 dict(zip(names, table[row, :, index].tolist(), strict=True)),
-                None if usage is None or row < len(table) - 1 else usage[index],
+                None if mean_responsibilities is None or row < len(table) - 1 else mean_responsibilities[index],
                 None if log_vars is None else log_vars[index],
             )
         if diverged:

@@ -5,13 +5,11 @@ and the pages show its state and the reason.
 """
 
 import csv
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -28,6 +26,7 @@ from sintro.results import (
     number,
     numbers,
     read,
+    read_arrays,
 )
 
 __all__ = [
@@ -187,13 +186,3 @@ def read_history(path: Path, columns: Iterable[str] | None = None, most_rows: in
         raise SintroError(f"{path}: a row is cut short or holds something that is not a number") from None
     values = np.array(table, dtype=np.float64).reshape(len(body), len(places))
     return {name: values[:, i] for i, name in enumerate(wanted)}
-
-
-def read_arrays(path: Path, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
-    """The arrays of ``arrays.npz``, all or the named ones that are there. SintroError when it cannot be read."""
-    try:
-        # Opened here, since NumPy leaves a file open when it turns out to be cut short.
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files if names is None or name in names}
-    except (OSError, ValueError, EOFError, KeyError, BadZipFile, zlib.error, NotImplementedError) as error:
-        raise SintroError(f"{path}: cannot be read ({error}); evaluate the cell again") from None
