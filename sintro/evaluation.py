@@ -293,7 +293,7 @@ def measure_density(
     }
     for stream, names in measured.items():
         scores = histogram_divergences(
-            real(stream, count)[0], generated(stream, count), target.scale, settings.evaluation_bins
+            real(stream, count)[0], generated(stream, count), target.half_width / 2, settings.evaluation_bins
         )
         metrics |= {name: scores[name] for name in names}
     samples = generated("coverage", count)
@@ -303,11 +303,11 @@ def measure_density(
     energy = _energy(model, prior, settings, device)
     steps.begin(DENSITY_STEPS[2])
     on_grid = energy_grid(
-        _counted(energy, settings.evaluation_grid**2, steps), target.scale, settings.evaluation_grid, device=device
+        _counted(energy, settings.evaluation_grid**2, steps), target.half_width, settings.evaluation_grid, device=device
     )
     on_points = energies(energy, real("gnelbo", GNELBO_POINTS)[0])
     metrics["gnelbo_published"] = grid_normalized(on_points, on_grid)
-    metrics["gnelbo"] = normalized_nll(on_points, on_grid, target.scale)
+    metrics["gnelbo"] = normalized_nll(on_points, on_grid, target.half_width)
     steps.begin(DENSITY_STEPS[3])
     state, latent = _latent_state(model, prior, *real("latent", count), settings, device)
     detected, scored = _detection(model, prior, target, settings, device)
