@@ -10,19 +10,12 @@ from typing import NamedTuple
 
 import torch
 
+from sintro.cells import Betas
 from sintro.model import Model, Posterior, frozen
 from sintro.priors import LOG_2PI, MixturePrior, StandardNormal
 from sintro.randomness import Generators, normal
 
 Weight = float | torch.Tensor
-
-
-class Betas(NamedTuple):
-    """Weights of the reconstruction, of the KL of real data, and of the KL of fakes inside the exponential."""
-
-    rec: Weight
-    kl: Weight
-    neg: Weight | None = None
 
 
 @dataclass

@@ -9,12 +9,12 @@ from torch import nn
 
 from sintro import introvae
 from sintro.batches import batches_of
-from sintro.cells import BOOTSTRAP
+from sintro.cells import BOOTSTRAP, Betas
 from sintro.fleets import check_equal_shape
 from sintro.graphs import Graphs
 from sintro.model import Model
 from sintro.networks import mlp_pair, residual_pair
-from sintro.objectives import Betas, decoder_loss, encoder_loss, vae_loss
+from sintro.objectives import decoder_loss, encoder_loss, vae_loss
 from sintro.presets import Settings
 from sintro.priors import MixturePrior, StandardNormal, VampPrior
 from sintro.randomness import Generators, generator

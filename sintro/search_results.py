@@ -52,7 +52,9 @@ def _read(path: Path, _mtime: int, _size: int) -> dict[str, Any]:
     """Read the results by their keys; the cache forgets a file that was changed."""
     try:
         results = json.loads(path.read_text(encoding="utf-8"))["choices"]
-        _ = [Betas(**result["betas"]) for result in results.values() if result["betas"] is not None]
+        found = [result["betas"] for result in results.values() if result["betas"] is not None]
+        if any(set(betas) != set(Betas._fields) for betas in found):
+            raise ValueError("not the weights of a loss")
         return results
     except (ValueError, KeyError, TypeError, AttributeError):
         raise SintroError(

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from sintro import SintroError, training
-from sintro.cells import Cell
+from sintro.cells import Betas, Cell
 from sintro.model import Model
 from sintro.networks import MLP
-from sintro.objectives import Betas, decoder_loss, encoder_loss
+from sintro.objectives import decoder_loss, encoder_loss
 from sintro.players import Players
 from sintro.presets import published, resolve
 from sintro.priors import StandardNormal

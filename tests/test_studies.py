@@ -607,7 +607,12 @@ def test_without_a_search_result_the_command_that_makes_it_is_named(write_study:
 
     path = search_results.file_of("search")
     path.parent.mkdir(parents=True)
-    for broken in ("{", "[]", '{"choices": {"rings/vae/normal/none": {"betas": {"rek": 1}}}}'):
+    for broken in (
+        "{",
+        "[]",
+        '{"choices": {"rings/vae/normal/none": {"betas": {"rek": 1}}}}',
+        '{"choices": {"a": {"betas": {"rec": 1, "kl": 1}}}}',
+    ):
         path.write_text(broken)
         with pytest.raises(SintroError, match="not a file of search results"):
             studies.settings(cell)
