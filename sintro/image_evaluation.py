@@ -241,7 +241,7 @@ class ImageEvaluation:
         return state, {"mean": mean, "sampled": sampled}
 
     def _published_entropy(self, mean: torch.Tensor, log_var: torch.Tensor, prior: MixturePrior) -> float:
-        """Responsibility entropy per batch of the training batch size, over the test split in its order."""
+        """Normalised entropy per batch of the training batch size, over the test split in its order."""
         noise = generator(self.settings.seed, "evaluation-entropy", 0, self.device)
         return published_responsibility_entropy(
             mean, log_var, prior, self.settings.batch_size, self.settings.samples, noise

@@ -16,7 +16,7 @@ from sintro import SintroError, __version__, results
 from sintro.cells import IMAGES, Cell
 from sintro.data.facts import Facts
 from sintro.data.files import hash_file
-from sintro.history import COLUMNS, to_csv
+from sintro.history import COLUMNS, to_csv, todays
 from sintro.players import Players
 from sintro.presets import Settings
 from sintro.runs import (
@@ -86,7 +86,8 @@ class Record:
         self.done, self.seconds = checkpoint["iteration"], checkpoint["seconds"]
         self.resumed = checkpoint["resumed"] + 1
         self.provenance["started"] = checkpoint["started"]
-        known = [dict(zip(checkpoint["columns"], row, strict=True)) for row in checkpoint["rows"].tolist()]
+        columns = todays(checkpoint["columns"])
+        known = [dict(zip(columns, row, strict=True)) for row in checkpoint["rows"].tolist()]
         self.rows = [[row.get(name, NAN) for name in COLUMNS] for row in known]  # another version may have had others
         self.state = checkpoint["state"]
         self.data_then = checkpoint
@@ -122,7 +123,7 @@ class Record:
             values |= {"prior_log_var_min": float(log_vars.min()), "prior_log_var_max": float(log_vars.max())}
         if mean_responsibilities is not None:
             average = mean_responsibilities.double()
-            values["responsibility_entropy"] = float(-torch.special.xlogy(average, average).sum())
+            values["entropy_nats"] = float(-torch.special.xlogy(average, average).sum())
             values["active_modes"] = float((average >= 1 / average.numel() ** 2).sum())
         self.rows.append([values[name] for name in COLUMNS])
 

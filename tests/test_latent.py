@@ -1,4 +1,4 @@
-"""Responsibility entropy, inactive modes and drift against hand-made values and torch's distributions."""
+"""Normalised entropy, inactive modes and drift against hand-made values and torch's distributions."""
 
 import json
 import math

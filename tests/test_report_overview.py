@@ -213,7 +213,7 @@ def test_image_studies_have_tables_2_and_5(write_study, repository):
     assert "svc_many against linear_probe" in audited
     cell = Page(Path("reports", *Path(cells[1].path).parts[1:]).with_suffix(".html")).words
     assert "last checkpoint" in cell
-    assert "responsibility entropy (published)" in cell
+    assert "normalised entropy of responsibilities (published)" in cell
     assert "FID (published)" in cell
 
 

@@ -25,6 +25,7 @@ from sintro import report, results, states, studies
 from sintro.__main__ import main
 from sintro.cells import Cell
 from sintro.report import figures
+from sintro.report.results import read_history
 from sintro.report.words import show_number
 
 EXPECTED = json.loads((STORED / "expected" / "cells.json").read_text())
@@ -155,3 +156,14 @@ def test_a_search_finds_what_it_found(stored):
     before = file.read_text()
     assert main(["choose", "stored-search"]) == 0
     assert file.read_text() == before
+
+
+def test_an_older_history_is_read_under_the_names_of_today(stored):
+    assert "responsibility_entropy" in Path(MIXTURE, "history.csv").read_text().splitlines()[0]
+    found = read_history(Path(MIXTURE, "history.csv"), {"entropy_nats"})["entropy_nats"]
+    assert 0 < found[-1] <= math.log(4)
+
+
+def test_older_arrays_are_read_under_the_names_of_today(stored):
+    found = results.read_arrays(Path(IMAGES, "arrays.npz"), {results.MEAN_RESPONSIBILITIES})
+    assert found[results.MEAN_RESPONSIBILITIES].sum(-1) == pytest.approx(1)

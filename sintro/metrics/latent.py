@@ -19,7 +19,7 @@ FLOOR = 1e-8  # added inside the logarithm, as published
 
 
 def responsibility_entropy(mean_responsibilities: Tensor) -> Tensor:
-    """Published entropy -R of the mean responsibilities: - sum_k a_k log(a_k + 1e-8), divided by log K when log K > 1.
+    """Normalised entropy -R of the mean responsibilities: - sum_k a_k log(a_k + 1e-8), divided by log K when log K > 1.
 
     For K >= 3 it is 1 when all modes are used alike and 0 when one takes everything; for K = 1 and K = 2 it is in nats
     (published quirk A7). Higher is better.
@@ -44,7 +44,7 @@ def published_responsibility_entropy(
     samples: int,
     generator: torch.Generator,
 ) -> float:
-    """Responsibility entropy as tabulated by Athanasiadis et al. 2025: of every test *batch*, then averaged.
+    """Normalised entropy as tabulated by Athanasiadis et al. 2025: of every test *batch*, then averaged.
 
         mean over batches, weighted by their sizes, of :func:`responsibility_entropy` of a_k,
         a_k = mean responsibility of mode k over the batch's B x ``samples`` latents z ~ N(mean, diag exp(log_var))
@@ -62,11 +62,11 @@ def published_responsibility_entropy(
         has modes and all responsibilities are finite.
     """
     if mean.dim() != 2 or mean.shape != log_var.shape or not len(mean):
-        raise SintroError(f"responsibility entropy: means {tuple(mean.shape)} and log-variances {tuple(log_var.shape)}")
+        raise SintroError(f"normalised entropy: means {tuple(mean.shape)} and log-variances {tuple(log_var.shape)}")
     if batch_size < 1 or samples < 1:
-        raise SintroError(f"responsibility entropy: batch size {batch_size}, {samples} samples; both must be positive")
+        raise SintroError(f"normalised entropy: batch size {batch_size}, {samples} samples; both must be positive")
     if not isinstance(prior, MixturePrior):
-        raise SintroError("responsibility entropy: this prior has no modes")
+        raise SintroError("normalised entropy: this prior has no modes")
     total = 0.0
     for means, log_vars in zip(mean.split(batch_size), log_var.split(batch_size), strict=True):
         noise = normal((samples, *means.shape), generator, means.dtype)  # [S, B, L]

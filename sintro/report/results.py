@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from sintro import SintroError
+from sintro.history import todays
 from sintro.metrics import METRICS, outdated
 from sintro.results import (
     FINISHED,
@@ -163,13 +164,15 @@ def by_group(found: Iterable[Result]) -> dict[tuple, list[Result]]:
 def read_history(path: Path, columns: Iterable[str] | None = None, most_rows: int = 1000) -> dict[str, np.ndarray]:
     """``history.csv`` as columns of floats, NaN where empty; at most about ``most_rows`` rows, evenly thinned.
 
+    Columns have the names of today, whatever an older version called them.
+
     Raises SintroError when the file is not text, has no header or a cell is not a number; OSError when it cannot be
     opened.
     """
     try:
         with open(path, newline="", encoding="utf-8") as file:
             rows = csv.reader(file)
-            header = next(rows, None)
+            header = todays(next(rows, []))
             body = list(rows)
     except (UnicodeDecodeError, csv.Error):
         raise SintroError(f"{path}: not a history, but other bytes than text") from None
