@@ -12,11 +12,14 @@ from collections.abc import Iterable
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from sintro import SintroError
+
+if TYPE_CHECKING:
+    import torch
 
 DENSITIES = ("8gaussians", "spirals", "checkerboard", "rings")
 IMAGES = ("digits", "mnist", "fmnist", "cifar10", "svhn")
@@ -51,11 +54,14 @@ LEGAL_REGULARIZERS = "none, clip, respR, clip-respR (R a number, as in resp10)"
 
 
 class Betas(NamedTuple):
-    """The weights of reconstruction, of the KL of real data and, for introspective runs, of the fakes' KL."""
+    """The weights of reconstruction, of the KL of real data and, for introspective runs, of the fakes' KL.
 
-    rec: float
-    kl: float
-    neg: float | None
+    Numbers; in the losses of a fleet tensors [F], one number per cell.
+    """
+
+    rec: "float | torch.Tensor"
+    kl: "float | torch.Tensor"
+    neg: "float | torch.Tensor | None" = None
 
 
 class PriorSpec(NamedTuple):

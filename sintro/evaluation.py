@@ -2,7 +2,7 @@
 
 import io
 import sys
-import zipfile
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from sintro.priors import MixturePrior
 from sintro.progress import Steps
 from sintro.randomness import generator, normal
 from sintro.record import not_finite
+from sintro.results import MEAN_RESPONSIBILITIES, RESPONSIBILITY_ITERATIONS, read_arrays
 from sintro.runs import load_tensors, now, remove_unfinished, write_atomic, write_json
 
 OUTCOME = ("status", "diverged_at", "reason", "digest")  # what metrics.json says of a cell that diverged
@@ -217,21 +218,24 @@ def _with_earlier(folder: Path, settings: Settings, metrics: dict[str, Any], arr
     for name in over:
         known = {after: value for after, value in earlier[name].items() if after.isdecimal()} | metrics[name]
         metrics[name] = {after: known[after] for after in sorted(known, key=int)}
-    if "shares" in arrays:
-        known = _stored_shares(folder / "arrays.npz")
-        known |= dict(zip(arrays["share_iterations"].tolist(), arrays["shares"], strict=True))
-        arrays["share_iterations"] = np.array(sorted(known))
-        arrays["shares"] = np.stack([known[after] for after in sorted(known)])
+    if MEAN_RESPONSIBILITIES in arrays:
+        known = _stored_responsibilities(folder / "arrays.npz")
+        known |= _by_iteration(arrays)
+        arrays[RESPONSIBILITY_ITERATIONS] = np.array(sorted(known))
+        arrays[MEAN_RESPONSIBILITIES] = np.stack([known[after] for after in sorted(known)])
     return metrics, arrays
 
 
-def _stored_shares(path: Path) -> dict[int, np.ndarray]:
-    """Responsibilities [K] by iteration that an earlier evaluation stored; nothing where the file is not whole."""
+def _stored_responsibilities(path: Path) -> dict[int, np.ndarray]:
+    """Mean responsibilities [K] by iteration that an earlier evaluation stored; none where the file is not whole."""
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            return dict(zip(stored["share_iterations"].tolist(), stored["shares"], strict=True))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return _by_iteration(read_arrays(path, (MEAN_RESPONSIBILITIES, RESPONSIBILITY_ITERATIONS)))
+    except (SintroError, ValueError, KeyError):
         return {}
+
+
+def _by_iteration(arrays: Mapping[str, np.ndarray]) -> dict[int, np.ndarray]:
+    return dict(zip(arrays[RESPONSIBILITY_ITERATIONS].tolist(), arrays[MEAN_RESPONSIBILITIES], strict=True))
 
 
 def _remove_snapshots(folder: Path, settings: Settings, metrics: dict[str, Any]) -> None:
@@ -289,7 +293,7 @@ def measure_density(
     }
     for stream, names in measured.items():
         scores = histogram_divergences(
-            real(stream, count)[0], generated(stream, count), target.scale, settings.evaluation_bins
+            real(stream, count)[0], generated(stream, count), target.half_width / 2, settings.evaluation_bins
         )
         metrics |= {name: scores[name] for name in names}
     samples = generated("coverage", count)
@@ -299,11 +303,11 @@ def measure_density(
     energy = _energy(model, prior, settings, device)
     steps.begin(DENSITY_STEPS[2])
     on_grid = energy_grid(
-        _counted(energy, settings.evaluation_grid**2, steps), target.scale, settings.evaluation_grid, device=device
+        _counted(energy, settings.evaluation_grid**2, steps), target.half_width, settings.evaluation_grid, device=device
     )
     on_points = energies(energy, real("gnelbo", GNELBO_POINTS)[0])
     metrics["gnelbo_published"] = grid_normalized(on_points, on_grid)
-    metrics["gnelbo"] = normalized_nll(on_points, on_grid, target.scale)
+    metrics["gnelbo"] = normalized_nll(on_points, on_grid, target.half_width)
     steps.begin(DENSITY_STEPS[3])
     state, latent = _latent_state(model, prior, *real("latent", count), settings, device)
     detected, scored = _detection(model, prior, target, settings, device)
@@ -386,9 +390,9 @@ def _latent_state(model, prior, points, labels, settings, device):
     divergence = float(kl(*posterior, prior, settings.samples, noise).mean())
     state = {"reconstruction": reconstruction, "kl_posterior": divergence, "elbo": -(reconstruction + divergence)}
     if isinstance(prior, MixturePrior):
-        shares = prior.log_prob_and_usage(z)[1].double()
-        state["responsibility_entropy"] = float(responsibility_entropy(shares))
-        state["inactive_modes"] = int(inactive_modes(shares))
+        mean_responsibilities = prior.log_prob_and_mean_responsibilities(z)[1].double()
+        state["responsibility_entropy"] = float(responsibility_entropy(mean_responsibilities))
+        state["inactive_modes"] = int(inactive_modes(mean_responsibilities))
     return state, {"data": points, "labels": labels, "latent": z}
 
 

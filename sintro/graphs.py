@@ -30,10 +30,10 @@ class _Captured:
         self.real = torch.empty(0, device=device)
         self.terms: dict[str, torch.Tensor] = {}
 
-    def capture(self, step: Step, usage: bool, stream: torch.cuda.Stream, pool: Any) -> None:
+    def capture(self, step: Step, mean_responsibilities: bool, stream: torch.cuda.Stream, pool: Any) -> None:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=pool, stream=stream):
-            self.terms = step(self.real, self.tape, usage)
+            self.terms = step(self.real, self.tape, mean_responsibilities)
         self.graph = graph
 
 
@@ -51,25 +51,27 @@ class Graphs:
         """Forget every graph."""
         self.kinds = {}
 
-    def run(self, step: Step, real: torch.Tensor, noise: Generators, usage: bool) -> dict[str, torch.Tensor]:
-        """What ``step(real, noise, usage)`` does and returns; the terms are overwritten by the next iteration."""
-        key = (step.__name__, usage, tuple(real.shape))
+    def run(
+        self, step: Step, real: torch.Tensor, noise: Generators, mean_responsibilities: bool
+    ) -> dict[str, torch.Tensor]:
+        """Do and return what ``step`` does; the next iteration overwrites the terms."""
+        key = (step.__name__, mean_responsibilities, tuple(real.shape))
         kind = self.kinds.setdefault(key, _Captured(self.device))
         self.stream.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(self.stream):
             kind.seen += 1
             if kind.seen <= EAGER:
-                terms = step(real, kind.tape.note(noise), usage)
+                terms = step(real, kind.tape.note(noise), mean_responsibilities)
             else:
-                terms = self._replay(kind, step, real, noise, usage)
+                terms = self._replay(kind, step, real, noise, mean_responsibilities)
         torch.cuda.current_stream(self.device).wait_stream(self.stream)
         return dict(terms)
 
-    def _replay(self, kind: _Captured, step: Step, real: torch.Tensor, noise: Generators, usage: bool):
+    def _replay(self, kind: _Captured, step: Step, real: torch.Tensor, noise: Generators, mean_responsibilities: bool):
         if kind.graph is None:
             kind.real = real.clone()
             kind.tape.fill(noise)
-            kind.capture(step, usage, self.stream, self.pool)
+            kind.capture(step, mean_responsibilities, self.stream, self.pool)
         else:
             kind.real.copy_(real)
             kind.tape.fill(noise)

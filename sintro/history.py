@@ -33,13 +33,19 @@ HISTORY: dict[str, Column] = {
         "IntroVAE: relu(m - mean KL) of samples", "nats", "the encoder lowers it, 0 beyond the margin"
     ),
     "hinge_reconstructed": Column("IntroVAE: relu(m - mean KL) of reconstructions", "nats", "the same"),
-    "responsibility_entropy": Column("-sum_k a_k log a_k, a_k the mean responsibility of mode k", "nats", "<= log K"),
+    "entropy_nats": Column("-sum_k a_k log a_k, a_k the mean responsibility of mode k", "nats", "<= log K"),
     "active_modes": Column("modes of the prior with a_k >= 1 / K^2", "modes", "<= K"),
     "prior_log_var_min": Column("smallest log-variance of any mode and dimension, after clipping", "log units^2", ""),
     "prior_log_var_max": Column("largest log-variance of any mode and dimension, after clipping", "log units^2", ""),
 }
 COLUMNS = tuple(HISTORY)
+OLD_COLUMNS = {"responsibility_entropy": "entropy_nats"}  # what older files call them, in nats as well
 INTEGERS = ("iteration", "phase", "active_modes")
+
+
+def todays(columns: Iterable[str]) -> list[str]:
+    """Translate the columns of a history, of whatever version, into the names they have today."""
+    return [OLD_COLUMNS.get(name, name) for name in columns]
 
 
 def to_csv(rows: Iterable[Sequence[float]]) -> str:

@@ -33,7 +33,7 @@ from sintro.metrics.features import (
 )
 from sintro.metrics.fid import FeatureStatistics, sample_warning
 from sintro.metrics.latent import (
-    Shares,
+    MeanResponsibilities,
     drift,
     inactive_modes,
     published_responsibility_entropy,
@@ -48,6 +48,7 @@ from sintro.presets import Settings
 from sintro.priors import MixturePrior
 from sintro.progress import Steps
 from sintro.randomness import generator
+from sintro.results import MEAN_RESPONSIBILITIES, RESPONSIBILITY_ITERATIONS
 
 SCORED = 4096  # scores kept for the picture of out-of-distribution detection
 Load = Callable[[str], Model]
@@ -87,21 +88,23 @@ class ImageEvaluation:
         the others are those among which the published protocol selects.
         """
         name, last = self.extractor.distance, max(snapshots)
-        distances, shares = {}, {}
+        distances, responsibilities = {}, {}
         self.steps.plan([SELECTION] * len(snapshots) + [*STEPS] * min(len(snapshots), 2) + [FLOOR])
         for after, file in sorted(snapshots.items()):
             self.steps.begin(SELECTION)
             model = self.load(file)
             distances[after] = self._selection_distance(model, after == last)
-            shares |= {after: self._shares(model)} if isinstance(model.mixture(), MixturePrior) else {}
+            if isinstance(model.mixture(), MixturePrior):
+                responsibilities[after] = self._mean_responsibilities(model)
         best = min(set(distances) - {last} or {last}, key=distances.__getitem__)
         final, arrays = self._measure_one(self.load(snapshots[last]))
         metrics = dict(final if best == last else self._measure_one(self.load(snapshots[best]))[0])
         metrics |= {_last_name(key): value for key, value in final.items() if isinstance(value, float | int)}
         self.steps.begin(FLOOR)
         metrics |= floors(name, self._reference("eval"), self._reference("train"))
-        if shares:
-            arrays |= {"share_iterations": np.array(list(shares)), "shares": np.stack(list(shares.values()))}
+        if responsibilities:
+            arrays[RESPONSIBILITY_ITERATIONS] = np.array(list(responsibilities))
+            arrays[MEAN_RESPONSIBILITIES] = np.stack(list(responsibilities.values()))
         metrics |= {"selected_iteration": best, "images": self.settings.evaluation_images}
         metrics[f"{name}_over_iterations"] = {str(after): value for after, value in distances.items()}
         warning = sample_warning(self.settings.evaluation_images, self.extractor.dimension)
@@ -160,14 +163,14 @@ class ImageEvaluation:
         """The Fréchet distance by which the published code picks its checkpoint: everything in train mode."""
         return self._distance(self._features(self._generated(model, "train"), "train"), "train")
 
-    def _shares(self, model: Model) -> np.ndarray:
+    def _mean_responsibilities(self, model: Model) -> np.ndarray:
         """a_k [K], the mean responsibility of each mode over the test images, in eval mode."""
         _set_mode(model, "eval")
         prior, noise = model.mixture(), generator(self.settings.seed, "evaluation-shares", 0, self.device)
-        shares = Shares()
+        averaged = MeanResponsibilities()
         for batch in _batches(self.test, self.settings.batch_size):
-            shares.update(prior.responsibilities(model.encode(batch).sample(noise)))
-        return shares.mean.cpu().numpy()
+            averaged.update(prior.responsibilities(model.encode(batch).sample(noise)))
+        return averaged.mean.cpu().numpy()
 
     # --- one snapshot
 
@@ -215,7 +218,7 @@ class ImageEvaluation:
     def _latent_state(self, model: Model) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         """The ELBO's parts, the use of the modes and the drift on the test split, in eval mode; and the test codes."""
         prior, noise = model.mixture(), generator(self.settings.seed, "evaluation-latent", 0, self.device)
-        sums, shares, codes = torch.zeros(3, dtype=torch.float64), Shares(), []
+        sums, averaged, codes = torch.zeros(3, dtype=torch.float64), MeanResponsibilities(), []
         for batch in _batches(self.test, self.settings.batch_size):
             posterior = model.encode(batch)
             z = posterior.sample(noise)
@@ -224,7 +227,7 @@ class ImageEvaluation:
             sums[1] += kl(*posterior, prior, self.settings.samples, noise).double().sum().cpu()
             sums[2] += drift(*again, *posterior).cpu() * len(batch)
             if isinstance(prior, MixturePrior):
-                shares.update(prior.responsibilities(z))
+                averaged.update(prior.responsibilities(z))
             codes.append((*posterior, z))
         reconstruction, divergence, moved = (sums / len(self.test)).tolist()
         state = {"reconstruction": reconstruction, "kl_posterior": divergence, "elbo": -(reconstruction + divergence)}
@@ -232,13 +235,13 @@ class ImageEvaluation:
         state |= {"mse": reconstruction * self.settings.scale, "drift": moved}
         mean, log_var, sampled = (torch.cat(kind) for kind in zip(*codes, strict=True))
         if isinstance(prior, MixturePrior):
-            state["responsibility_entropy"] = float(responsibility_entropy(shares.mean))
+            state["responsibility_entropy"] = float(responsibility_entropy(averaged.mean))
             state["responsibility_entropy_published"] = self._published_entropy(mean, log_var, prior)
-            state["inactive_modes"] = int(inactive_modes(shares.mean))
+            state["inactive_modes"] = int(inactive_modes(averaged.mean))
         return state, {"mean": mean, "sampled": sampled}
 
     def _published_entropy(self, mean: torch.Tensor, log_var: torch.Tensor, prior: MixturePrior) -> float:
-        """Responsibility entropy per batch of the training batch size, over the test split in its order."""
+        """Normalised entropy per batch of the training batch size, over the test split in its order."""
         noise = generator(self.settings.seed, "evaluation-entropy", 0, self.device)
         return published_responsibility_entropy(
             mean, log_var, prior, self.settings.batch_size, self.settings.samples, noise

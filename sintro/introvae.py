@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import torch
 
+from sintro.cells import Betas
 from sintro.model import Model, frozen
-from sintro.objectives import Betas, Weight, kl
+from sintro.objectives import Weight, kl
 from sintro.randomness import Generators
 
 

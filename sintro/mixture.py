@@ -85,38 +85,39 @@ class _Modes:
         exponents.clamp_(min=LOWEST[self.precision]).exp_()
         return table.copy_(exponents) if narrow else table
 
-    def sums(self, features: torch.Tensor, moments: torch.Tensor, usage: bool):
+    def sums(self, features: torch.Tensor, moments: torch.Tensor, mean_responsibilities: bool):
         """``moments`` [F, R, K] (first row ones) times the table, [F, R, N], and M_k[z^2], M_k[z], M_k[1] at g = 1 / N,
-        [F, K, 2L + 1], the last of which are the mean responsibilities. The second result is None unless ``usage``.
+        [F, K, 2L + 1], the last of which are the mean responsibilities. The second result is None unless they are asked
+        for.
 
         Mends the shift where terms underflow.
         """
         sums = torch.empty((*moments.shape[:2], features.shape[-1]), dtype=features.dtype, device=features.device)
-        shares = torch.zeros_like(self.rows[..., :-1]) if usage else None
+        per_mode = torch.zeros_like(self.rows[..., :-1]) if mean_responsibilities else None
         if _may_look(features):
             for part in self.parts(features):
-                self._add(features[..., part], moments, part, sums, shares)
+                self._add(features[..., part], moments, part, sums, per_mode)
             remote = (~self._shows(sums[:, 0])).any(0).nonzero().squeeze(-1)
         else:  # shift every point
             remote = None
         if remote is None or len(remote):
-            self._mend(features, moments, remote, sums, shares)
-        return sums, None if shares is None else shares / features.shape[-1]
+            self._mend(features, moments, remote, sums, per_mode)
+        return sums, None if per_mode is None else per_mode / features.shape[-1]
 
     def _shows(self, total: torch.Tensor) -> torch.Tensor:
         """Where a point's terms did not all underflow at its shift; not where a sum is NaN."""
         return total >= UNDERFLOW[self.precision]
 
-    def _add(self, chunk, moments, where, sums, shares, counted=1) -> None:
+    def _add(self, chunk, moments, where, sums, per_mode, counted=1) -> None:
         """One chunk's part of both results; points that underflow do not count as yet."""
         table = self.table(chunk)
         sums[..., where] = torch.bmm(moments, table)
-        if shares is not None:
+        if per_mode is not None:
             total = sums[:, 0, where]
             weight = torch.where(self._shows(total), counted / total, 0)
-            shares += torch.bmm(table, (chunk[:, :-1] * weight.unsqueeze(1)).mT)
+            per_mode += torch.bmm(table, (chunk[:, :-1] * weight.unsqueeze(1)).mT)
 
-    def _mend(self, features, moments, remote, sums, shares) -> None:
+    def _mend(self, features, moments, remote, sums, per_mode) -> None:
         """Again for the ``remote`` points (None: for all), with each point's own maximum as its shift."""
         mended = features if remote is None else features[..., remote]
         counted = torch.ones_like(mended[:, 0])
@@ -125,50 +126,51 @@ class _Modes:
         for part in self.parts(mended):
             chunk = mended[..., part]
             chunk[:, -1] -= torch.bmm(self.rows, chunk).amax(1)
-            self._add(chunk, moments, part if remote is None else remote[part], sums, shares, counted[:, part])
+            self._add(chunk, moments, part if remote is None else remote[part], sums, per_mode, counted[:, part])
         if remote is not None:
             features[:, -1, remote] = mended[:, -1]
 
 
 class _MixtureLogProb(torch.autograd.Function):
-    """z [F, N, L], means and log_vars [F, K, L], log_weights [F, K] -> log p [F, N]; with ``usage`` also mean
-    responsibilities [F, K] and, without a gradient, what the mean of log p tells the prior, [F, K, 2L + 1]."""
+    """z [F, N, L], means and log_vars [F, K, L], log_weights [F, K] -> log p [F, N]; where asked for, also the
+    mean responsibilities [F, K] and, without a gradient, what the mean of log p tells the prior, [F, K, 2L + 1]."""
 
     @staticmethod
-    def forward(ctx, z, means, log_vars, log_weights, usage):
+    def forward(ctx, z, means, log_vars, log_weights, mean_responsibilities):
         modes = _Modes(means, log_vars, log_weights)
         features = modes.features(z)
-        sums, shares = modes.sums(features, modes.moments if ctx.needs_input_grad[0] else modes.ones, usage)
+        rows = modes.moments if ctx.needs_input_grad[0] else modes.ones
+        sums, per_mode = modes.sums(features, rows, mean_responsibilities)
         total = sums[:, 0]
         log_prob = (total.log() - features[:, -1]).to(z.dtype)
         slope = (_slope(sums, features) / total.unsqueeze(1)).mT.to(z.dtype) if ctx.needs_input_grad[0] else None
         ctx.save_for_backward(means, log_vars, log_weights, slope, features, total)
         ctx.set_materialize_grads(False)
-        if shares is None:
+        if per_mode is None:
             return log_prob, None, None
-        ctx.mark_non_differentiable(shares)
-        return log_prob, shares[..., -1].to(z.dtype), shares
+        ctx.mark_non_differentiable(per_mode)
+        return log_prob, per_mode[..., -1].to(z.dtype), per_mode
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_log_prob, grad_usage, _):
+    def backward(ctx, grad_log_prob, grad_responsibilities, _):
         means, log_vars, log_weights, slope, features, total = ctx.saved_tensors
         wants_z, wants_prior = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1:4])
         if grad_log_prob is None:
             grad_log_prob = torch.zeros_like(total)
-        if grad_usage is None:
+        if grad_responsibilities is None:
             grad_z = slope * grad_log_prob.unsqueeze(-1) if wants_z else None
             if not wants_prior:
                 return grad_z, None, None, None, None
         modes = _Modes(means, log_vars, log_weights)
-        if grad_usage is None:
+        if grad_responsibilities is None:
             weighted = features[:, :-1] * (grad_log_prob / total).unsqueeze(1)
             sums = torch.zeros_like(modes.rows[..., :-1])
             for part in modes.parts(features):
                 sums += torch.bmm(modes.table(features[..., part]), weighted[..., part].mT)
         else:
-            cotangents = grad_log_prob, grad_usage.double()
-            grad_z, sums = _backward_with_usage(modes, features, total, *cotangents, wants_prior)
+            cotangents = grad_log_prob, grad_responsibilities.double()
+            grad_z, sums = _backward_with_responsibilities(modes, features, total, *cotangents, wants_prior)
             grad_z = grad_z.to(slope.dtype) if wants_z else None
         grads = _prior_gradients(means, log_vars, sums) if wants_prior else [None] * 3
         return grad_z, *grads, None
@@ -189,7 +191,7 @@ class _MeanLogProb(torch.autograd.Function):
         return *_prior_gradients(means, log_vars, moments * grad.view(-1, 1, 1)), None, None
 
 
-def _backward_with_usage(modes, features, total, grad_log_prob, c, wants_prior):
+def _backward_with_responsibilities(modes, features, total, grad_log_prob, c, wants_prior):
     """Cotangents when the mean responsibilities carry one too, c [F, K]: entry (k, n) of the table then has
     the cotangent e_kn (a_n + c_k b_n), b_n = 1 / (N total_n), a_n = g_n / total_n - b_n sum_k e_kn c_k / total_n."""
     both = torch.cat((modes.moments, modes.moments * c.unsqueeze(1)), 1)
@@ -231,7 +233,11 @@ def _flat(z, means, log_vars, log_weights) -> tuple[torch.Size, list[torch.Tenso
 
 
 def mixture_log_prob(
-    z: torch.Tensor, means: torch.Tensor, log_vars: torch.Tensor, log_weights: torch.Tensor, usage: bool = False
+    z: torch.Tensor,
+    means: torch.Tensor,
+    log_vars: torch.Tensor,
+    log_weights: torch.Tensor,
+    mean_responsibilities: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """log p(z) of a diagonal Gaussian mixture, with gradients to every argument.
 
@@ -239,7 +245,7 @@ def mixture_log_prob(
         z: points ``[..., N, L]``, float32 or float64.
         means, log_vars: ``[..., K, L]``.
         log_weights: normalised log weights ``[..., K]``.
-        usage: also return the mean responsibility of each mode over the N points.
+        mean_responsibilities: also return the mean responsibility of each mode over the N points.
 
     Returns:
         log p(z) in nats ``[..., N]`` and mean responsibilities ``[..., K]`` (None unless asked for), in z's precision.
@@ -247,9 +253,9 @@ def mixture_log_prob(
         log-variances down to -14 (tests/test_mixture.py).
     """
     lead, flat = _flat(z, means, log_vars, log_weights)
-    log_prob, mean_usage, _ = _MixtureLogProb.apply(*flat, usage)
+    log_prob, found, _ = _MixtureLogProb.apply(*flat, mean_responsibilities)
     log_prob = log_prob.reshape(*lead, z.shape[-2])
-    return log_prob, None if mean_usage is None else mean_usage.reshape(*lead, means.shape[-2])
+    return log_prob, None if found is None else found.reshape(*lead, means.shape[-2])
 
 
 def shared_log_prob(
@@ -264,6 +270,6 @@ def shared_log_prob(
         of log p(z) over the points ``[...]``, with gradients to means, log_vars and log_weights alone.
     """
     lead, flat = _flat(z, means, log_vars, log_weights)
-    log_prob, usage, moments = _MixtureLogProb.apply(flat[0], *(t.detach() for t in flat[1:]), True)
+    log_prob, responsibilities, moments = _MixtureLogProb.apply(flat[0], *(t.detach() for t in flat[1:]), True)
     mean = _MeanLogProb.apply(*flat[1:], moments, log_prob.detach().mean(-1))
-    return log_prob.reshape(*lead, z.shape[-2]), usage.reshape(*lead, means.shape[-2]), mean.reshape(lead)
+    return log_prob.reshape(*lead, z.shape[-2]), responsibilities.reshape(*lead, means.shape[-2]), mean.reshape(lead)

@@ -10,19 +10,12 @@ from typing import NamedTuple
 
 import torch
 
+from sintro.cells import Betas
 from sintro.model import Model, Posterior, frozen
 from sintro.priors import LOG_2PI, MixturePrior, StandardNormal
 from sintro.randomness import Generators, normal
 
 Weight = float | torch.Tensor
-
-
-class Betas(NamedTuple):
-    """Weights of the reconstruction, of the KL of real data, and of the KL of fakes inside the exponential."""
-
-    rec: Weight
-    kl: Weight
-    neg: Weight | None = None
 
 
 @dataclass
@@ -122,7 +115,7 @@ class _RealKL(NamedTuple):
 
     per_datum: torch.Tensor  # [..., B]; the prior is a constant unless it steps with the encoder
     for_prior: torch.Tensor | None  # [...], the batch mean; q is a constant. None where no prior learns from it
-    usage: torch.Tensor | None  # mean responsibilities [..., K], where they were asked for or came along
+    mean_responsibilities: torch.Tensor | None  # [..., K], where they were asked for or came along
 
     def for_both(self) -> torch.Tensor:
         """The batch mean, [...], with gradients to q and to the prior."""
@@ -130,44 +123,56 @@ class _RealKL(NamedTuple):
         return mean if self.for_prior is None else mean + (self.for_prior - self.for_prior.detach())
 
 
-def _real_kl(posterior: Posterior, prior, samples: int, generator, usage: bool, sampled: bool) -> _RealKL:
+def _real_kl(
+    posterior: Posterior, prior, samples: int, generator, mean_responsibilities: bool, sampled: bool
+) -> _RealKL:
     """As :func:`kl`, in one pass over a mixture for both players: the same draws serve the encoder and the prior."""
     learns, target = any(p.requires_grad for p in prior.parameters()), prior.detach()
     if _is_single(prior):
-        shares = torch.ones_like(prior.logits.detach()) if usage and isinstance(prior, MixturePrior) else None
+        found = _of_one_mode(prior) if mean_responsibilities else None
         moments = _noise_moments(posterior.mean, samples, generator) if sampled else None
         for_prior = _single_kl(*posterior.detach(), prior, moments).mean(-1) if learns else None
-        return _RealKL(_single_kl(*posterior, target, moments), for_prior, shares)
+        return _RealKL(_single_kl(*posterior, target, moments), for_prior, found)
     if not learns:
-        return _joint_kl(posterior, target, samples, generator, usage, sampled)
+        return _joint_kl(posterior, target, samples, generator, mean_responsibilities, sampled)
     z, log_posterior = _draws(*posterior, samples, generator)
-    log_prob, shares, mean = prior.shared_log_prob(z)
-    return _RealKL(_sampled_kl(log_posterior, log_prob), log_posterior.detach().mean(-1) - mean, shares)
+    log_prob, found, mean = prior.shared_log_prob(z)
+    return _RealKL(_sampled_kl(log_posterior, log_prob), log_posterior.detach().mean(-1) - mean, found)
 
 
-def _joint_kl(posterior: Posterior, prior, samples: int, generator, usage: bool, sampled: bool) -> _RealKL:
+def _joint_kl(
+    posterior: Posterior, prior, samples: int, generator, mean_responsibilities: bool, sampled: bool
+) -> _RealKL:
     """As :func:`_real_kl` for players who step together: KL and mean responsibilities carry gradients to both."""
     if _is_single(prior):
-        shares = torch.ones_like(prior.logits.detach()) if usage and isinstance(prior, MixturePrior) else None
-        return _RealKL(kl(*posterior, prior, samples, generator, sampled), None, shares)
+        found = _of_one_mode(prior) if mean_responsibilities else None
+        return _RealKL(kl(*posterior, prior, samples, generator, sampled), None, found)
     z, log_posterior = _draws(*posterior, samples, generator)
-    log_prob, shares = prior.log_prob_and_usage(z, usage)
-    return _RealKL(_sampled_kl(log_posterior, log_prob), None, shares)
+    if mean_responsibilities:
+        log_prob, found = prior.log_prob_and_mean_responsibilities(z)
+    else:
+        log_prob, found = prior.log_prob(z), None
+    return _RealKL(_sampled_kl(log_posterior, log_prob), None, found)
+
+
+def _of_one_mode(prior) -> torch.Tensor | None:
+    """The mean responsibilities of a mixture of one mode, all ones; None of N(0, I), which has no modes."""
+    return torch.ones_like(prior.logits.detach()) if isinstance(prior, MixturePrior) else None
 
 
 def responsibility_regularizer(responsibilities: torch.Tensor) -> torch.Tensor:
     """R of docs/science.md, section 2: ``[..., N, K]`` to ``[...]``; between -1 (all modes equally used) and 0.
 
     sum_k a_k log(a_k + 1e-8) with a_k the mean responsibility of mode k, divided by log K only where log K > 1: so not
-    for K = 2 (a published choice, audit A7).
+    for K = 2 (a published convention, audit A7).
     """
-    return _regularizer_of_usage(responsibilities.mean(-2))
+    return _regularizer_of_mean(responsibilities.mean(-2))
 
 
-def _regularizer_of_usage(usage: torch.Tensor) -> torch.Tensor:
+def _regularizer_of_mean(mean_responsibilities: torch.Tensor) -> torch.Tensor:
     """R from the mean responsibilities a, ``[..., K]`` to ``[...]``."""
-    negative_entropy = (usage * torch.log(usage + 1e-8)).sum(-1)
-    return negative_entropy / max(1.0, math.log(usage.shape[-1]))
+    negative_entropy = (mean_responsibilities * torch.log(mean_responsibilities + 1e-8)).sum(-1)
+    return negative_entropy / max(1.0, math.log(mean_responsibilities.shape[-1]))
 
 
 def per_datum(weight: Weight) -> Weight:
@@ -196,7 +201,7 @@ def vae_loss(
     loss = betas.rec * reconstruction + betas.kl * kl_real.for_both()
     terms = {"loss_encoder": loss, "loss_decoder": loss, "reconstruction": reconstruction}
     terms["kl_real"] = kl_real.per_datum.mean(-1)
-    return Step(loss, _detached(terms, kl_real.usage), posterior, z)
+    return Step(loss, _detached(terms, kl_real.mean_responsibilities), posterior, z)
 
 
 def encoder_loss(
@@ -211,7 +216,7 @@ def encoder_loss(
     alpha: float = 2.0,
     responsibility_weight: Weight = 0.0,
     cooperation: str | None = "decoder",
-    usage: bool = False,
+    mean_responsibilities: bool = False,
 ) -> Step:
     """The encoder's loss L_E of Soft-IntroVAE (Daniel & Tamar 2021; docs/science.md, section 2).
 
@@ -224,7 +229,7 @@ def encoder_loss(
         scale: s; 1 / D when None.
         alpha: of the soft exponential.
         responsibility_weight: r, the weight of the responsibility regulariser R.
-        usage: put the mean responsibilities into the terms even where r is 0 (for the history).
+        mean_responsibilities: put them into the terms even where r is 0 (for the history).
     """
     scale = scale or 1 / math.prod(real.shape[-model.event_dims :])
     prior, target = model.prior, model.prior.detach()
@@ -239,15 +244,15 @@ def encoder_loss(
         reconstructed = model.decoder(z)
         reconstruction = model.squared_error(real, reconstructed).mean(-1)
         estimate = _joint_kl if together else _real_kl
-        kl_real = estimate(posterior, prior, samples, generator, usage or regularised, sampled)
+        kl_real = estimate(posterior, prior, samples, generator, mean_responsibilities or regularised, sampled)
         negatives = (reconstructed, fake)
         terms, penalty = _negatives(model, negatives, target, betas, generator, samples, sampled, alpha * scale)
     kl_mean = kl_real.per_datum.mean(-1)
     loss = scale * (betas.rec * reconstruction + betas.kl * kl_mean) + penalty / alpha
     if regularised:  # its gradient goes to whoever steps here
-        loss = loss + scale * responsibility_weight * _regularizer_of_usage(kl_real.usage)
+        loss = loss + scale * responsibility_weight * _regularizer_of_mean(kl_real.mean_responsibilities)
     terms |= {"loss_encoder": loss, "reconstruction": reconstruction, "kl_real": kl_mean}
-    terms = _detached(terms, kl_real.usage)
+    terms = _detached(terms, kl_real.mean_responsibilities)
     return Step(loss, terms, posterior.detach(), z.detach(), kl_real.for_prior, z_fake.detach())
 
 
@@ -339,8 +344,8 @@ def _nonzero(weight: Weight) -> bool:
     return isinstance(weight, torch.Tensor) or weight != 0
 
 
-def _detached(terms: dict[str, torch.Tensor], usage: torch.Tensor | None) -> dict[str, torch.Tensor]:
+def _detached(terms: dict[str, torch.Tensor], mean_responsibilities: torch.Tensor | None) -> dict[str, torch.Tensor]:
     detached = {name: value.detach() for name, value in terms.items()}
-    if usage is not None:
-        detached["usage"] = usage.detach()
+    if mean_responsibilities is not None:
+        detached["mean_responsibilities"] = mean_responsibilities.detach()
     return detached

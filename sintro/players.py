@@ -9,12 +9,12 @@ from torch import nn
 
 from sintro import introvae
 from sintro.batches import batches_of
-from sintro.cells import BOOTSTRAP
+from sintro.cells import BOOTSTRAP, Betas
 from sintro.fleets import check_equal_shape
 from sintro.graphs import Graphs
 from sintro.model import Model
 from sintro.networks import mlp_pair, residual_pair
-from sintro.objectives import Betas, decoder_loss, encoder_loss, vae_loss
+from sintro.objectives import decoder_loss, encoder_loss, vae_loss
 from sintro.presets import Settings
 from sintro.priors import MixturePrior, StandardNormal, VampPrior
 from sintro.randomness import Generators, generator
@@ -180,10 +180,10 @@ class Players:
 
     # --- one iteration
 
-    def step(self, iteration: int, usage: bool = False) -> dict[str, torch.Tensor]:
+    def step(self, iteration: int, mean_responsibilities: bool = False) -> dict[str, torch.Tensor]:
         """One iteration of whatever phase it falls in; the terms of the history, ``[]`` or ``[F]`` each.
 
-        ``usage`` asks for the mean responsibilities of the prior's modes too, ``[..., K]``.
+        ``mean_responsibilities`` asks for those of the prior's modes too, ``[..., K]``.
         """
         self.enter(iteration)
         self._set_learning_rate(self.learning_rate(iteration))
@@ -192,19 +192,21 @@ class Players:
         step = self._vae_step
         if iteration >= self.shared.warmup:
             step = self._introvae_step if self.shared.objective == "introvae" else self._introspective_step
-        return self.graphs.run(step, real, noise, usage) if self.graphs else step(real, noise, usage)
+        if self.graphs:
+            return self.graphs.run(step, real, noise, mean_responsibilities)
+        return step(real, noise, mean_responsibilities)
 
     def _set_learning_rate(self, rate: float) -> None:
         for optimiser in self.optimisers.values():
             group = optimiser.param_groups[0]
             group["lr"] = group["lr"].fill_(rate) if self.graphs else rate
 
-    def _vae_step(self, real, noise, usage: bool) -> dict[str, torch.Tensor]:
+    def _vae_step(self, real, noise, mean_responsibilities: bool) -> dict[str, torch.Tensor]:
         step = vae_loss(self.model, real, self.betas, noise, samples=self.shared.samples, sampled=self.sampled)
         self._descend(step.loss, *self.optimisers)
         return step.terms
 
-    def _introvae_step(self, real, noise, usage: bool) -> dict[str, torch.Tensor]:
+    def _introvae_step(self, real, noise, mean_responsibilities: bool) -> dict[str, torch.Tensor]:
         """The encoder's step leaves w_rec rec's gradient with the decoder, whose own term is added to it."""
         first = introvae.encoder_loss(self.model, real, self.betas, self.margin, noise)
         first.loss.sum().backward(retain_graph=True)
@@ -215,7 +217,7 @@ class Players:
         self._advance("decoder")
         return first.terms | terms
 
-    def _introspective_step(self, real, noise, usage: bool) -> dict[str, torch.Tensor]:
+    def _introspective_step(self, real, noise, mean_responsibilities: bool) -> dict[str, torch.Tensor]:
         one = self.shared
         common = {"samples": one.samples, "sampled": self.sampled, "scale": one.scale, "cooperation": one.cooperation}
         first = encoder_loss(
@@ -225,7 +227,7 @@ class Players:
             noise,
             alpha=one.alpha,
             responsibility_weight=self.responsibility_weight,
-            usage=usage,
+            mean_responsibilities=mean_responsibilities,
             **common,
         )
         third = ["prior"] if "prior" in self.optimisers else []

@@ -41,7 +41,7 @@ class Settings(BaseModel):
     learned: bool  # the prior goes on learning after the warm-up
     contributions: bool  # its weights are parameters
     cooperation: Literal["decoder", "encoder"] | None  # with whom a learned prior steps
-    # Choices of the released programs, in which they differ. None is a choice too: sources() says which.
+    # Conventions of the released programs, in which they differ. None is one of them too: sources() says which.
     kl_of_normal: Literal["sampled"] | None = None  # how the KL to a single Gaussian is taken; None: closed form
     fakes: Literal["reused"] | None = None  # the decoder's step has the encoder's fakes; None: draws its own
     adam_at_introspection: Literal["restarted"] | None = None  # when the warm-up ends; None: Adam's state is carried
@@ -235,7 +235,7 @@ REVISIONS = {
     "prior-encoder cooperation the prior also receives the gradients of R and of the soft exponential's target x_f",
 }
 
-# What None means where it is a choice of a released program, and its source.
+# What None means where it is a convention of a released program, and its source.
 NONE_MEANS = {
     "kl_of_normal": ("closed form", f"{DT} and Huang et al. 2018, released code; {SECTION_1}"),
     "fakes": ("drawn anew", f"{ADF}, released code; {SECTION_2}"),
@@ -331,7 +331,7 @@ def sources(settings: Settings, protocol: Protocol = "pl") -> dict[str, str]:
     for name, value in settings.model_dump().items():
         row = SCHEDULE_ROWS.get(name, name)
         if name in NONE_MEANS and _applies(name, settings):
-            told[name] = _source_of_choice(name, value, origin)
+            told[name] = _source_of_convention(name, value, origin)
         elif value is None or value == () or (value == 0 and name.startswith("evaluation_")):
             told[name] = "does not apply"
         elif row not in origin:
@@ -347,7 +347,7 @@ def sources(settings: Settings, protocol: Protocol = "pl") -> dict[str, str]:
 
 
 def in_words(settings: Settings) -> dict[str, Any]:
-    """Every field's value; where None is a choice, the word for what it means."""
+    """Every field's value; where None is a convention, the word for what it means."""
     shown = settings.model_dump(mode="json")
     for name, (word, _) in NONE_MEANS.items():
         if shown[name] is None and _applies(name, settings):
@@ -368,7 +368,7 @@ def _applies(name: str, settings: Settings) -> bool:
     return True
 
 
-def _source_of_choice(name: str, value: Any, origin: Mapping[str, str]) -> str:
+def _source_of_convention(name: str, value: Any, origin: Mapping[str, str]) -> str:
     """The source of one of `NONE_MEANS`."""
     word, source = NONE_MEANS[name]
     if value is None:

@@ -94,12 +94,13 @@ class MixturePrior:
 
     def log_prob(self, z: torch.Tensor) -> torch.Tensor:
         """log p(z) in nats: ``[..., N, L]`` to ``[..., N]``; see :mod:`sintro.mixture` for the numerics."""
-        return self.log_prob_and_usage(z, usage=False)[0]
+        log_weights = torch.log_softmax(self.logits, -1)
+        return mixture_log_prob(z, self.means, self.log_vars, log_weights)[0]
 
-    def log_prob_and_usage(self, z: torch.Tensor, usage: bool = True) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def log_prob_and_mean_responsibilities(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """log p(z) ``[..., N]``, and the mean responsibility a_k of each mode over the N points ``[..., K]``."""
         log_weights = torch.log_softmax(self.logits, -1)
-        return mixture_log_prob(z, self.means, self.log_vars, log_weights, usage)
+        return mixture_log_prob(z, self.means, self.log_vars, log_weights, mean_responsibilities=True)
 
     def shared_log_prob(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """log p(z) ``[..., N]`` and a_k ``[..., K]`` as functions of z alone, and the mean of log p(z) over the points

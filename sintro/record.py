@@ -16,7 +16,7 @@ from sintro import SintroError, __version__, results
 from sintro.cells import IMAGES, Cell
 from sintro.data.facts import Facts
 from sintro.data.files import hash_file
-from sintro.history import COLUMNS, to_csv
+from sintro.history import COLUMNS, to_csv, todays
 from sintro.players import Players
 from sintro.presets import Settings
 from sintro.runs import (
@@ -86,7 +86,8 @@ class Record:
         self.done, self.seconds = checkpoint["iteration"], checkpoint["seconds"]
         self.resumed = checkpoint["resumed"] + 1
         self.provenance["started"] = checkpoint["started"]
-        known = [dict(zip(checkpoint["columns"], row, strict=True)) for row in checkpoint["rows"].tolist()]
+        columns = todays(checkpoint["columns"])
+        known = [dict(zip(columns, row, strict=True)) for row in checkpoint["rows"].tolist()]
         self.rows = [[row.get(name, NAN) for name in COLUMNS] for row in known]  # another version may have had others
         self.state = checkpoint["state"]
         self.data_then = checkpoint
@@ -110,20 +111,20 @@ class Record:
         iteration: int,
         rate: float,
         terms: Mapping[str, float],
-        usage: torch.Tensor | None = None,
+        mean_responsibilities: torch.Tensor | None = None,
         log_vars: torch.Tensor | None = None,
     ) -> None:
-        """One row of the history; ``usage`` [K] are mean responsibilities, ``log_vars`` [K, L] the mixture's."""
+        """One row of the history; ``mean_responsibilities`` [K], ``log_vars`` [K, L] of the mixture."""
         values = dict.fromkeys(COLUMNS, NAN) | {name: value for name, value in terms.items() if name in COLUMNS}
         values["iteration"] = iteration + 1
         values["phase"] = int(iteration >= self.settings.warmup)
         values["learning_rate"] = rate
         if log_vars is not None:
             values |= {"prior_log_var_min": float(log_vars.min()), "prior_log_var_max": float(log_vars.max())}
-        if usage is not None:
-            usage = usage.double()
-            values["responsibility_entropy"] = float(-torch.special.xlogy(usage, usage).sum())
-            values["active_modes"] = float((usage >= 1 / usage.numel() ** 2).sum())
+        if mean_responsibilities is not None:
+            average = mean_responsibilities.double()
+            values["entropy_nats"] = float(-torch.special.xlogy(average, average).sum())
+            values["active_modes"] = float((average >= 1 / average.numel() ** 2).sum())
         self.rows.append([values[name] for name in COLUMNS])
 
     def save_checkpoint(self, state: dict[str, Any], iteration: int, seconds: float) -> None:

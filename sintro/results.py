@@ -9,10 +9,12 @@ torch.
 import json
 import math
 import os
-from collections.abc import Collection
+import zlib
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
+from zipfile import BadZipFile
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
@@ -22,12 +24,18 @@ from sintro.metrics import outdated
 from sintro.presets import Settings
 from sintro.runs import HANDED_OVER, PROVENANCE
 
+if TYPE_CHECKING:
+    import numpy as np
+
 OTHER = "made with other settings"
 STATES = ("done", "diverged", "running", "to evaluate", "missing", "failed", OTHER, "unreadable")
 FINISHED = ("done", "diverged")  # results; a cell in any other state has none
 METRICS = "metrics.json"
 CHECKPOINT = "checkpoint.pt"
 MODEL = "model.pt"
+MEAN_RESPONSIBILITIES = "mean_responsibilities"  # in arrays.npz: a_k [T, K] after each snapshot
+RESPONSIBILITY_ITERATIONS = "responsibility_iterations"  # in arrays.npz: how many iterations each came after, [T]
+OLD_ARRAYS = {"shares": MEAN_RESPONSIBILITIES, "share_iterations": RESPONSIBILITY_ITERATIONS}  # older files' names
 
 Step = Literal["train", "evaluate", "nothing"]
 
@@ -165,6 +173,25 @@ def _first_problem(error: ValidationError) -> str:
     where = ".".join(map(str, first["loc"]))
     said = "this key is missing" if first["type"] == "missing" else first["msg"][:1].lower() + first["msg"][1:]
     return f"{where}: {said}"
+
+
+# --- arrays
+
+
+def read_arrays(path: Path, names: Iterable[str] | None = None) -> dict[str, "np.ndarray"]:
+    """Read the arrays of ``arrays.npz``, all or the named ones that are there, under the names they have today.
+
+    Raises SintroError where the file cannot be read.
+    """
+    import numpy as np  # here: `status` reads many folders and no arrays
+
+    try:
+        # Opened here, since NumPy leaves a file open when it turns out to be cut short.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+            kept = {name: OLD_ARRAYS.get(name, name) for name in stored.files}
+            return {new: stored[name] for name, new in kept.items() if names is None or new in names}
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile, zlib.error, NotImplementedError) as error:
+        raise SintroError(f"{path}: cannot be read ({error}); evaluate the cell again") from None
 
 
 # --- numbers

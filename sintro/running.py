@@ -139,8 +139,8 @@ class Patience:
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-class Claim:
-    """A cell's folder held by this process, as a context manager; :meth:`beat` writes how far the training is.
+class Lock:
+    """The lock on a cell's folder, as a context manager; :meth:`beat` writes how far the training is.
 
     Raises BusyError on entry when another process trains the cell (it names host and process), SintroError when this
     one does already, and PassingError from ``beat`` and :meth:`check` when another one took over because no beat came
@@ -152,7 +152,7 @@ class Claim:
         self.content = this_process() | {"total": total, "device": device, "started": now(), "ms_per_iteration": None}
         self.done, self.last, self.pace = 0, time.monotonic(), None
 
-    def __enter__(self) -> "Claim":
+    def __enter__(self) -> "Lock":
         with _explained(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             while not self._create():

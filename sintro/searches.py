@@ -1,6 +1,6 @@
 """What a search study found: the hyper-parameters of its best cells, and how each was chosen (``sintro choose``).
 
-Choosing on the metric and at the seed that are reported is the published way, and one of the audited choices (A12):
+Choosing on the metric and at the seed that are reported is the published way, and one of the audit items (A12):
 the file keeps the candidates' number, the diverged ones' and the runner-up, so that a reader can judge it.
 Nothing here imports torch.
 """
@@ -14,8 +14,8 @@ from typing import Any
 
 from sintro import SintroError, runs
 from sintro.cells import Cell
-from sintro.choices import METRIC, SEED, choice_file, choice_key
 from sintro.results import STATES, Judged, judge, numbers
+from sintro.search_results import METRIC, SEED, file_of, key_of
 from sintro.states import State, listed
 
 
@@ -28,23 +28,23 @@ def choose(search: str, cells: Iterable[Cell]) -> Path:
     candidates: dict[str, list[Cell]] = defaultdict(list)
     for cell in cells:
         if cell.betas is not None and cell.seed == SEED:
-            candidates[choice_key(cell)].append(cell)
+            candidates[key_of(cell)].append(cell)
     if not candidates:
         raise SintroError(f"study {search}: nothing to choose from: it has no cell with explicit betas at seed {SEED}")
     judged = {cell: judge(cell) for group in candidates.values() for cell in group}
     _say_states(judged)
-    choices = {key: _choose_one(group, judged) for key, group in candidates.items()}
-    if all(choice["cell"] is None for choice in choices.values()):
+    found = {key: _choose_one(group, judged) for key, group in candidates.items()}
+    if all(result["cell"] is None for result in found.values()):
         total = sum(map(len, candidates.values()))
         raise SintroError(f"study {search}: nothing to choose from: none of its {total} candidates has finished")
-    path = choice_file(search)
+    path = file_of(search)
     runs.write_json(
         path,
         {
             "study": search,
             "rule": f"per data set, objective, prior and regularizers: lowest {METRIC} at seed {SEED}",
             "command": f"sintro choose {search}",
-            "choices": choices,
+            "choices": found,  # the file's own word
         },
     )
     return path

@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 import sintro
-from sintro import SintroError, choices, presets, yamlfiles
+from sintro import SintroError, presets, search_results, yamlfiles
 from sintro.cells import IMAGES, Betas, Cell, check_study_name, objective_token, suggestion
 
 PRESETS = "presets"
@@ -147,14 +147,14 @@ class Study(_Part):
         """The cells of another study's grid, as this study's."""
         whole = grid = load(self.cells_from).cells()
         for key, axis in RESTRICTIONS.items():
-            chosen = getattr(self, key)
+            kept = getattr(self, key)
             legal = list(dict.fromkeys(getattr(cell, axis) for cell in whole))
-            for one in chosen or ():
+            for one in kept or ():
                 if one not in legal:
                     listed = ", ".join(map(str, legal))
                     near = suggestion(one, map(str, legal))
                     raise SintroError(f"{self.file}: {key}: study {self.cells_from} has {listed}, not {one!r}{near}")
-            grid = [cell for cell in grid if chosen is None or getattr(cell, axis) in chosen]
+            grid = [cell for cell in grid if kept is None or getattr(cell, axis) in kept]
         if not grid:
             restricted = " and ".join(key for key in RESTRICTIONS if getattr(self, key))
             raise SintroError(f"{self.file}: no cell of study {self.cells_from} has one of these {restricted} together")
@@ -198,7 +198,7 @@ def load(name: str) -> Study:
 
 
 def settings(cell: Cell, iterations: int | None = None, precision: str | None = None) -> presets.Settings:
-    """The cell's settings: the table's, at the study's length, with its overrides and chosen hyper-parameters.
+    """The cell's settings: the table's, at the study's length, with its overrides and search results.
 
     ``iterations`` sets another length, to try something out; everything else follows in proportion. ``precision`` is
     that of an image cell's training. Neither makes a run that is comparable with the study's others.
@@ -244,7 +244,7 @@ def _resolve(cell: Cell, iterations: int | None, precision: str | None = None) -
     changed = dict.fromkeys(values, f"study {study.name}: {key}")
     if precision is not None:
         if cell.dataset not in IMAGES:
-            raise SintroError(f"{cell.path}: precision {precision}: it is a choice for image cells only")
+            raise SintroError(f"{cell.path}: precision {precision}: it is an option of image cells only")
         values["precision"], changed["precision"] = precision, "asked for"
     total = values.pop("iterations", None)
     asked = f"study {study.name}: " + (f"iterations {total}" if total else f"length {_as_fraction(study.length)}")
@@ -256,7 +256,7 @@ def _resolve(cell: Cell, iterations: int | None, precision: str | None = None) -
         if row in shares and not (name == "warmup" and cell.objective_name == "vae"):
             changed[name] = f"study {study.name}: {key}, {row} {_as_fraction(shares[row])} of the length"
     if study.hyperparameters != PRESETS and cell.betas is None:
-        found, why = choices.chosen(study.hyperparameters, cell)
+        found, why = search_results.best(study.hyperparameters, cell)
         values |= found
         changed |= dict.fromkeys(found, why)
     resolved = presets.resolve(

@@ -22,7 +22,7 @@ from sintro.presets import Settings
 from sintro.priors import MixturePrior
 from sintro.progress import Progress
 from sintro.record import Record, Task, accept, is_finished, read_checkpoint
-from sintro.running import SECONDS_OF_PATIENCE, BusyError, Claim, Patience, StopSignals
+from sintro.running import SECONDS_OF_PATIENCE, BusyError, Lock, Patience, StopSignals
 from sintro.runs import HANDED_OVER, PROVENANCE, remove_unfinished
 
 INTERRUPTED = 75  # the exit code that asks for another try (sysexits: EX_TEMPFAIL)
@@ -46,10 +46,10 @@ class Options(NamedTuple):
 
 
 class Fleet:
-    """Cells of equal shape in training side by side, one cell too. ``records`` and ``claims`` go in pairs."""
+    """Cells of equal shape in training side by side, one cell too. ``records`` and ``locks`` go in pairs."""
 
-    def __init__(self, records: Sequence[Record], claims: Sequence[Claim], options: Options, stop: StopSignals):
-        self.claims = dict(zip(records, claims, strict=True))
+    def __init__(self, records: Sequence[Record], locks: Sequence[Lock], options: Options, stop: StopSignals):
+        self.locks = dict(zip(records, locks, strict=True))
         self.waiting, self.options, self.stop = list(records), options, stop
         self.total = records[0].settings.iterations
         self.look_every = LOOK_EVERY[torch.device(options.device).type]
@@ -87,7 +87,7 @@ class Fleet:
         """From where the group is to where it ends or meets others. True: a signal came, checkpoints are written."""
         self.began = last_saved = time.monotonic()
         for record in self.group:
-            self.claims[record].begin(self.done)
+            self.locks[record].begin(self.done)
         name = self.group[0].task.cell.path
         others = len(self.group) - 1
         with Progress(f"{name} and {others} more" if others else name, self.total, self.done) as progress:
@@ -99,14 +99,14 @@ class Fleet:
                 self._beat()
                 if self.stop.caught and self.done < self.total:
                     self._look()
-                    self._check_claims()
+                    self._check_locks()
                     self._save_checkpoints()
                     said = f"stopped by {self.stop.caught} after {self.done} iterations, checkpoint written"
                     print(said, file=sys.stderr)
                     return True
                 if time.monotonic() - last_saved >= self.options.checkpoint_every and self.done < self.total:
                     self._look()
-                    self._check_claims()
+                    self._check_locks()
                     self._try_checkpoints()
                     last_saved = time.monotonic()
         self._look()
@@ -125,14 +125,14 @@ class Fleet:
         if not self.group:
             return
         logs = self.group[0].logs(iteration)
-        terms = self.players.step(iteration, usage=logs)
-        usage = terms.pop("usage", None)
+        terms = self.players.step(iteration, mean_responsibilities=logs)
+        mean_responsibilities = terms.pop("mean_responsibilities", None)
         self.done = iteration + 1
         self.unseen.append(terms)
         if logs or len(self.unseen) >= self.look_every:
-            self._look(usage, logs)
+            self._look(mean_responsibilities, logs)
 
-    def _look(self, usage: torch.Tensor | None = None, logs: bool = False) -> None:
+    def _look(self, mean_responsibilities: torch.Tensor | None = None, logs: bool = False) -> None:
         """Looks at the losses of the last iterations: cells that diverged leave; ``logs``: the others get a row."""
         if not self.unseen:
             return
@@ -141,7 +141,9 @@ class Fleet:
         table = stacked.cpu().reshape(len(self.unseen), len(names), -1)  # [iterations, terms, F]
         self.unseen = []
         finite = torch.isfinite(table[:, [names.index("loss_encoder"), names.index("loss_decoder")]]).all(1)
-        usage = None if usage is None else usage.cpu().reshape(table.shape[-1], -1)  # [F, K]
+        mean_responsibilities = (
+            None if mean_responsibilities is None else mean_responsibilities.cpu().reshape(table.shape[-1], -1)
+        )  # [F, K]
         prior, log_vars = self.players.model.prior, None
         if isinstance(prior, MixturePrior) and (logs or not finite.all()):
             own = prior.log_vars.detach().cpu()
@@ -158,7 +160,7 @@ class Fleet:
                 first + row,
                 self.players.learning_rate(first + row),
                 dict(zip(names, table[row, :, index].tolist(), strict=True)),
-                None if usage is None or row < len(table) - 1 else usage[index],
+                None if mean_responsibilities is None or row < len(table) - 1 else mean_responsibilities[index],
                 None if log_vars is None else log_vars[index],
             )
         if diverged:
@@ -184,26 +186,26 @@ class Fleet:
 
     def _finish(self, index: int, diverged_at: int | None) -> None:
         record = self.group[index]
-        claim = self.claims.pop(record)
-        claim.check()
+        lock = self.locks.pop(record)
+        lock.check()
         last = HANDED_OVER if self.options.hand_over else PROVENANCE
         record.finish(self.players, index, self._seconds(record), diverged_at, last)
-        claim.release()
+        lock.release()
         self.waiting.remove(record)
 
     def _seconds(self, record: Record) -> float:
         return record.seconds + time.monotonic() - self.began
 
     def _beat(self) -> None:
-        for record, claim in self.claims.items():
+        for record, lock in self.locks.items():
             if record in self.group:
-                claim.beat(self.done)
+                lock.beat(self.done)
             else:
-                claim.hold()
+                lock.hold()
 
-    def _check_claims(self) -> None:
-        for claim in self.claims.values():
-            claim.check()
+    def _check_locks(self) -> None:
+        for lock in self.locks.values():
+            lock.check()
 
     def _save_checkpoints(self) -> None:
         for index, record in enumerate(self.group):
@@ -297,7 +299,7 @@ def _train_together(tasks: Sequence[Task], options: Options, stop: StopSignals) 
     patience = Patience(options.wait)
     while tasks:
         try:
-            held, claims = _claim_all(tasks, options)
+            held, locks = _lock_all(tasks, options)
         except BusyError as busy:
             if stop.caught:
                 print(f"stopped by {stop.caught} while it waited: {busy}", file=sys.stderr)
@@ -308,19 +310,19 @@ def _train_together(tasks: Sequence[Task], options: Options, stop: StopSignals) 
         with held:
             left = _unfinished(tasks, options)  # another process may have finished some just before
             if len(left) == len(tasks):
-                return _train_claimed(tasks, claims, options, stop)
+                return _train_locked(tasks, locks, options, stop)
         tasks = left
     return 0
 
 
-def _claim_all(tasks: Sequence[Task], options: Options) -> tuple[ExitStack, list[Claim]]:
+def _lock_all(tasks: Sequence[Task], options: Options) -> tuple[ExitStack, list[Lock]]:
     """Hold the folders of all tasks, or of none: who waits holds nothing, so that no two wait for each other."""
     with ExitStack() as stack:
-        claims = [stack.enter_context(Claim(task.folder, task.settings.iterations, options.device)) for task in tasks]
-        return stack.pop_all(), claims
+        locks = [stack.enter_context(Lock(task.folder, task.settings.iterations, options.device)) for task in tasks]
+        return stack.pop_all(), locks
 
 
-def _train_claimed(tasks: Sequence[Task], claims: Sequence[Claim], options: Options, stop: StopSignals) -> int:
+def _train_locked(tasks: Sequence[Task], locks: Sequence[Lock], options: Options, stop: StopSignals) -> int:
     records = []
     for task in tasks:
         with recording([task]):
@@ -330,4 +332,4 @@ def _train_claimed(tasks: Sequence[Task], claims: Sequence[Claim], options: Opti
             records.append(Record(task, options.device, options.threads))
             if checkpoint is not None:
                 records[-1].take_up(checkpoint)
-    return Fleet(records, claims, options, stop).train()
+    return Fleet(records, locks, options, stop).train()

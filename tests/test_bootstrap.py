@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from sintro import SintroError, training
-from sintro.cells import Cell
+from sintro.cells import Betas, Cell
 from sintro.model import Model
 from sintro.networks import MLP
-from sintro.objectives import Betas, decoder_loss, encoder_loss
+from sintro.objectives import decoder_loss, encoder_loss
 from sintro.players import Players
 from sintro.presets import published, resolve
 from sintro.priors import StandardNormal
@@ -106,10 +106,10 @@ def test_a_stopped_run_resumes_to_the_same_bits(tmp_path, monkeypatch, stop_afte
     expected = [Path(PATH, name).read_bytes() for name in ("model.pt", "history.csv")]
     step = Players.step
 
-    def step_and_signal(self, iteration, usage=False):
+    def step_and_signal(self, iteration, mean_responsibilities=False):
         if iteration + 1 == stop_after:
             os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, iteration, usage)
+        return step(self, iteration, mean_responsibilities)
 
     with monkeypatch.context() as patched:
         patched.setattr(Players, "step", step_and_signal)

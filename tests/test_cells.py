@@ -209,7 +209,7 @@ def test_a_cell_cannot_be_changed() -> None:
 
 def test_reading_cells_presets_and_studies_needs_no_torch() -> None:
     program = (
-        "import sys; from sintro import cells, choices, presets, studies, __main__;"
+        "import sys; from sintro import cells, presets, search_results, studies, __main__;"
         "[studies.settings(cell) for cell in studies.load('quick').cells()];"
         "sys.exit(', '.join({'torch', 'numpy', 'pandas', 'matplotlib'} & set(sys.modules)) or 0)"
     )

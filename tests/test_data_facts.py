@@ -65,10 +65,10 @@ def interrupt(monkeypatch, after):
     """Train so far, write a checkpoint, and die."""
     step = Players.step
 
-    def stop(self, iteration, usage=False):
+    def stop(self, iteration, mean_responsibilities=False):
         if iteration == after:
             raise KeyboardInterrupt
-        return step(self, iteration, usage)
+        return step(self, iteration, mean_responsibilities)
 
     with monkeypatch.context() as patch:
         patch.setattr(Players, "step", stop)

@@ -30,9 +30,8 @@ def drawn():
 
 def test_the_registry_has_the_four_densities():
     assert tuple(DENSITIES) == NAMES
-    assert [density(name).scale for name in NAMES] == [1, 2, 2, 2]
-    assert [density(name).labels for name in NAMES] == [8, 2, 8, 4]
     assert [density(name).half_width for name in NAMES] == [2, 4, 4, 4]
+    assert [density(name).labels for name in NAMES] == [8, 2, 8, 4]
 
 
 def test_an_unknown_name_lists_the_legal_ones():

@@ -42,7 +42,7 @@ def normal(n, sd=1.0, mean=(0.0, 0.0), seed=0):
 
 
 def probabilities(points, scale, bins):
-    return (histogram_density(points, scale, bins) * (4 * scale / bins) ** 2).ravel()
+    return (histogram_density(points, 2 * scale, bins) * (4 * scale / bins) ** 2).ravel()
 
 
 # --- the released code's numbers
@@ -74,10 +74,10 @@ def test_gnelbo_is_that_of_the_released_code(golden):
     value = gnelbo(linear_energy, points, scale, grid_points=expected["grid_points"])
     assert value == pytest.approx(expected["value"], rel=1e-6)
     # The conventions are visible at this accuracy: a grid without its ends, or without the real points in the sum.
-    other_grid = energy_grid(linear_energy, scale * 63 / 64, expected["grid_points"])
+    other_grid = energy_grid(linear_energy, 2 * scale * 63 / 64, expected["grid_points"])
     assert gnelbo(linear_energy, points, scale, grid_energies=other_grid) != pytest.approx(expected["value"], rel=1e-3)
     on_points = energies(linear_energy, points)
-    on_grid = energy_grid(linear_energy, scale, expected["grid_points"])
+    on_grid = energy_grid(linear_energy, 2 * scale, expected["grid_points"])
     assert float(on_points.mean() / on_grid.sum()) != pytest.approx(expected["value"], rel=1e-3)
 
 
@@ -132,7 +132,7 @@ def test_published_kl_is_the_standard_one_times_a_factor(scale, factor):
 def test_equal_samples_score_zero(name):
     target = density(name)
     points, _ = target.sample(5000, generator(0, "test"))
-    found = histogram_divergences(points, points.clone(), target.scale)
+    found = histogram_divergences(points, points.clone(), target.half_width / 2)
     for metric in ("kl_published", "jsd_published", "kl", "jsd"):
         assert found[metric] == pytest.approx(0, abs=1e-9), metric
     assert found["entropy_published"] > 1
@@ -208,12 +208,12 @@ def test_a_perfect_model_of_data_that_leave_the_range_scores_zero():
 
 def test_the_ends_of_the_range_are_inside():
     ends = np.array([[-2.0, -2.0], [2.0, 2.0], [-2.0, 2.0]])
-    assert histogram_density(ends, 1, bins=4).sum() * 1.0 == pytest.approx(1)
-    assert np.count_nonzero(histogram_density(ends, 1, bins=4)) == 3
+    assert histogram_density(ends, 2, bins=4).sum() * 1.0 == pytest.approx(1)
+    assert np.count_nonzero(histogram_density(ends, 2, bins=4)) == 3
 
 
 def test_histogram_has_the_first_coordinate_in_front():
-    counts = histogram_density(np.array([[1.5, -1.5]]), 1, bins=4)
+    counts = histogram_density(np.array([[1.5, -1.5]]), 2, bins=4)
     assert counts[3, 0] == pytest.approx(1)
 
 
@@ -325,10 +325,10 @@ def test_tensors_and_arrays_give_the_same():
 
 
 def test_grid_has_both_ends_and_the_second_coordinate_runs_fastest():
-    points = grid(2, 5)
+    points = grid(4, 5)
     assert points.shape == (25, 2)
     assert points[:6].tolist() == [[-4, -4], [-4, -2], [-4, 0], [-4, 2], [-4, 4], [-2, -4]]
-    assert energy_grid(lambda x: x[:, 0] * 10 + x[:, 1], 2, 5)[4, 0].item() == 36
+    assert energy_grid(lambda x: x[:, 0] * 10 + x[:, 1], 4, 5)[4, 0].item() == 36
 
 
 def test_gnelbo_of_a_flat_energy_is_one_share():
@@ -372,7 +372,7 @@ def test_many_energies_add_up_without_loss():
 
 def test_given_grid_energies_are_not_computed_again():
     points = torch.zeros(7, 2)
-    on_grid = energy_grid(linear_energy, 1, 16)
+    on_grid = energy_grid(linear_energy, 2, 16)
     seen = []
 
     def energy(x):
@@ -395,7 +395,7 @@ def test_an_energy_that_is_not_finite_gives_nan(bad):
     broken[2] = broken_grid[1, 2] = bad
     for pair in ((broken, on_grid), (good, broken_grid)):
         assert math.isnan(grid_normalized(*pair))
-        assert math.isnan(normalized_nll(*pair, 1))
+        assert math.isnan(normalized_nll(*pair, 2))
 
 
 def test_slightly_negative_energies_count_but_not_a_sum_below_zero():
@@ -413,13 +413,13 @@ def test_normalized_nll_of_a_normal_density():
     def energy(x):
         return x.square().sum(-1) / (2 * sd**2) + 17.0
 
-    value = normalized_nll(energies(energy, points), energy_grid(energy, 1, 256), 1)
+    value = normalized_nll(energies(energy, points), energy_grid(energy, 2, 256), 2)
     assert value == pytest.approx(1 + math.log(2 * math.pi * sd**2), abs=0.02)
 
 
 @pytest.mark.parametrize("scale", [1, 2])
 def test_normalized_nll_of_a_flat_energy_is_the_log_of_the_area(scale):
-    value = normalized_nll(torch.full((9,), 5.0), torch.full((33, 33), 5.0), scale)
+    value = normalized_nll(torch.full((9,), 5.0), torch.full((33, 33), 5.0), 2 * scale)
     assert value == pytest.approx(math.log((4 * scale) ** 2), rel=1e-12)
 
 
@@ -482,7 +482,7 @@ def test_floor_is_far_from_a_wrong_density(name):
     real, _ = target.sample(5000, generator(1, "test"))
     mean, sd = floor(name)["kl"]
     assert 0 < sd < 0.3 * mean
-    moved = histogram_divergences(real, target.sample(5000, generator(2, "test"))[0] + 0.5, target.scale)["kl"]
+    moved = histogram_divergences(real, target.sample(5000, generator(2, "test"))[0] + 0.5, target.half_width / 2)["kl"]
     assert moved > mean + 10 * sd
 
 

@@ -94,7 +94,7 @@ def test_images_are_drawn_as_sheets_and_latents_along_their_principal_axes(tmp_p
     assert not (made / "samples.png").exists()  # its numbers are gone
 
 
-def test_an_image_cell_gets_pairs_modes_shares_and_distances(tmp_path):
+def test_an_image_cell_gets_pairs_modes_responsibilities_and_distances(tmp_path):
     made = made_cells.write_cell(tmp_path, cell(dataset="rings"))
     rng = np.random.default_rng(0)
     record = json.loads((made / "cell.json").read_text())
@@ -107,8 +107,8 @@ def test_an_image_cell_gets_pairs_modes_shares_and_distances(tmp_path):
     arrays = {
         "data": rng.random((20, 3, 16, 16)), "reconstructions": rng.random((20, 3, 16, 16)),
         "samples": rng.random((20, 3, 16, 16)), "mode_images": rng.random((12, 3, 16, 16)), "mode_weights": weights,
-        "mode_samples": rng.random((8, 8, 3, 16, 16)), "share_iterations": np.array([0, 60, 120]),
-        "shares": rng.dirichlet(np.ones(12), 3),
+        "mode_samples": rng.random((8, 8, 3, 16, 16)), "responsibility_iterations": np.array([0, 60, 120]),
+        "mean_responsibilities": rng.dirichlet(np.ones(12), 3),
     }  # fmt: skip
     np.savez(made / "arrays.npz", **arrays)
     expected = {"data", "reconstructions", "samples", "mode_images", "mode_samples", "responsibilities", "distances"}
@@ -124,7 +124,9 @@ def test_an_image_cell_gets_pairs_modes_shares_and_distances(tmp_path):
     titles = [axes.get_title() for axes in drawn["mode_images.png"]().axes]
     assert titles[:12] == [f"{weight:.3f}" for weight in weights]
     assert list(
-        image_figures.drawn(arrays | {"shares": arrays["shares"][:, :1]}, record, scores)["responsibilities.png"]().axes
+        image_figures.drawn(arrays | {"mean_responsibilities": arrays["mean_responsibilities"][:, :1]}, record, scores)[
+            "responsibilities.png"
+        ]().axes
     )
     (made / "arrays.npz").unlink()
     (made / "metrics.json").unlink()
@@ -162,7 +164,7 @@ def test_relative_density_peaks_at_one_and_survives_nan():
     assert not figures.relative_density(np.full((2, 2), np.nan)).any()
 
 
-def test_responsibility_mass_against_scipy():
+def test_mean_responsibilities_against_scipy():
     from scipy.special import softmax
     from scipy.stats import norm
 
@@ -171,7 +173,7 @@ def test_responsibility_mass_against_scipy():
     weights = np.array([0.2, 0.5, 0.3])
     log_joint = norm.logpdf(z[:, None], means, np.exp(log_vars / 2)).sum(-1) + np.log(weights)
     expected = softmax(log_joint, axis=-1).mean(0)
-    assert figures.responsibility_mass(z, means, log_vars, weights) == pytest.approx(expected)
+    assert figures.mean_responsibilities(z, means, log_vars, weights) == pytest.approx(expected)
 
 
 def test_the_map_is_upright():

@@ -40,9 +40,9 @@ def before_step(monkeypatch, what):
     """Have ``what(players, iteration)`` done before every iteration."""
     step = Players.step
 
-    def other(self, iteration, usage=False):
+    def other(self, iteration, mean_responsibilities=False):
         what(self, iteration)
-        return step(self, iteration, usage)
+        return step(self, iteration, mean_responsibilities)
 
     monkeypatch.setattr(Players, "step", other)
 
@@ -115,7 +115,7 @@ def test_cells_of_unequal_shape_are_refused_before_anything_is_written(here):
 
 def test_a_fleet_with_a_cell_that_another_process_trains_is_refused(here):
     settings = small(CELLS[1])
-    with training.Claim(Path(CELLS[1]), settings.iterations, "cpu"), pytest.raises(SintroError, match="being trained"):
+    with training.Lock(Path(CELLS[1]), settings.iterations, "cpu"), pytest.raises(SintroError, match="being trained"):
         run(CELLS)
     assert not any(Path(path, "progress.json").exists() for path in CELLS)
 
@@ -423,8 +423,8 @@ def test_graphs_against_eager_iterations(paths, adam):
     settings = [small(path, adam_at_introspection=adam) for path in paths]
     eager, graphed = (Players(settings, "cuda", graph=graph) for graph in (False, True))
     for iteration in range(40):
-        usage = (iteration + 1) % 5 == 0
-        expected, found = eager.step(iteration, usage), graphed.step(iteration, usage)
+        mean_responsibilities = (iteration + 1) % 5 == 0
+        expected, found = eager.step(iteration, mean_responsibilities), graphed.step(iteration, mean_responsibilities)
         for name, term in expected.items():
             torch.testing.assert_close(found[name], term, rtol=1e-3, atol=1e-3, msg=f"{name} {iteration}")
     assert any(kind.graph is not None for kind in graphed.graphs.kinds.values())

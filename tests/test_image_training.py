@@ -356,9 +356,9 @@ def _pictures(folder):
     with np.load(folder / "arrays.npz") as arrays:
         assert arrays["data"].shape == arrays["reconstructions"].shape
         assert arrays["mode_samples"].shape == (4, 8, 1, 16, 16)
-        assert arrays["share_iterations"].tolist() == [0, 130, 150]
-        np.testing.assert_allclose(arrays["shares"].sum(1), 1, atol=1e-6)
-        assert arrays["shares"].shape == (3, 4)
+        assert arrays["responsibility_iterations"].tolist() == [0, 130, 150]
+        np.testing.assert_allclose(arrays["mean_responsibilities"].sum(1), 1, atol=1e-6)
+        assert arrays["mean_responsibilities"].shape == (3, 4)
         assert arrays["mode_weights"].sum() == pytest.approx(1)
     return {"pairs", "modes"}
 

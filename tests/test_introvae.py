@@ -7,13 +7,12 @@ from sintro import SintroError, introvae
 from sintro.cells import Betas, Cell
 from sintro.model import Model
 from sintro.networks import MLP
-from sintro.objectives import Betas as Weights
 from sintro.players import Players
 from sintro.presets import published
 from sintro.priors import StandardNormal
 from sintro.randomness import generator
 
-WEIGHTS = Weights(0.7, 0.3, 2.0)
+WEIGHTS = Betas(0.7, 0.3, 2.0)
 PATH = "results/tiny/rings/introvae-rec0.7-kl0.3-neg2-margin5/normal/none/seed0"
 
 
@@ -60,7 +59,7 @@ def test_the_encoders_loss_by_hand(margin):
 
 def test_beyond_the_margin_the_fakes_give_no_gradient():
     found = []
-    for margin, weights in ((1e-6, WEIGHTS), (1e-6, Weights(0.7, 0.3, 50.0)), (5.0, WEIGHTS)):
+    for margin, weights in ((1e-6, WEIGHTS), (1e-6, Betas(0.7, 0.3, 50.0)), (5.0, WEIGHTS)):
         model = made_model()
         introvae.encoder_loss(model, real_batch(), weights, margin, generator(4, "noise")).loss.backward()
         found.append(torch.cat([g.flatten() for g in gradients(model.encoder.parameters())]))

@@ -1,4 +1,4 @@
-"""Responsibility entropy, inactive modes and drift against hand-made values and torch's distributions."""
+"""Normalised entropy, inactive modes and drift against hand-made values and torch's distributions."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 from sintro import SintroError
 from sintro.metrics import NotFinite
 from sintro.metrics.latent import (
-    Shares,
+    MeanResponsibilities,
     drift,
     gaussian_kl,
     inactive_modes,
@@ -26,7 +26,7 @@ from sintro.randomness import generator
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def test_entropy_of_equal_shares_is_one_and_of_one_mode_zero():
+def test_entropy_of_equal_responsibilities_is_one_and_of_one_mode_zero():
     assert responsibility_entropy(torch.full((10,), 0.1)).item() == pytest.approx(1, abs=1e-6)
     assert responsibility_entropy(torch.eye(10)[3]).item() == pytest.approx(0, abs=1e-6)
 
@@ -39,18 +39,18 @@ def test_entropy_is_in_nats_when_log_k_is_not_above_one():
 
 
 def test_inactive_modes_by_hand():
-    shares = torch.tensor([[0.95, 0.03, 0.02, 0.0], [0.25, 0.25, 0.25, 0.25], [0.8, 0.07, 0.0625, 0.0675]])
-    assert inactive_modes(shares).tolist() == [3, 0, 0]  # 1 / K^2 = 0.0625, itself not below
+    averaged = torch.tensor([[0.95, 0.03, 0.02, 0.0], [0.25, 0.25, 0.25, 0.25], [0.8, 0.07, 0.0625, 0.0675]])
+    assert inactive_modes(averaged).tolist() == [3, 0, 0]  # 1 / K^2 = 0.0625, itself not below
     assert inactive_modes(torch.tensor([1 - 1e-7])).item() == 0
 
 
-def test_shares_do_not_depend_on_the_batches():
+def test_mean_responsibilities_do_not_depend_on_the_batches():
     responsibilities = torch.rand(30, 7, 5, generator=torch.Generator().manual_seed(0)).softmax(-1)
-    shares = Shares()
+    averaged = MeanResponsibilities()
     for batch in responsibilities.split(8):
-        shares.update(batch)
-    assert shares.count == 210
-    torch.testing.assert_close(shares.mean, responsibilities.double().mean((0, 1)))
+        averaged.update(batch)
+    assert averaged.count == 210
+    torch.testing.assert_close(averaged.mean, responsibilities.double().mean((0, 1)))
 
 
 def test_drift_agrees_with_torch():
@@ -70,13 +70,13 @@ def test_drift_has_a_direction_and_vanishes_at_a_fixed_point():
     assert drift(zero, zero, zero, wide).item() == pytest.approx(0.5 * (0.25 - 1 + math.log(4)))
 
 
-def test_what_are_no_shares_is_refused():
+def test_what_are_no_mean_responsibilities_is_refused():
     with pytest.raises(SintroError, match="sum to 1"):
         responsibility_entropy(torch.tensor([0.5, 0.6]))
     with pytest.raises(SintroError, match="non-negative"):
         inactive_modes(torch.tensor([1.5, -0.5]))
     with pytest.raises(SintroError, match="no samples"):
-        _ = Shares().mean
+        _ = MeanResponsibilities().mean
     with pytest.raises(NotFinite, match="not finite"):
         responsibility_entropy(torch.full((3,), math.nan))
     with pytest.raises(SintroError, match="sum to 1"):

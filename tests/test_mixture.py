@@ -44,25 +44,25 @@ def test_value_and_every_gradient_agree_with_torch_distributions(n, k, size):
         torch.testing.assert_close(mine.grad, other.grad, rtol=1e-8, atol=1e-8)
 
 
-def test_usage_is_the_mean_responsibility_and_has_the_gradient_of_autograd():
+def test_mean_responsibilities_are_the_mean_of_responsibilities_with_the_gradient_of_autograd():
     z, means, log_vars, log_weights = made(200, 6, 2)
     ours, theirs = copies((z, means, log_vars, log_weights)), copies((z, means, log_vars, log_weights))
     weights, cotangent = torch.randn(200, dtype=torch.float64), torch.randn(6, dtype=torch.float64)
-    log_prob, usage = mixture_log_prob(*ours, usage=True)
+    log_prob, responsibilities = mixture_log_prob(*ours, mean_responsibilities=True)
     parts = distributions.Independent(distributions.Normal(theirs[1], torch.exp(0.5 * theirs[2])), 1)
     log_joint = parts.log_prob(theirs[0].unsqueeze(-2)) + theirs[3]
     expected = torch.softmax(log_joint, -1).mean(0)
-    torch.testing.assert_close(usage, expected)
-    assert usage.sum().item() == pytest.approx(1)
-    (log_prob @ weights + usage @ cotangent).backward()
+    torch.testing.assert_close(responsibilities, expected)
+    assert responsibilities.sum().item() == pytest.approx(1)
+    (log_prob @ weights + responsibilities @ cotangent).backward()
     (torch.logsumexp(log_joint, -1) @ weights + expected @ cotangent).backward()
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine.grad, other.grad, rtol=1e-8, atol=1e-10)
 
 
-def test_usage_alone_can_be_differentiated():
+def test_mean_responsibilities_alone_can_be_differentiated():
     tensors = copies(made(50, 4, 2))
-    mixture_log_prob(*tensors, usage=True)[1][0].backward()
+    mixture_log_prob(*tensors, mean_responsibilities=True)[1][0].backward()
     assert all(t.grad.abs().sum() > 0 for t in tensors)
 
 
@@ -70,7 +70,7 @@ def test_gradients_pass_gradcheck():
     tensors = copies(made(12, 3, 2))
 
     def both(*inputs):
-        return mixture_log_prob(*inputs, usage=True)
+        return mixture_log_prob(*inputs, mean_responsibilities=True)
 
     assert torch.autograd.gradcheck(both, tensors)
 
@@ -115,11 +115,11 @@ def test_remote_points_keep_their_value_and_gradient():
 def test_chunks_do_not_show(monkeypatch):
     tensors = made(501, 5, 2)
     whole = copies(tensors)
-    (mixture_log_prob(*whole, usage=True)[1] ** 2).sum().backward()
+    (mixture_log_prob(*whole, mean_responsibilities=True)[1] ** 2).sum().backward()
     value = mixture_log_prob(*tensors)[0]
     monkeypatch.setitem(mixture.CHUNK_ELEMENTS, "cpu", 64)
     parts = copies(tensors)
-    (mixture_log_prob(*parts, usage=True)[1] ** 2).sum().backward()
+    (mixture_log_prob(*parts, mean_responsibilities=True)[1] ** 2).sum().backward()
     torch.testing.assert_close(mixture_log_prob(*tensors)[0], value)
     for one, other in zip(whole, parts, strict=True):
         torch.testing.assert_close(one.grad, other.grad)
@@ -128,14 +128,14 @@ def test_chunks_do_not_show(monkeypatch):
 def test_a_fleet_is_its_cells_side_by_side():
     cells = [made(90, 4, 2, seed) for seed in (1, 2, 3)]
     together = copies([torch.stack(t) for t in zip(*cells, strict=True)])
-    log_prob, usage = mixture_log_prob(*together, usage=True)
-    (log_prob.sum() + (usage**2).sum()).backward()
+    log_prob, responsibilities = mixture_log_prob(*together, mean_responsibilities=True)
+    (log_prob.sum() + (responsibilities**2).sum()).backward()
     for index, cell in enumerate(cells):
         alone = copies(cell)
-        own_log_prob, own_usage = mixture_log_prob(*alone, usage=True)
-        (own_log_prob.sum() + (own_usage**2).sum()).backward()
+        own_log_prob, own_responsibilities = mixture_log_prob(*alone, mean_responsibilities=True)
+        (own_log_prob.sum() + (own_responsibilities**2).sum()).backward()
         torch.testing.assert_close(log_prob[index], own_log_prob)
-        torch.testing.assert_close(usage[index], own_usage)
+        torch.testing.assert_close(responsibilities[index], own_responsibilities)
         for fleet, single in zip(together, alone, strict=True):
             torch.testing.assert_close(fleet.grad[index], single.grad)
 
@@ -156,14 +156,14 @@ def test_one_pass_for_two_players_gives_what_two_passes_give(dtype, far):
     tensors[0][:, :20] *= far
     tensors[0][0, 20:40] *= far
     shared, apart = copies(tensors), copies(tensors)
-    log_prob, usage, mean = shared_log_prob(*shared)
-    expected, expected_usage = mixture_log_prob(*apart, usage=True)
-    for mine, other in ((log_prob, expected), (usage, expected_usage), (mean, expected.mean(-1))):
+    log_prob, responsibilities, mean = shared_log_prob(*shared)
+    expected, expected_responsibilities = mixture_log_prob(*apart, mean_responsibilities=True)
+    for mine, other in ((log_prob, expected), (responsibilities, expected_responsibilities), (mean, expected.mean(-1))):
         torch.testing.assert_close(mine, other)
     cotangent = torch.linspace(-1, 1, 5, dtype=dtype)
     for_z = (
-        log_prob.square().sum() + (usage @ cotangent).sum(),
-        expected.square().sum() + (expected_usage @ cotangent).sum(),
+        log_prob.square().sum() + (responsibilities @ cotangent).sum(),
+        expected.square().sum() + (expected_responsibilities @ cotangent).sum(),
     )
     torch.testing.assert_close(
         *(
@@ -180,13 +180,13 @@ def test_one_pass_for_two_players_gives_what_two_passes_give(dtype, far):
         torch.autograd.grad(shared_log_prob(*shared)[0].sum(), shared[1])
 
 
-def test_float32_usage_and_its_gradient_are_those_of_float64():
+def test_float32_mean_responsibilities_and_its_gradient_are_those_of_float64():
     double = made(3000, 64, 2)
     found = []
     for tensors in (double, [t.float() for t in double]):
         leaves = copies(tensors)
-        usage = mixture_log_prob(*leaves, usage=True)[1]
-        (usage * torch.log(usage)).sum().backward()
-        found.append([usage.detach().double(), *(leaf.grad.double() for leaf in leaves)])
+        responsibilities = mixture_log_prob(*leaves, mean_responsibilities=True)[1]
+        (responsibilities * torch.log(responsibilities)).sum().backward()
+        found.append([responsibilities.detach().double(), *(leaf.grad.double() for leaf in leaves)])
     for exact, single in zip(*found, strict=True):
         assert (single - exact).norm() / exact.norm() < 1e-4

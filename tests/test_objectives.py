@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import distributions
 
+from sintro.cells import Betas
 from sintro.model import Model, frozen
 from sintro.networks import MLP, mlp_pair
-from sintro.objectives import Betas, decoder_loss, encoder_loss, kl, responsibility_regularizer, vae_loss
+from sintro.objectives import decoder_loss, encoder_loss, kl, responsibility_regularizer, vae_loss
 from sintro.priors import MixturePrior, StandardNormal
 from sintro.randomness import generator
 

@@ -65,7 +65,7 @@ def test_responsibilities_sum_to_one_and_agree_with_the_golden_ones():
     found = prior.responsibilities(z)
     torch.testing.assert_close(found.sum(-1), torch.ones(len(z)))
     torch.testing.assert_close(found.mean(0), torch.tensor(golden["mean"]), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(prior.log_prob_and_usage(z)[1], found.mean(0))
+    torch.testing.assert_close(prior.log_prob_and_mean_responsibilities(z)[1], found.mean(0))
 
 
 def test_clipping_agrees_with_the_golden_numbers():

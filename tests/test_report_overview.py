@@ -148,19 +148,19 @@ def test_flipped_ranks_are_found():
     }  # fmt: skip
 
 
-def test_the_seed_of_the_choice_stands_beside_the_seeds_that_had_no_say():
+def test_the_seed_of_the_search_stands_beside_the_seeds_that_had_no_say():
     def result(seed, kl):
         cell = Cell(study="t", dataset="rings", objective="vae", prior="normal", regularizers="none", seed=seed)
         return Result(cell, Path(cell.path), "done", metrics={"kl_published": kl})
 
     table = tables.make_table("table1", "t", [result(0, 1.0), result(1, 3.0), result(2, 5.0)], tables.TABLE1)
-    told = audit.at_the_seed_of_the_choice(table)
+    told = audit.at_the_seed_of_the_search(table)
     assert "1 at seed 0, 4 at the other seeds" in told
-    assert audit.at_the_seed_of_the_choice(tables.make_table("table1", "t", [result(0, 1.0)], tables.TABLE1)) == ""
+    assert audit.at_the_seed_of_the_search(tables.make_table("table1", "t", [result(0, 1.0)], tables.TABLE1)) == ""
 
 
-def test_every_choice_is_listed():
-    assert [choice.name for choice in audit.CHOICES] == [*(f"A{i}" for i in range(1, 13)), "A22"]
+def test_every_audit_item_is_listed():
+    assert [item.name for item in audit.AUDIT_ITEMS] == [*(f"A{i}" for i in range(1, 13)), "A22"]
 
 
 def test_adams_state_is_told_of_the_cells_that_have_an_introspective_phase(repository, monkeypatch):
@@ -213,7 +213,7 @@ def test_image_studies_have_tables_2_and_5(write_study, repository):
     assert "svc_many against linear_probe" in audited
     cell = Page(Path("reports", *Path(cells[1].path).parts[1:]).with_suffix(".html")).words
     assert "last checkpoint" in cell
-    assert "responsibility entropy (published)" in cell
+    assert "normalised entropy of responsibilities (published)" in cell
     assert "FID (published)" in cell
 
 

@@ -218,8 +218,8 @@ def test_every_verb_leaves_other_settings_out_and_names_them(cells, capsys):
     assert f"1 {results.OTHER}" in printed
     assert main(["choose", "tiny"]) == 0
     assert "of 3 candidates 1 done, 1 to evaluate, 1 made with other settings" in capsys.readouterr().err
-    (choice,) = json.loads(Path("results/tiny/chosen.json").read_text())["choices"].values()
-    assert (choice["cell"], choice["finished"], choice["missing"]) == (own.path, 1, 2)
+    (best,) = json.loads(Path("results/tiny/chosen.json").read_text())["choices"].values()
+    assert (best["cell"], best["finished"], best["missing"]) == (own.path, 1, 2)
     assert main(["report", "tiny"]) == 0
     page = Path("reports/tiny/index.html").read_text()
     assert "1 to evaluate" in page
@@ -363,9 +363,9 @@ def test_one_bad_file_stops_no_verb(cells, capsys, kind, trained):
     if found.state == "unreadable":
         assert main(["status", "tiny"]) == 0
         assert f"unreadable: {bad.path}: {bad.path}" in capsys.readouterr().out  # which file, in one line
-    (choice,) = json.loads(Path("results/tiny/chosen.json").read_text())["choices"].values()
+    (best,) = json.loads(Path("results/tiny/chosen.json").read_text())["choices"].values()
     counts = found.state == "done" and math.isfinite(read_cell(bad).value("kl_published") or math.nan)
-    assert choice["finished"] == 1 + counts
+    assert best["finished"] == 1 + counts
 
 
 def test_one_bad_file_stops_no_report(cells, write_study):

@@ -1,4 +1,4 @@
-"""`sintro status`: states read from folders, the claim on a cell's folder, the time that is left."""
+"""`sintro status`: states read from folders, the lock on a cell's folder, the time that is left."""
 
 import itertools
 import json
@@ -16,7 +16,7 @@ from rich.console import Console
 from sintro import SintroError, failures, pace, running, runs, states, status, studies
 from sintro.__main__ import main
 from sintro.cells import Cell
-from sintro.running import Claim
+from sintro.running import Lock
 from sintro.states import State
 
 STUDY = """
@@ -187,8 +187,8 @@ def test_wall_time_is_bounded_by_the_work_and_by_the_longest_piece():
 CELL = "results/tiny/rings/vae/normal/none/seed0"
 HOLD = f"""
 import sys
-from sintro.running import Claim
-with Claim({CELL!r}, 100, "cpu"):
+from sintro.running import Lock
+with Lock({CELL!r}, 100, "cpu"):
     print("held", flush=True)
     sys.stdin.readline()
 """
@@ -204,12 +204,12 @@ def hold(folder):
 def test_the_second_is_refused_and_told_who_is_first(cells, tmp_path):
     process = hold(tmp_path)
     before = Path(CELL, running.NAME).read_text()
-    with pytest.raises(SintroError, match=f"process {process.pid} on {platform.node()}"), Claim(CELL, 100, "cpu"):
+    with pytest.raises(SintroError, match=f"process {process.pid} on {platform.node()}"), Lock(CELL, 100, "cpu"):
         pass
     assert Path(CELL, running.NAME).read_text() == before
     process.communicate("\n")
     assert not Path(CELL, running.NAME).exists()
-    with Claim(CELL, 100, "cpu"):
+    with Lock(CELL, 100, "cpu"):
         assert running.beating(CELL)["pid"] == os.getpid()
     assert not Path(CELL, running.NAME).exists()
 
@@ -219,11 +219,11 @@ def test_a_dead_process_is_taken_over_and_a_reused_process_id_is_dead(cells, tmp
     process.kill()
     process.communicate()
     assert running.beating(CELL) is None
-    with Claim(CELL, 100, "cpu"):
+    with Lock(CELL, 100, "cpu"):
         assert f"process {process.pid}" in capsys.readouterr().err
     path = Path(CELL, running.NAME)
     runs.write_json(path, running.this_process() | {"born": "1", "done": 0, "total": 9})
-    with Claim(CELL, 100, "cpu"):
+    with Lock(CELL, 100, "cpu"):
         pass
     assert [entry.name for entry in Path(CELL).iterdir()] == []
 
@@ -238,30 +238,30 @@ def test_another_host_is_respected_until_its_heartbeat_is_old(cells, monkeypatch
     monkeypatch.setattr(time, "time", lambda: real() + skew)
     beat = f"import os, time\nfor _ in range(40): os.utime({str(path)!r}); time.sleep(0.05)"
     process = subprocess.Popen([sys.executable, "-c", beat])
-    with pytest.raises(SintroError, match=r"on elsewhere, after 3 of 9"), Claim(CELL, 100, "cpu"):
+    with pytest.raises(SintroError, match=r"on elsewhere, after 3 of 9"), Lock(CELL, 100, "cpu"):
         pass
     process.kill()
     process.communicate()
     time.sleep(1.1)
-    with Claim(CELL, 100, "cpu"):
+    with Lock(CELL, 100, "cpu"):
         assert json.loads(path.read_text())["host"] == platform.node()
 
 
-def test_a_claim_that_was_taken_over_is_noticed(cells):
-    with Claim(CELL, 100, "cpu") as claim:
+def test_a_lock_that_was_taken_over_is_noticed(cells):
+    with Lock(CELL, 100, "cpu") as lock:
         runs.write_json(Path(CELL, running.NAME), {"host": "elsewhere", "pid": 77, "done": 0, "total": 1})
         with pytest.raises(SintroError, match="taken over by process 77 on elsewhere"):
-            claim.check()
+            lock.check()
     assert running.read(Path(CELL, running.NAME))["pid"] == 77
 
 
 def test_the_pace_follows_the_beats(cells, monkeypatch):
     clock = itertools.count(step=3.0)
     monkeypatch.setattr(running.time, "monotonic", lambda: next(clock))
-    with Claim(CELL, 100, "cpu") as claim:
-        claim.begin(40)
-        claim.beat(70)
-        found = running.read(claim.path)
+    with Lock(CELL, 100, "cpu") as lock:
+        lock.begin(40)
+        lock.beat(70)
+        found = running.read(lock.path)
     assert found["done"] == 70
     assert found["ms_per_iteration"] == pytest.approx(100)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sintro import SintroError, choices, presets, searches, studies
+from sintro import SintroError, presets, search_results, searches, studies
 from sintro.cells import DENSITIES, Cell
 from sintro.metrics import VERSIONS, versions
 
@@ -162,7 +162,7 @@ def test_quick_compares_the_priors_in_a_shortened_schedule() -> None:
     assert all(studies.settings(cell).batch_size == 128 for cell in cells if cell.dataset in densities)
 
 
-def test_mixed_precision_is_a_choice_of_image_cells_that_is_told_and_not_comparable(write_study: Write) -> None:
+def test_mixed_precision_is_an_option_of_image_cells_that_is_told_and_not_comparable(write_study: Write) -> None:
     cells = "cells:\n  - {datasets: [digits, rings], objectives: [vae], priors: [normal]}\n"
     write_study("plain", "title: T\nseeds: [0]\n" + cells)
     digits, plane = studies.load("plain").cells()
@@ -240,8 +240,10 @@ def test_table1_searched_is_table1_with_other_hyper_parameters() -> None:
     plain, searched = studies.load("table1"), studies.load("table1-searched")
     assert [cell.axes for cell in searched.cells()] == [cell.axes for cell in plain.cells()]
     assert searched.hyperparameters == "search2d"
-    searched_for = {choices.choice_key(cell) for cell in studies.load("search2d").cells()}
-    assert {choices.choice_key(cell) for cell in searched.cells()} == searched_for, "each has something to choose from"
+    searched_for = {search_results.key_of(cell) for cell in studies.load("search2d").cells()}
+    assert {search_results.key_of(cell) for cell in searched.cells()} == searched_for, (
+        "each has something to choose from"
+    )
 
 
 def test_a_new_file_is_a_new_study(write_study: Write) -> None:
@@ -431,7 +433,7 @@ IMAGES = SHORT.replace("rings", "fmnist") + "image_overrides: "
         (IMAGES + "{training_images: 0}", ["image_overrides.training_images: input should be greater than 0, not 0"]),
     ],
 )  # fmt: skip
-def test_a_schedule_or_a_choice_that_fits_no_run_is_refused_in_a_line(
+def test_a_schedule_or_an_option_that_fits_no_run_is_refused_in_a_line(
     write_study: Write, text: str, said: list[str]
 ) -> None:
     write_study("good", text)
@@ -539,7 +541,7 @@ def write_metrics(cell: Cell, **metrics: object) -> None:
     (folder / "provenance.json").write_text(json.dumps({"status": metrics["status"], "digest": metrics["digest"]}))
 
 
-def test_the_lowest_published_kl_is_chosen_and_the_choice_says_how(write_study: Write) -> None:
+def test_the_lowest_published_kl_is_chosen_and_the_search_result_says_how(write_study: Write) -> None:
     write_study("search", SEARCH)
     write_study("searched", SEARCHED)
     normal = [cell for cell in studies.load("search").cells() if cell.prior == "normal"]
@@ -553,8 +555,8 @@ def test_the_lowest_published_kl_is_chosen_and_the_choice_says_how(write_study: 
     path = searches.choose("search", studies.load("search").cells())
     assert path == Path("results/search/chosen.json")
     content = json.loads(path.read_text())
-    choice = content["choices"]["rings/vae/normal/none"]
-    assert choice == {
+    found = content["choices"]["rings/vae/normal/none"]
+    assert found == {
         "cell": at_seed_0[1].path,
         "betas": {"rec": 0.5, "kl": 1.0, "neg": None},
         "margin": None,
@@ -572,10 +574,10 @@ def test_the_lowest_published_kl_is_chosen_and_the_choice_says_how(write_study: 
     assert (settings.beta_rec, settings.beta_kl, settings.beta_neg) == (0.5, 1.0, None)
     assert studies.sources(one)["beta_kl"].startswith("results/search/chosen.json: lowest kl_published of 4 candidates")
     explicit = Cell.from_path("results/searched/rings/vae-rec3-kl2/normal/none/seed1")
-    assert studies.settings(explicit).beta_rec == 3, "explicit betas need no choice"
+    assert studies.settings(explicit).beta_rec == 3, "explicit betas need no search result"
 
     unfinished = Cell.from_path("results/searched/rings/vae/vamp8/none/seed0")
-    with pytest.raises(SintroError, match=r"no choice for rings/vae/vamp8/none.*sintro choose search"):
+    with pytest.raises(SintroError, match=r"no search result for rings/vae/vamp8/none.*sintro choose search"):
         studies.settings(unfinished)
 
 
@@ -592,7 +594,7 @@ def test_a_chosen_cell_of_introvae_keeps_its_margin(write_study: Write) -> None:
     assert studies.sources(cell)["margin"].startswith("results/search/chosen.json: lowest kl_published of 2 candidates")
 
 
-def test_without_a_choice_the_command_that_makes_it_is_named(write_study: Write) -> None:
+def test_without_a_search_result_the_command_that_makes_it_is_named(write_study: Write) -> None:
     write_study("search", SEARCH)
     write_study("searched", SEARCHED)
     cell = studies.load("searched").cells()[0]
@@ -603,15 +605,20 @@ def test_without_a_choice_the_command_that_makes_it_is_named(write_study: Write)
     with pytest.raises(SintroError, match="no cell with explicit betas"):
         searches.choose("searched", studies.load("searched").cells())
 
-    path = choices.choice_file("search")
+    path = search_results.file_of("search")
     path.parent.mkdir(parents=True)
-    for broken in ("{", "[]", '{"choices": {"rings/vae/normal/none": {"betas": {"rek": 1}}}}'):
+    for broken in (
+        "{",
+        "[]",
+        '{"choices": {"rings/vae/normal/none": {"betas": {"rek": 1}}}}',
+        '{"choices": {"a": {"betas": {"rec": 1, "kl": 1}}}}',
+    ):
         path.write_text(broken)
-        with pytest.raises(SintroError, match="not a file of choices"):
+        with pytest.raises(SintroError, match="not a file of search results"):
             studies.settings(cell)
 
 
-def test_an_equal_value_is_chosen_by_path_so_that_the_choice_is_a_function_of_the_results(write_study: Write) -> None:
+def test_an_equal_value_is_chosen_by_path_so_that_the_result_is_a_function_of_the_results(write_study: Write) -> None:
     write_study("search", SEARCH)
     cells = [cell for cell in studies.load("search").cells() if cell.prior == "normal" and cell.seed == 0]
     for cell in cells:
@@ -628,7 +635,7 @@ def test_a_value_that_is_not_finite_is_never_chosen(write_study: Write, value: o
     write_metrics(cells[0], kl_published=value, status="done")
     write_metrics(cells[1], kl_published=9.0, status="done")
     content = json.loads(searches.choose("search", cells).read_text())
-    choice = content["choices"]["rings/vae/normal/none"]
-    assert choice["cell"] == cells[1].path
-    assert (choice["finished"], choice["diverged"], choice["missing"]) == (1, 1, 2)
-    assert choice["runner_up"] is None
+    found = content["choices"]["rings/vae/normal/none"]
+    assert found["cell"] == cells[1].path
+    assert (found["finished"], found["diverged"], found["missing"]) == (1, 1, 2)
+    assert found["runner_up"] is None

@@ -210,9 +210,9 @@ def test_each_cell_of_a_fleet_does_what_it_does_alone(path, changes):
     fleet = Players(settings)
     alone = [Players([one]) for one in settings]
     for iteration in range(26):  # warm-up, conversion, third player, first milestone
-        together = fleet.step(iteration, usage=True)
+        together = fleet.step(iteration, mean_responsibilities=True)
         for index, players in enumerate(alone):
-            for name, term in players.step(iteration, usage=True).items():
+            for name, term in players.step(iteration, mean_responsibilities=True).items():
                 torch.testing.assert_close(together[name][index], term, rtol=2e-4, atol=2e-4, msg=f"{name} {iteration}")
     for index, players in enumerate(alone):
         for player, parameters in players.state()["parameters"].items():
@@ -264,10 +264,10 @@ def test_a_run_stopped_by_a_signal_resumes_to_the_same_bits(here, monkeypatch, p
     runs_before = Path(path, "provenance.json").read_text()
     step = Players.step
 
-    def step_and_signal(self, iteration, usage=False):
+    def step_and_signal(self, iteration, mean_responsibilities=False):
         if iteration + 1 == stop_after:
             os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, iteration, usage)
+        return step(self, iteration, mean_responsibilities)
 
     monkeypatch.setattr(Players, "step", step_and_signal)
     assert run(path, restart=True, **changes) == training.INTERRUPTED
@@ -365,10 +365,10 @@ def test_a_finished_run_is_not_trained_again_unless_asked(here, capsys):
 def test_divergence_is_a_result(here, monkeypatch):
     step = Players.step
 
-    def diverging(self, iteration, usage=False):
+    def diverging(self, iteration, mean_responsibilities=False):
         if iteration == 23:
             self.model.encoder.biases[0].data[0] = float("inf")
-        return step(self, iteration, usage)
+        return step(self, iteration, mean_responsibilities)
 
     monkeypatch.setattr(Players, "step", diverging)
     assert run(NORMAL) == 0
@@ -385,10 +385,10 @@ def test_divergence_is_a_result(here, monkeypatch):
 def test_a_truncated_checkpoint_is_refused_and_kept(here, monkeypatch):
     step = Players.step
 
-    def stopping(self, iteration, usage=False):
+    def stopping(self, iteration, mean_responsibilities=False):
         if iteration == 10:
             os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, iteration, usage)
+        return step(self, iteration, mean_responsibilities)
 
     monkeypatch.setattr(Players, "step", stopping)
     run(MOG)
@@ -410,10 +410,10 @@ def test_a_truncated_checkpoint_is_refused_and_kept(here, monkeypatch):
 def test_a_checkpoint_of_other_settings_is_put_aside_aloud(here, monkeypatch, capsys):
     step = Players.step
 
-    def stopping(self, iteration, usage=False):
+    def stopping(self, iteration, mean_responsibilities=False):
         if iteration == 10:
             os.kill(os.getpid(), signal.SIGUSR1)
-        return step(self, iteration, usage)
+        return step(self, iteration, mean_responsibilities)
 
     monkeypatch.setattr(Players, "step", stopping)
     assert run(MOG) == training.INTERRUPTED

@@ -12,7 +12,7 @@ import torch
 from reliability import CELL, Ground
 
 from sintro import SintroError, failures, running
-from sintro.running import Claim
+from sintro.running import Lock
 
 OTHER = CELL.replace("seed0", "seed1")
 PATIENCE = 100
@@ -130,7 +130,7 @@ def test_two_fleets_that_want_the_same_cells_in_another_order_both_end(two: Two)
 
 
 def test_a_process_does_not_wait_for_itself(tmp_path: Path) -> None:
-    with Claim(tmp_path, 9, "cpu"), pytest.raises(SintroError, match="by this very process") as caught:
-        Claim(tmp_path, 9, "cpu").__enter__()
+    with Lock(tmp_path, 9, "cpu"), pytest.raises(SintroError, match="by this very process") as caught:
+        Lock(tmp_path, 9, "cpu").__enter__()
     assert not isinstance(caught.value, running.BusyError)
     assert not list(tmp_path.iterdir())

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sintro import choices
+from sintro import search_results
 
 pytestmark = pytest.mark.slow
 
@@ -244,27 +244,27 @@ def test_a_changed_hyper_parameter_runs_its_cells_again(finished: Checkout) -> N
     assert finished.planned(f"{cell}/metrics.json") == set()
 
 
-def test_a_changed_choice_runs_only_the_cells_it_is_for(fresh: Checkout) -> None:
+def test_a_changed_search_result_runs_only_the_cells_it_is_for(fresh: Checkout) -> None:
     fresh.write("search", SEARCH)
     fresh.write("searched", SEARCHED)
     said = "results/search/chosen.json, which is missing: make it with `sintro choose search`"
     assert said in fresh.snakemake("--config", "study=searched", succeeds=False)
 
-    def write_choice(normal: float) -> None:
-        chosen = {"normal": normal, "vamp4": 1.0}
+    def write_result(normal: float) -> None:
+        best = {"normal": normal, "vamp4": 1.0}
         content = {
             f"rings/vae/{prior}/none": {"betas": {"rec": rec, "kl": 1.0, "neg": None}, "candidates": 2}
-            for prior, rec in chosen.items()
+            for prior, rec in best.items()
         }
-        path = fresh.folder / choices.choice_file("search")
+        path = fresh.folder / search_results.file_of("search")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"choices": content}))
 
-    write_choice(0.5)
+    write_result(0.5)
     cells = {prior: f"results/searched/rings/vae/{prior}/none/seed0" for prior in ("normal", "vamp4")}
     fresh.snakemake(*(f"{cell}/metrics.json" for cell in cells.values()))
     assert fresh.json(f"{cells['normal']}/cell.json")["settings"]["beta_rec"] == 0.5
-    write_choice(0.25)
+    write_result(0.25)
     planned = fresh.planned(*(f"{cell}/metrics.json" for cell in cells.values()))
     assert planned == {f"train {cells['normal']}", f"evaluate {cells['normal']}"}
 

@@ -25,21 +25,17 @@ class Density:
     point lies, or -1 off the support. Real data lie on the support with probability 0.999 or more; the space between
     the parts is off it, and so is a point that is not finite.
 
-    ``labels`` counts the parts, ``part`` names one; ``centres`` [labels, 2] are given where the parts are points.
+    Histograms, grids and plots span ``[-half_width, half_width]`` in both coordinates. ``labels`` counts the parts,
+    ``part`` names one; ``centres`` [labels, 2] are given where the parts are points.
     """
 
     name: str
-    scale: float
+    half_width: float
     labels: int
     part: str
     sample: Callable[..., tuple[Tensor, Tensor]]
     locate: Callable[[Tensor], Tensor]
     centres: Tensor | None = None
-
-    @property
-    def half_width(self) -> float:
-        """Histograms, grids and plots span ``[-half_width, half_width]`` in both coordinates: twice the scale."""
-        return 2 * self.scale
 
     def on_support(self, points: Tensor) -> Tensor:
         """Booleans [...]: does each point [..., 2] lie where real data do?"""
@@ -182,10 +178,10 @@ def locate_rings(points: Tensor) -> Tensor:
 DENSITIES: dict[str, Density] = {
     density.name: density
     for density in (
-        Density("8gaussians", 1.0, 8, "mode", sample_8gaussians, locate_8gaussians, EIGHT_CENTRES),
-        Density("spirals", 2.0, 2, "arm", sample_spirals, locate_spirals),
-        Density("checkerboard", 2.0, 8, "square", sample_checkerboard, locate_checkerboard),
-        Density("rings", 2.0, 4, "ring", sample_rings, locate_rings),
+        Density("8gaussians", 2.0, 8, "mode", sample_8gaussians, locate_8gaussians, EIGHT_CENTRES),
+        Density("spirals", 4.0, 2, "arm", sample_spirals, locate_spirals),
+        Density("checkerboard", 4.0, 8, "square", sample_checkerboard, locate_checkerboard),
+        Density("rings", 4.0, 4, "ring", sample_rings, locate_rings),
     )
 }
 

@@ -22,7 +22,7 @@ PARTNERS = {"cifar10": "svhn", "svhn": "cifar10", "fmnist": "mnist", "mnist": "f
 
 
 def uniform_off_support(target: Density, count: int, generator: Generator) -> Tensor:
-    """Points [count, 2], uniform on [-2 scale, 2 scale]^2 without the density's support (by rejection).
+    """Points [count, 2], uniform on [-half_width, half_width]^2 without the density's support (by rejection).
 
     ``generator`` is a CPU generator. SintroError for a negative count.
     """

@@ -61,7 +61,7 @@ _MODEL = (
     ),
     Metric(
         "responsibility_entropy",
-        "responsibility entropy",
+        "normalised entropy of responsibilities",
         "-R: the entropy of the mean responsibilities a_k of the prior's modes over held-out data, divided by log K "
         "when log K > 1 (so not for K = 2). 1: all modes are used alike. Undefined for the standard normal prior.",
         "",
@@ -72,7 +72,7 @@ _MODEL = (
     ),
     Metric(
         "responsibility_entropy_published",
-        "responsibility entropy (published)",
+        "normalised entropy of responsibilities (published)",
         "The same entropy of every test batch of the training batch size, from 100 latents of each image, averaged "
         "over the batches. It depends on the batch size: a uniform use of 100 modes scores about 0.73 in batches of 32 "
         "and 0.91 in batches of 128. Undefined for the standard normal prior.",

@@ -3,7 +3,7 @@
 from sintro.metrics.metric import EVERY, PRIOR, PUBLISHED, SECTION, SOFT, Metric
 
 _HISTOGRAM = (
-    "5,000 fresh real and 5,000 generated points (as published), 100 x 100 bins over [-2 scale, 2 scale]^2, "
+    "5,000 fresh real and 5,000 generated points (as published), 100 x 100 bins over the range that is plotted, "
     "densities d_r and d_g. A perfect model does not score 0: see the floor."
 )
 _DROPPED = "Points out of range are dropped; undefined (NaN) when every generated one is."
@@ -92,8 +92,8 @@ DENSITY = (
     Metric(
         "out_of_range",
         "out of range",
-        "Share of the generated points of KL (published) that are outside [-2 scale, 2 scale]^2 or not finite: what "
-        "the published histogram drops and its numbers do not see.",
+        "Share of the generated points of KL (published) that are outside the range that is plotted or not finite: "
+        "what the published histogram drops and its numbers do not see.",
         "%",
         "lower",
         "standard",

@@ -32,17 +32,17 @@ def _as_array(points: Points, name: str) -> np.ndarray:
     return points
 
 
-def histogram_density(points: Points, scale: float, bins: int = 100) -> np.ndarray:
-    """The histogram density [bins, bins] of points [N, 2] over the range [-2 scale, 2 scale]^2: its integral is 1.
+def histogram_density(points: Points, half_width: float, bins: int = 100) -> np.ndarray:
+    """The histogram density [bins, bins] of points [N, 2] over [-half_width, half_width]^2: its integral is 1.
 
     As published (NumPy, ``density=True``) points outside the range are dropped and what is inside is normalised: mass
     that leaves the range costs nothing here (``out_of_range`` is its share). With no point inside the density is 0.
     """
     points = _as_array(points, "points")
     points = points[np.isfinite(points).all(1)]
-    limits = (-2 * scale, 2 * scale)
+    limits = (-half_width, half_width)
     counts, _, _ = np.histogram2d(points[:, 0], points[:, 1], bins=bins, range=(limits, limits))
-    area = (4 * scale / bins) ** 2
+    area = (2 * half_width / bins) ** 2
     return counts / (max(counts.sum(), 1) * area)
 
 
@@ -54,6 +54,8 @@ def _relative_log(p: np.ndarray, q: np.ndarray, epsilon: float = EPSILON) -> flo
 
 def histogram_divergences(real: Points, generated: Points, scale: float, bins: int = 100) -> dict[str, float]:
     """Divergences between the histograms d_r of ``real`` [N, 2] and d_g of ``generated`` [M, 2] points.
+
+    ``scale``: half the half-width of the range, as the released code has it (1 for 8gaussians, 2 for the others).
 
     ``kl_published``, ``jsd_published``, ``entropy_published``: what the released code of Athanasiadis et al. 2025
     computes, sums of *densities* over the bins divided by the number of bins a side:
@@ -82,24 +84,25 @@ def histogram_divergences(real: Points, generated: Points, scale: float, bins: i
     real, generated = _as_array(real, "real"), _as_array(generated, "generated")
     if not np.isfinite(real).all():
         raise SintroError("real: points that are not finite, so they are no data")
-    d_r, d_g = histogram_density(real, scale, bins), histogram_density(generated, scale, bins)
+    half_width = 2 * scale
+    d_r, d_g = (histogram_density(points, half_width, bins) for points in (real, generated))
     if not d_r.any():
-        raise SintroError(f"real: no point inside [-{2 * scale:g}, {2 * scale:g}]^2, so there is no histogram")
-    published = {name: value / bins for name, value in _published(d_r, d_g, scale).items()}
+        raise SintroError(f"real: no point inside [-{half_width:g}, {half_width:g}]^2, so there is no histogram")
+    published = {name: value / bins for name, value in _published(d_r, d_g, half_width).items()}
     if not d_g.any():
         published = dict.fromkeys(published, math.nan)
-    area = (4 * scale / bins) ** 2
-    p, q = _masses(real, d_r * area, scale), _masses(generated, d_g * area, scale)
+    area = (2 * half_width / bins) ** 2
+    p, q = _masses(real, d_r * area, half_width), _masses(generated, d_g * area, half_width)
     middle = (p + q) / 2
     shannon = (_relative_log(p, middle, 0.0) + _relative_log(q, middle, 0.0)) / 2
     standard = {"kl": _relative_log(p, q, EPSILON * area), "jsd": min(max(shannon, 0.0), math.log(2))}
-    return published | standard | {"out_of_range": out_of_range(generated, scale)}
+    return published | standard | {"out_of_range": out_of_range(generated, half_width)}
 
 
-def _published(d_r: np.ndarray, d_g: np.ndarray, scale: float) -> dict[str, float]:
+def _published(d_r: np.ndarray, d_g: np.ndarray, half_width: float) -> dict[str, float]:
     """The published sums over the bins, not yet divided by the number of bins a side."""
     middle = (d_r + d_g) / 2
-    uniform = np.full_like(d_r, 1 / (4 * scale) ** 2)
+    uniform = np.full_like(d_r, 1 / (2 * half_width) ** 2)
     return {
         "kl_published": _relative_log(d_r, d_g),
         "jsd_published": (_relative_log(middle, d_r) + _relative_log(middle, d_g)) / 2,
@@ -107,20 +110,20 @@ def _published(d_r: np.ndarray, d_g: np.ndarray, scale: float) -> dict[str, floa
     }
 
 
-def _masses(points: np.ndarray, inside: np.ndarray, scale: float) -> np.ndarray:
+def _masses(points: np.ndarray, inside: np.ndarray, half_width: float) -> np.ndarray:
     """Probabilities [bins^2 + 2]: of the bins, of the plane beyond the range, and of what has no place in the plane.
 
     ``inside`` [bins, bins] are the bins' probabilities among the points in range. Where none is in range, all count as
     without a place.
     """
-    dropped = out_of_range(points, scale)
+    dropped = out_of_range(points, half_width)
     nowhere = float((~np.isfinite(points).all(1)).mean()) if dropped < 1 else 1.0
     return np.append(inside.ravel() * (1 - dropped), [max(dropped - nowhere, 0.0), nowhere])
 
 
-def out_of_range(points: Points, scale: float) -> float:
-    """The share of points [N, 2] that are outside [-2 scale, 2 scale]^2 or not finite, in [0, 1]; lower is better."""
-    inside = (np.abs(_as_array(points, "points")) <= 2 * scale).all(1)  # a comparison with NaN is false
+def out_of_range(points: Points, half_width: float) -> float:
+    """The share of points [N, 2] outside [-half_width, half_width]^2 or not finite, in [0, 1]; lower is better."""
+    inside = (np.abs(_as_array(points, "points")) <= half_width).all(1)  # a comparison with NaN is false
     return float((~inside).mean())
 
 
@@ -138,20 +141,20 @@ def energies(energy: Energy, points: Tensor, chunk: int = 4096) -> Tensor:
     return torch.cat(found)
 
 
-def grid(scale: float, grid_points: int = 1024, device: torch.device | str = "cpu") -> Tensor:
-    """The grid [grid_points^2, 2] over [-2 scale, 2 scale]^2, both ends included; the second coordinate runs faster."""
-    axis = torch.linspace(-2 * scale, 2 * scale, grid_points, device=device)
+def grid(half_width: float, grid_points: int = 1024, device: torch.device | str = "cpu") -> Tensor:
+    """The grid [grid_points^2, 2] on [-half_width, half_width]^2, ends included; the second coordinate runs faster."""
+    axis = torch.linspace(-half_width, half_width, grid_points, device=device)
     return torch.cartesian_prod(axis, axis)
 
 
 def energy_grid(
-    energy: Energy, scale: float, grid_points: int = 1024, chunk: int = 4096, device: torch.device | str = "cpu"
+    energy: Energy, half_width: float, grid_points: int = 1024, chunk: int = 4096, device: torch.device | str = "cpu"
 ) -> Tensor:
     """The energy on the grid: float64 [grid_points, grid_points], entry [i, j] at (x1 = axis[i], x2 = axis[j]).
 
     One pass over the grid serves ``grid_normalized``, ``normalized_nll`` and the density map, which is exp(-it).
     """
-    return energies(energy, grid(scale, grid_points, device), chunk).reshape(grid_points, grid_points)
+    return energies(energy, grid(half_width, grid_points, device), chunk).reshape(grid_points, grid_points)
 
 
 def gnelbo(
@@ -164,13 +167,14 @@ def gnelbo(
 ) -> float:
     """The grid-normalised negative ELBO of Daniel & Tamar 2021, as published; lower is better.
 
-    ``energy(x [M, 2]) -> [M]`` is the negative ELBO e(x) = KL(x) + rec(x, g(mu(x))); ``points`` [N, 2] are real. With
-    ``grid_energies`` (from ``energy_grid``) the grid is not evaluated again. See ``grid_normalized``.
+    ``energy(x [M, 2]) -> [M]`` is the negative ELBO e(x) = KL(x) + rec(x, g(mu(x))); ``points`` [N, 2] are real;
+    ``scale`` is half the half-width of the range. With ``grid_energies`` (from ``energy_grid``) the grid is not
+    evaluated again. See ``grid_normalized``.
     """
     if not isinstance(points, Tensor):
         points = torch.from_numpy(_as_array(points, "points")).float()
     if grid_energies is None:
-        grid_energies = energy_grid(energy, scale, grid_points, chunk, points.device)
+        grid_energies = energy_grid(energy, 2 * scale, grid_points, chunk, points.device)
     return grid_normalized(energies(energy, points, chunk), grid_energies)
 
 
@@ -185,13 +189,13 @@ def grid_normalized(point_energies: Tensor, grid_energies: Tensor) -> float:
     return float(e.mean()) / total if math.isfinite(total) and total > 0 else math.nan
 
 
-def normalized_nll(point_energies: Tensor, grid_energies: Tensor, scale: float) -> float:
+def normalized_nll(point_energies: Tensor, grid_energies: Tensor, half_width: float) -> float:
     """Mean of -log p(x) over the real points, in nats, for p(x) = exp(-e(x)) / Z with Z integrated over the range.
 
     The proper score that the ratio of ``gnelbo`` stands in for, from the same energies [N] and [G, G]: a flat energy
-    scores the logarithm of the range's area (2.77 at scale 1, 4.16 at scale 2), and nothing scores below the entropy of
-    the data as long as they lie inside the range. It is this suite's own, not the papers'. nan when an energy is not
-    finite.
+    scores the logarithm of the range's area (2.77 at half-width 2, 4.16 at half-width 4), and nothing scores below the
+    entropy of the data as long as they lie inside the range. It is this suite's own, not the papers'. nan when an
+    energy is not finite.
     """
     e, on_grid = point_energies.double(), grid_energies.double()
     if not (e.isfinite().all() and on_grid.isfinite().all()):
@@ -200,7 +204,7 @@ def normalized_nll(point_energies: Tensor, grid_energies: Tensor, scale: float) 
     # Trapezoidal rule: the grid has both ends, so its outer rows and columns stand for half a cell.
     weights = torch.ones(side, dtype=torch.float64)
     weights[0] = weights[-1] = 0.5
-    log_cells = (weights[:, None] * weights).log() + 2 * math.log(4 * scale / (side - 1))  # [G, G]
+    log_cells = (weights[:, None] * weights).log() + 2 * math.log(2 * half_width / (side - 1))  # [G, G]
     return float(e.mean() + torch.logsumexp((log_cells - on_grid).flatten(), 0))
 
 
@@ -236,7 +240,7 @@ def floor(name: str, points: int = 5000, bins: int = 100, draws: int = 10) -> di
         generator = randomness.generator(draw, f"floor/{name}")
         real, _ = target.sample(points, generator)
         generated, _ = target.sample(points, generator)
-        divergences = histogram_divergences(real, generated, target.scale, bins)
+        divergences = histogram_divergences(real, generated, target.half_width / 2, bins)
         parts = {
             "modes_covered": float(mode_coverage(generated, target)),
             "off_support": off_support(generated, target),

@@ -18,22 +18,22 @@ from sintro.randomness import normal
 FLOOR = 1e-8  # added inside the logarithm, as published
 
 
-def responsibility_entropy(shares: Tensor) -> Tensor:
-    """Published entropy -R of the modes' shares: - sum_k a_k log(a_k + 1e-8), divided by log K when log K > 1.
+def responsibility_entropy(mean_responsibilities: Tensor) -> Tensor:
+    """Normalised entropy -R of the mean responsibilities: - sum_k a_k log(a_k + 1e-8), divided by log K when log K > 1.
 
     For K >= 3 it is 1 when all modes are used alike and 0 when one takes everything; for K = 1 and K = 2 it is in nats
     (published quirk A7). Higher is better.
 
     Args:
-        shares: [..., K], a_k = responsibility of mode k, averaged over latent samples: of the whole test set for the
+        mean_responsibilities: [..., K], a_k of every mode over latent samples: of the whole test set for the
             standard form, of one batch for :func:`published_responsibility_entropy`.
 
     Raises SintroError for what is no distribution over the modes, NaN included.
     """
-    _check(shares)
-    entropy = -(shares * (shares + FLOOR).log()).sum(-1)
-    scale = math.log(shares.shape[-1])
-    return entropy / scale if scale > 1 else entropy
+    _check(mean_responsibilities)
+    entropy = -(mean_responsibilities * (mean_responsibilities + FLOOR).log()).sum(-1)
+    most = math.log(mean_responsibilities.shape[-1])
+    return entropy / most if most > 1 else entropy
 
 
 def published_responsibility_entropy(
@@ -44,7 +44,7 @@ def published_responsibility_entropy(
     samples: int,
     generator: torch.Generator,
 ) -> float:
-    """Responsibility entropy as tabulated by Athanasiadis et al. 2025: of every test *batch*, then averaged.
+    """Normalised entropy as tabulated by Athanasiadis et al. 2025: of every test *batch*, then averaged.
 
         mean over batches, weighted by their sizes, of :func:`responsibility_entropy` of a_k,
         a_k = mean responsibility of mode k over the batch's B x ``samples`` latents z ~ N(mean, diag exp(log_var))
@@ -62,36 +62,37 @@ def published_responsibility_entropy(
         has modes and all responsibilities are finite.
     """
     if mean.dim() != 2 or mean.shape != log_var.shape or not len(mean):
-        raise SintroError(f"responsibility entropy: means {tuple(mean.shape)} and log-variances {tuple(log_var.shape)}")
+        raise SintroError(f"normalised entropy: means {tuple(mean.shape)} and log-variances {tuple(log_var.shape)}")
     if batch_size < 1 or samples < 1:
-        raise SintroError(f"responsibility entropy: batch size {batch_size}, {samples} samples; both must be positive")
+        raise SintroError(f"normalised entropy: batch size {batch_size}, {samples} samples; both must be positive")
     if not isinstance(prior, MixturePrior):
-        raise SintroError("responsibility entropy: this prior has no modes")
+        raise SintroError("normalised entropy: this prior has no modes")
     total = 0.0
     for means, log_vars in zip(mean.split(batch_size), log_var.split(batch_size), strict=True):
         noise = normal((samples, *means.shape), generator, means.dtype)  # [S, B, L]
         latents = (means + torch.exp(0.5 * log_vars) * noise).flatten(0, 1)  # [S B, L]
-        shares = prior.log_prob_and_usage(latents)[1].double()  # [K]
-        total += len(means) * float(responsibility_entropy(shares))
+        of_batch = prior.log_prob_and_mean_responsibilities(latents)[1].double()  # [K]
+        total += len(means) * float(responsibility_entropy(of_batch))
     return total / len(mean)
 
 
-def inactive_modes(shares: Tensor) -> Tensor:
-    """Number of modes with a_k < 1 / K^2 among shares[..., K]; lower is better, 0 is best."""
-    _check(shares)
-    shares = shares / shares.sum(-1, keepdim=True)  # so that one single mode is never inactive by rounding
-    return (shares < 1 / shares.shape[-1] ** 2).sum(-1)
+def inactive_modes(mean_responsibilities: Tensor) -> Tensor:
+    """Number of modes with a_k < 1 / K^2 among mean_responsibilities[..., K]; lower is better, 0 is best."""
+    _check(mean_responsibilities)
+    total = mean_responsibilities.sum(-1, keepdim=True)
+    a = mean_responsibilities / total  # so that one single mode is never inactive by rounding
+    return (a < 1 / a.shape[-1] ** 2).sum(-1)
 
 
-def _check(shares: Tensor) -> None:
-    if not shares.isfinite().all():
-        raise NotFinite("responsibilities: the modes' shares hold values that are not finite, and must sum to 1")
-    total = shares.sum(-1)
-    if not torch.allclose(total, torch.ones_like(total), atol=1e-3) or (shares < 0).any():
-        raise SintroError("responsibilities: the modes' shares must be non-negative and sum to 1")
+def _check(mean_responsibilities: Tensor) -> None:
+    if not mean_responsibilities.isfinite().all():
+        raise NotFinite("responsibilities: the means over samples hold values that are not finite, and must sum to 1")
+    total = mean_responsibilities.sum(-1)
+    if not torch.allclose(total, torch.ones_like(total), atol=1e-3) or (mean_responsibilities < 0).any():
+        raise SintroError("responsibilities: the means over samples must be non-negative and sum to 1")
 
 
-class Shares:
+class MeanResponsibilities:
     """Mean responsibility of each mode over samples that arrive in batches, in float64."""
 
     def __init__(self) -> None:

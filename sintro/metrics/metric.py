@@ -19,8 +19,8 @@ class Metric:
 
     ``direction``: which way is better ("half": the closer to 1/2; "none": a state, not a quality).
     ``form``: "published" is what the released code of the papers computes, "standard" what the literature means by the
-    name, "both" where the two agree, "mixed" one published choice with another standard one, to tell the effects of the
-    two apart.
+    name, "both" where the two agree, "mixed" one published convention with another standard one, to tell the effects of
+    the two apart.
     ``display_scale``: the stored value is multiplied by it before it is shown; ``unit`` is the unit shown.
     ``datasets``: for which data it is defined, of "2d" and "images". ``version``: of the definition; it grows when the
     value that is computed changes, and a value of an older version is shown as "evaluate again".

@@ -1,6 +1,6 @@
-"""The audit: published choices that a reader must be able to switch (docs/science.md, section 8), and their effect.
+"""The audit: published conventions that a reader must be able to switch (docs/science.md, section 8), and their effect.
 
-For every choice: what is published, what is standard, and what the switch does to the runs that are there: both forms
+For every item: what is published, what is standard, and what the switch does to the runs that are there: both forms
 side by side, and the rows whose rank flips.
 """
 
@@ -24,8 +24,8 @@ MOST_ROWS = 40
 
 
 @dataclass(frozen=True)
-class Choice:
-    """One published choice. ``pairs`` are metrics in the published and the other form, compared rank by rank."""
+class AuditItem:
+    """One published convention. ``pairs`` are metrics in the published and the other form, compared rank by rank."""
 
     name: str
     title: str
@@ -34,34 +34,34 @@ class Choice:
     pairs: tuple[tuple[str, str], ...] = ()
 
 
-CHOICES = (
-    Choice("A1", "Mode of the feature network", "in train mode: batch-norm statistics of each evaluation batch",
+AUDIT_ITEMS = (
+    AuditItem("A1", "Mode of the feature network", "in train mode: batch-norm statistics of each evaluation batch",
            "in eval mode; the generator stays in train mode here, so this switch alone is seen",
            (("fid_published", "fid_eval_train"), ("cfid_published", "cfid_eval_train"))),
-    Choice("A2", "Mode of the generator", "in train mode too",
+    AuditItem("A2", "Mode of the generator", "in train mode too",
            "in eval mode, after its statistics were refreshed; the feature network stays in train mode here",
            (("fid_published", "fid_train_eval"), ("cfid_published", "cfid_train_eval"))),
-    Choice("A3", "Which checkpoint", "the one with the lowest published FID of six", "the last",
+    AuditItem("A3", "Which checkpoint", "the one with the lowest published FID of six", "the last",
            (("fid_published", "fid_last_published"), ("cfid_published", "cfid_last_published"))),
-    Choice("A4", "Which weight r", "the r with the best value of the reported metric", "an r fixed before"),
-    Choice("A5", "Form of KL and JSD", "sums scaled by the bins, JSD in the reverse direction, floor 1e-14",
+    AuditItem("A4", "Which weight r", "the r with the best value of the reported metric", "an r fixed before"),
+    AuditItem("A5", "Form of KL and JSD", "sums scaled by the bins, JSD in the reverse direction, floor 1e-14",
            "nats of the histograms, the textbook direction", (("kl_published", "kl"), ("jsd_published", "jsd"),
            ("gnelbo_published", "gnelbo"))),
-    Choice("A6", "Logits at the conversion", "set to the weights, so the softmax flattens them",
+    AuditItem("A6", "Logits at the conversion", "set to the weights, so the softmax flattens them",
            "set to the weights' logarithms, so the weights are kept"),
-    Choice("A7", "Normalising the responsibility entropy", "divided by log K only when log K > 1",
+    AuditItem("A7", "Normalising the responsibility entropy", "divided by log K only when log K > 1",
            "divided by log K always; differs for K = 2 only, which no table has"),
-    Choice("A8", "Neighbours", "the point itself counts as its own neighbour: k = 4 for precision, 5 for recall, "
+    AuditItem("A8", "Neighbours", "the point itself counts as its own neighbour: k = 4 for precision, 5 for recall, "
            "so 3 and 4 other points", "it does not, k = 3 for both",
            (("precision_published", "precision"), ("recall_published", "recall"))),
-    Choice("A9", "What stands behind ±", "population sd / √n (ddof 0)", "95% t interval of the mean"),
-    Choice("A10", "What the probes see", "z sampled once per image, linear SVM",
+    AuditItem("A9", "What stands behind ±", "population sd / √n (ddof 0)", "95% t interval of the mean"),
+    AuditItem("A10", "What the probes see", "z sampled once per image, linear SVM",
            "the posterior mean, logistic regression run to its optimum",
            (("svc_many", "linear_probe"),)),
-    Choice("A11", "β_neg on MNIST", "128 in the released configuration", "256 in the paper's text"),
-    Choice("A12", "Choosing hyper-parameters", "on the reported metric and a reported seed",
+    AuditItem("A11", "β_neg on MNIST", "128 in the released configuration", "256 in the paper's text"),
+    AuditItem("A12", "Choosing hyper-parameters", "on the reported metric and a reported seed",
            "on data and seeds that are not reported"),
-    Choice("A22", "Adam's state when the introspective phase begins", "carried over from the warm-up, whose losses "
+    AuditItem("A22", "Adam's state when the introspective phase begins", "carried over from the warm-up, whose losses "
            "lack the factor s = 1/D: its second moments are 1/s² too large and hold the steps down until they decay",
            "restarted, as the conversion of a VampPrior does anyway a little before"),
 )  # fmt: skip
@@ -147,7 +147,7 @@ def spread_ratio(table: Table) -> str:
     return "; ".join(f"n = {n}: {ratio:.2f} times as wide" for n, ratio in sorted(ratios.items()))
 
 
-def at_the_seed_of_the_choice(table: Table, metric: str = "kl_published", seed: int = 0) -> str:
+def at_the_seed_of_the_search(table: Table, metric: str = "kl_published", seed: int = 0) -> str:
     """A12: a metric at the seed by which hyper-parameters were chosen, against the seeds that had no say."""
     chosen, others = [], []
     for entry in table.entries.values():
@@ -192,34 +192,34 @@ def _origin(result: Result) -> str:
 
 
 def audit(studies: Sequence[tuple[str, Sequence[Result], Sequence[Table]]]) -> list[dict[str, Any]]:
-    """The audit page's content: every choice, and per study what it changes there."""
+    """The audit page's content: every item, and per study what it changes there."""
     views = []
-    for choice in CHOICES:
+    for item in AUDIT_ITEMS:
         found = []
         for name, results, tables in studies:
-            shown = _in_study(choice, results, tables)
+            shown = _in_study(item, results, tables)
             if shown["blocks"] or shown["weights"] or shown["text"]:
                 found.append({"study": name} | shown)
-        views.append({"choice": choice, "studies": found})
+        views.append({"item": item, "studies": found})
     return views
 
 
-def _in_study(choice: Choice, results: Sequence[Result], tables: Sequence[Table]) -> dict[str, Any]:
+def _in_study(item: AuditItem, results: Sequence[Result], tables: Sequence[Table]) -> dict[str, Any]:
     shown: dict[str, Any] = {"blocks": [], "weights": [], "text": ""}
-    last = tables[-1:]  # Table 5 holds every cell, Table 2 a choice of them
-    for published, standard in choice.pairs:
+    last = tables[-1:]  # Table 5 holds every cell, Table 2 a selection of them
+    for published, standard in item.pairs:
         shown["blocks"] += [found for table in last if (found := both_forms(table, published, standard))]
-    if choice.name == "A4":
+    if item.name == "A4":
         metric = "fid_published" if any("fid_published" in r.metrics for r in results) else "cfid_published"
         shown["weights"] = chosen_weights(results, metric)
-    elif choice.name == "A6":
+    elif item.name == "A6":
         shown["text"] = settings_seen(results, "logits_at_conversion")
-    elif choice.name == "A9" and last:
+    elif item.name == "A9" and last:
         shown["text"] = spread_ratio(last[0])
-    elif choice.name == "A12" and last and any("chosen" in _origin(result) for result in results):
-        shown["text"] = at_the_seed_of_the_choice(last[0])
-    elif choice.name == "A11":
+    elif item.name == "A12" and last and any("chosen" in _origin(result) for result in results):
+        shown["text"] = at_the_seed_of_the_search(last[0])
+    elif item.name == "A11":
         shown["text"] = settings_seen(results, "beta_neg", "mnist")
-    elif choice.name == "A22":
+    elif item.name == "A22":
         shown["text"] = adam_seen(results)
     return shown

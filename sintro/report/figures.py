@@ -52,7 +52,9 @@ def relative_density(energy: np.ndarray) -> np.ndarray:
     return np.where(finite, np.exp(-(np.where(finite, energy, np.inf) - energy[finite].min())), 0.0)
 
 
-def responsibility_mass(latent: np.ndarray, means: np.ndarray, log_vars: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def mean_responsibilities(
+    latent: np.ndarray, means: np.ndarray, log_vars: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
     """a_k, the mean responsibility of each mode over latent samples z [N, L] -> [K] (docs/science.md, section 2).
 
     Modes with a_k < 1 / K^2 are called dead.
@@ -135,7 +137,7 @@ def draw_latent(latent: np.ndarray, labels: np.ndarray, means: np.ndarray, log_v
     components = len(means)
     dead = np.zeros(components, dtype=bool)
     if components > 1 and len(latent):
-        dead = responsibility_mass(latent, means, log_vars, weights) < 1 / components**2
+        dead = mean_responsibilities(latent, means, log_vars, weights) < 1 / components**2
     centre, basis = first_two_axes(latent if latent.shape[1] != 2 and len(latent) > 2 else np.zeros((1, 2)))
     shown, modes = (latent - centre) @ basis, (means - centre) @ basis  # [N, 2], [K, 2]
     deviations = np.sqrt(np.exp(log_vars) @ basis**2)  # [K, 2], along the axes shown

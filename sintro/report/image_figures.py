@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from sintro.report.figures import DENSITY_MAP, LINES
+from sintro.results import MEAN_RESPONSIBILITIES, RESPONSIBILITY_ITERATIONS
 
 IN_A_ROW = 8
 SHEET = 4.0  # inches, as the other square pictures
@@ -34,8 +35,9 @@ def drawn(
     if {"mode_samples", "mode_weights"} <= arrays.keys():
         found["mode_samples.png"] = lambda: draw_mode_samples(arrays["mode_samples"], arrays["mode_weights"])
     per_epoch = _per_epoch(record.get("settings", {}))
-    if {"share_iterations", "shares"} <= arrays.keys():
-        found["responsibilities.png"] = lambda: draw_shares(arrays["share_iterations"] / per_epoch, arrays["shares"])
+    if {RESPONSIBILITY_ITERATIONS, MEAN_RESPONSIBILITIES} <= arrays.keys():
+        epochs = arrays[RESPONSIBILITY_ITERATIONS] / per_epoch
+        found["responsibilities.png"] = lambda: draw_responsibilities(epochs, arrays[MEAN_RESPONSIBILITIES])
     for name, label in DISTANCES.items():
         if metrics.get(name):
             values = {int(after) / per_epoch: float(value) for after, value in metrics[name].items()}
@@ -121,16 +123,16 @@ def draw_mode_samples(samples: np.ndarray, weights: np.ndarray) -> Figure:
     return figure
 
 
-def draw_shares(epochs: np.ndarray, shares: np.ndarray) -> Figure:
-    """Mean responsibility a_k of each mode over the test images at each snapshot: epochs [T], shares [T, K]."""
-    shares = np.nan_to_num(np.asarray(shares, np.float64))
-    modes = shares.shape[1]
-    order = np.argsort(-shares[-1], kind="stable")
+def draw_responsibilities(epochs: np.ndarray, mean_responsibilities: np.ndarray) -> Figure:
+    """Mean responsibility a_k [T, K] of each mode over the test images at each snapshot: epochs [T]."""
+    finite = np.nan_to_num(np.asarray(mean_responsibilities, np.float64))
+    modes = finite.shape[1]
+    order = np.argsort(-finite[-1], kind="stable")
     figure = Figure(figsize=(SHEET, SHEET))
     axes = figure.add_subplot()
-    picture = axes.imshow(shares[:, order].T, aspect="auto", cmap=DENSITY_MAP, vmin=0, interpolation="nearest")
+    picture = axes.imshow(finite[:, order].T, aspect="auto", cmap=DENSITY_MAP, vmin=0, interpolation="nearest")
     figure.colorbar(picture, ax=axes, shrink=0.75, aspect=30, label="mean responsibility")
-    dead = (shares < 1 / modes**2).sum(1)
+    dead = (finite < 1 / modes**2).sum(1)
     names = [f"{epoch:.3g}\n{count}" for epoch, count in zip(epochs, dead, strict=True)]
     axes.set_xticks(range(len(epochs)), names, fontsize=8)
     axes.set(xlabel="epoch, and under it the inactive modes", ylabel="mode, by its share in the end")

@@ -32,7 +32,7 @@ def build(
     comparable = [result for report in own if report.comparable for result in report.results]
     pages = {
         "claims.html": {"claims": judged},
-        "audit.html": {"choices": audit.audit([(r.name, r.results, tables[r.name]) for r in own])},
+        "audit.html": {"audit_items": audit.audit([(r.name, r.results, tables[r.name]) for r in own])},
         "ledger.html": {
             "entries": [{"reported": entry} | ledger.compare(entry, comparable) for entry in entries],
             "tables": [table_view(r.name, table, entries) for r in own if r.comparable for table in tables[r.name]

@@ -5,17 +5,16 @@ and the pages show its state and the reason.
 """
 
 import csv
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
 from sintro import SintroError
+from sintro.history import todays
 from sintro.metrics import METRICS, outdated
 from sintro.results import (
     FINISHED,
@@ -28,6 +27,7 @@ from sintro.results import (
     number,
     numbers,
     read,
+    read_arrays,
 )
 
 __all__ = [
@@ -164,13 +164,15 @@ def by_group(found: Iterable[Result]) -> dict[tuple, list[Result]]:
 def read_history(path: Path, columns: Iterable[str] | None = None, most_rows: int = 1000) -> dict[str, np.ndarray]:
     """``history.csv`` as columns of floats, NaN where empty; at most about ``most_rows`` rows, evenly thinned.
 
+    Columns have the names of today, whatever an older version called them.
+
     Raises SintroError when the file is not text, has no header or a cell is not a number; OSError when it cannot be
     opened.
     """
     try:
         with open(path, newline="", encoding="utf-8") as file:
             rows = csv.reader(file)
-            header = next(rows, None)
+            header = todays(next(rows, []))
             body = list(rows)
     except (UnicodeDecodeError, csv.Error):
         raise SintroError(f"{path}: not a history, but other bytes than text") from None
@@ -187,13 +189,3 @@ def read_history(path: Path, columns: Iterable[str] | None = None, most_rows: in
         raise SintroError(f"{path}: a row is cut short or holds something that is not a number") from None
     values = np.array(table, dtype=np.float64).reshape(len(body), len(places))
     return {name: values[:, i] for i, name in enumerate(wanted)}
-
-
-def read_arrays(path: Path, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
-    """The arrays of ``arrays.npz``, all or the named ones that are there. SintroError when it cannot be read."""
-    try:
-        # Opened here, since NumPy leaves a file open when it turns out to be cut short.
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files if names is None or name in names}
-    except (OSError, ValueError, EOFError, KeyError, BadZipFile, zlib.error, NotImplementedError) as error:
-        raise SintroError(f"{path}: cannot be read ({error}); evaluate the cell again") from None
