@@ -99,8 +99,8 @@ def _expected_square(offset, log_var, moments: _NoiseMoments | None):
 def _draws(mean, log_var, samples, generator):
     """Reparameterised latents [..., S * B, L], sample s of datum b in row s B + b, and the mean log q of each datum."""
     noise = normal((samples, *mean.shape[-2:]), generator, mean.dtype)  # [..., S, B, L]
-    scale = torch.exp(0.5 * log_var).unsqueeze(-3)
-    z = torch.addcmul(mean.unsqueeze(-3), scale, noise).flatten(-3, -2)
+    deviation = torch.exp(0.5 * log_var).unsqueeze(-3)
+    z = torch.addcmul(mean.unsqueeze(-3), deviation, noise).flatten(-3, -2)
     return z, -0.5 * (log_var + LOG_2PI + noise.square().mean(-3)).sum(-1)
 
 
