@@ -267,6 +267,8 @@ def judge(
         try:
             names = set(os.listdir(folder))
         except FileNotFoundError:
+            if os.path.islink(folder):
+                return Judged("unreadable", f"{folder} leads to {os.readlink(folder)} by a link, where nothing is")
             names = ()
         except OSError as error:
             return Judged("unreadable", f"{folder} cannot be read: {error.strerror or error}")

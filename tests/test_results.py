@@ -445,3 +445,12 @@ def test_one_bad_file_stops_no_other_training(cells, capsys, monkeypatch, kind):
     assert (code, len(refused)) in ((0, 0), (2, 1))
     assert [task.cell for task in begun] in ([], [bad])
     assert not (begun and refused)
+
+
+def test_a_folder_that_leads_nowhere_is_unreadable_and_not_waiting(cells):
+    folder = Path(cells[0].path)
+    folder.parent.mkdir(parents=True)
+    folder.symlink_to("/nowhere")
+    found = results.judge(cells[0])
+    assert (found.state, found.step) == ("unreadable", "train")
+    assert "leads to /nowhere by a link" in found.reason

@@ -218,11 +218,12 @@ def test_one_that_fails_stops_no_other_and_the_pages_say_so(tmp_path: Path) -> N
     assert login.run(*QUICKLY, "--retries", "0") != 0
     said = login.log.read_text()
     assert login.json(f"{RINGS}/metrics.json")["status"] == "done", login.said()
-    assert "failed: " in said.split("study paper:")[0]  # by `sintro status`, with the log's last line
+    assert f"unreadable: {SPIRALS}: " in said.split("study paper:")[0]  # by `sintro status`
+    assert said.splitlines()[-1].startswith(f"failed: train {SPIRALS}: ")
     page = (tmp_path / "reports" / "paper" / "index.html").read_text()
     assert "spirals" in page
     assert f"logs/{SPIRALS.removeprefix('results/')}/train.log" in said
-    assert "by a link" in said  # the log of what failed is the last thing shown
+    assert "by a link" in said.splitlines()[-1]  # the cause of what failed is the last thing shown
 
 
 def test_the_same_command_goes_on_until_every_cell_is_done(tmp_path: Path) -> None:
