@@ -132,7 +132,7 @@ def read(folder: str | Path, kind: type[Kind]) -> Kind | None:
     try:
         with open(path, "rb") as file:
             value = json.loads(file.read())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # of a folder that cannot be, whoever writes to it tells
         return None
     except OSError as error:
         raise Unreadable(f"{path} cannot be read: {error.strerror or error}") from None
