@@ -208,7 +208,8 @@ def test_out_of_time_it_goes_on_with_more(tmp_path: Path) -> None:
     eventually(lambda: f"resuming {RINGS} after" in log.read_text(), login)
     first.send_signal(signal.SIGINT)
     assert login.end(first) != 0
-    assert sorted(login.jobs("timelimit")) == ["1:00", "2:00"]
+    limits = sorted(login.jobs("timelimit"))  # two, and more where the machine is too slow to be met within two minutes
+    assert limits == [f"{tried}:00" for tried in range(1, max(2, len(limits)) + 1)]
 
 
 def test_one_that_fails_stops_no_other_and_the_pages_say_so(tmp_path: Path) -> None:
