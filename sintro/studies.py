@@ -244,7 +244,7 @@ def _resolve(cell: Cell, iterations: int | None, precision: str | None = None) -
     changed = dict.fromkeys(values, f"study {study.name}: {key}")
     if precision is not None:
         if cell.dataset not in IMAGES:
-            raise SintroError(f"{cell.path}: precision {precision}: it is an option of image cells only")
+            raise SintroError(f"{cell.path}: precision {precision}: it is for image cells only")
         values["precision"], changed["precision"] = precision, "asked for"
     total = values.pop("iterations", None)
     asked = f"study {study.name}: " + (f"iterations {total}" if total else f"length {_as_fraction(study.length)}")
