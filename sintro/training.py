@@ -19,7 +19,6 @@ from sintro.devices import fleet_size, pick_device, set_threads
 from sintro.fleets import by_shape, check_equal_shape, split
 from sintro.players import Players
 from sintro.presets import Settings
-from sintro.priors import MixturePrior
 from sintro.progress import Progress
 from sintro.record import Record, Task, accept, is_finished, read_checkpoint
 from sintro.running import SECONDS_OF_PATIENCE, BusyError, Lock, Patience, StopSignals
@@ -145,7 +144,7 @@ class Fleet:
             None if mean_responsibilities is None else mean_responsibilities.cpu().reshape(table.shape[-1], -1)
         )  # [F, K]
         prior, log_vars = self.players.model.prior, None
-        if isinstance(prior, MixturePrior) and (logs or not finite.all()):
+        if (logs or not finite.all()) and prior.log_vars is not None:
             own = prior.log_vars.detach().cpu()
             log_vars = own.reshape(-1, *own.shape[-2:])  # [F, K, L]
         diverged = {}
