@@ -11,7 +11,7 @@ from conftest import Write
 from test_training import MOG, NORMAL, small
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sintro import SintroError, devices, fleets, history, mixture, presets, runs, studies, training
+from sintro import SintroError, devices, fleets, history, loop, mixture, presets, runs, studies, training
 from sintro.__main__ import main
 from sintro.cells import Cell
 from sintro.graphs import EAGER
@@ -197,8 +197,8 @@ def test_a_cell_that_diverges_leaves_and_the_others_end_as_without_it(here, monk
         if iteration == 23 and len(players.settings) == 3:
             players.model.encoder.biases[0].data[0, 0] = float("inf")
 
-    monkeypatch.setitem(training.LOOK_EVERY, "cpu", look_every)
-    monkeypatch.setattr(training.Record, "logs", lambda self, iteration: (iteration + 1) % 10 == 0)
+    monkeypatch.setitem(loop.LOOK_EVERY, "cpu", look_every)
+    monkeypatch.setattr(loop.Record, "logs", lambda self, iteration: (iteration + 1) % 10 == 0)
     sizes = []
     before_step(monkeypatch, lambda players, i: (sizes.append(len(players.settings)), spoil(players, i)))
     assert run([NORMAL, *others], iterations=40) == 0
@@ -226,7 +226,7 @@ def test_a_fleet_whose_cells_all_diverge_is_finished(here, monkeypatch):
 def test_looking_seldom_changes_no_result(here, monkeypatch):
     run([MOG])
     expected = final_files([MOG])
-    monkeypatch.setitem(training.LOOK_EVERY, "cpu", 7)
+    monkeypatch.setitem(loop.LOOK_EVERY, "cpu", 7)
     run([MOG], restart=True)
     assert final_files([MOG]) == expected
 
