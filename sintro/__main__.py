@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sintro import SintroError, failures, runs
-from sintro.cells import IMAGES, RESULTS, Cell
+from sintro.cells import RESULTS, Cell
 from sintro.progress import print_whatever_comes
 from sintro.running import SECONDS_OF_PATIENCE
 
@@ -166,7 +166,7 @@ def _train(cells: Sequence[Cell], given: dict, fleet: int | None, **options: flo
     failures.refuse_repeated("train", [Path(cell.path) for cell in cells])
     asked = given.get("iterations"), given.get("precision")
     resolved = [(cell, known.settings(cell, *asked), known.sources(cell, *asked)) for cell in cells]
-    for dataset in {cell.dataset for cell in cells if cell.dataset in IMAGES}:
+    for dataset in {cell.dataset for cell in cells if cell.data.kind == "images"}:
         from sintro.data.sources import missing_inception
 
         if note := missing_inception(dataset):
