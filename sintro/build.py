@@ -5,21 +5,15 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-from torch import nn
 
+from sintro import SintroError, components
 from sintro.model import Model
 from sintro.networks import mlp_pair, residual_pair
-from sintro.objectives import IntroVae, Objective, SoftIntroVae, SoftIntroVaeBootstrap, Vae
+from sintro.objectives import Objective
 from sintro.presets import Settings
-from sintro.priors import MixturePrior, Prior, StandardNormal, VampPrior
+from sintro.priors import MixturePrior, Prior
 from sintro.randomness import Generators, generator
 
-OBJECTIVES = {
-    "vae": Vae,
-    "introvae": IntroVae,
-    "soft-introvae": SoftIntroVae,
-    "soft-introvae-bootstrap": SoftIntroVaeBootstrap,
-}
 State = Mapping[str, Any]  # what model.pt and a checkpoint hold of one cell
 
 
@@ -48,16 +42,24 @@ def model_of(settings: Sequence[Settings], objective: Objective, prior: Prior, d
 
 def objective_of(settings: Settings) -> Objective:
     """What an iteration does after the warm-up."""
-    return OBJECTIVES[settings.objective]()
+    return components.objective(settings.objective).make()
 
 
 def first_prior(settings: Settings, pseudo_inputs: torch.Tensor | None, device: torch.device | str) -> Prior:
-    """The prior that a training begins with; ``pseudo_inputs`` [..., K, *event] is where a VampPrior starts."""
-    if pseudo_inputs is None:
-        return StandardNormal(settings.latent_size)
-    logits = torch.zeros(pseudo_inputs.shape[: -len(settings.event)], device=device)
-    limits = None if settings.network == "mlp" else (0.0, 1.0)
-    return VampPrior(nn.Parameter(pseudo_inputs), nn.Parameter(logits, settings.contributions), limits)
+    """The prior that a training begins with; ``pseudo_inputs`` [..., K, *event] of one that starts from data, or None.
+
+    Raises SintroError where what an extension makes is no prior.
+    """
+    component = components.prior(settings.prior)
+    with torch.random.fork_rng(devices=[]):  # where torch's layers draw their first weights from
+        torch.manual_seed(generator(settings.seed, "prior").initial_seed())
+        prior = component.make(settings, pseudo_inputs)
+        if not isinstance(prior, Prior):
+            raise SintroError(
+                f"{component.source}: prior {component.name!r}: make returned a {type(prior).__name__}, which is no "
+                "sintro.priors.Prior"
+            )
+    return prior.to(device)
 
 
 def stored_model(settings: Settings, state: State, device: torch.device | str) -> Model:

@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from sintro import SintroError, components
 from sintro.components import (
     Betas,
-    Component,
     Dataset,
+    Objective,
+    Prior,
     PriorSpec,
     datasets,
     parse_objective,
@@ -81,10 +82,9 @@ class Cell(BaseModel):
     def _check(self) -> Self:
         check_study_name(self.study)
         dataset = components.dataset(self.dataset)
-        objective = self.objective_name
-        prior = parse_prior(self.prior)
+        _, objective, prior = self.components
         _check_combination(self, objective, prior, parse_regularizers(self.regularizers))
-        _check_data(self, dataset, objective, prior)
+        _check_data(self, dataset, objective, self.prior_spec)
         if not 0 <= self.seed < SEED_LIMIT:
             raise SintroError(f"seed {self.seed} is not a whole number from 0 to {SEED_LIMIT - 1}")
         return self
@@ -145,7 +145,7 @@ class Cell(BaseModel):
         return components.dataset(self.dataset)
 
     @property
-    def components(self) -> tuple[Component, ...]:
+    def components(self) -> tuple[Dataset, Objective, Prior]:
         """The data set, the objective and the prior."""
         return self.data, components.objective(self.objective_name), components.prior(self.prior_spec.kind)
 
@@ -202,38 +202,25 @@ def parse_regularizers(token: str) -> RegularizerSpec:
     return RegularizerSpec(bool(match["clip"]), weight)
 
 
-def _check_combination(cell: Cell, objective: str, prior: PriorSpec, regularizers: RegularizerSpec) -> None:
+def _check_combination(cell: Cell, objective: Objective, prior: Prior, regularizers: RegularizerSpec) -> None:
     """Refuse parts that are each legal but mean nothing together, with the reason."""
-    if objective == "vae" and prior.kind == "mixture":
-        raise SintroError(
-            f"prior {cell.prior!r} with objective {cell.objective!r}: a mixture is what a VampPrior turns "
-            "into for the introspective part, which a vae has not; legal are normal, vampK, vampK-lc"
-        )
-    if objective == "introvae" and prior.kind != "normal":
-        raise SintroError(
-            f"prior {cell.prior!r} with objective {cell.objective!r}: IntroVAE is defined for N(0, I) alone; "
-            "legal is normal, and soft-introvae has the other priors"
-        )
-    if objective != "vae" and prior.kind == "vamp":
-        raise SintroError(
-            f"prior {cell.prior!r} with objective {cell.objective!r}: introspective runs turn their "
-            "VampPrior into a mixture; legal are normal, mogK-fixed, mogK-learned, each also with -lc"
-        )
-    if regularizers.clip and not prior.learned:
+    if reason := objective.why_not(prior) or prior.why_not(objective):
+        raise SintroError(f"prior {cell.prior!r} with objective {cell.objective!r}: {reason}")
+    if regularizers.clip and not (prior.clips and cell.prior_spec.learned):
         raise SintroError(
             f"regularizers {cell.regularizers!r} with prior {cell.prior!r}: clipping bounds the variances "
             "of a learned mixture and needs one (mogK-learned)"
         )
-    if regularizers.responsibility and (objective == "vae" or prior.kind == "normal"):
+    if regularizers.responsibility and not (objective.introspective and prior.has_modes):
         raise SintroError(
             f"regularizers {cell.regularizers!r} with {cell.objective}, {cell.prior}: responsibilities are "
             "regularised in introspective runs with a mixture prior only"
         )
 
 
-def _check_data(cell: Cell, dataset: Dataset, objective: str, prior: PriorSpec) -> None:
+def _check_data(cell: Cell, dataset: Dataset, objective: Objective, prior: PriorSpec) -> None:
     """Refuse an objective that this kind of data cannot have, and a prior that they are too few for."""
-    if components.objective(objective).needs_epochs and dataset.kind == "2d":
+    if objective.needs_epochs and dataset.kind == "2d":
         raise SintroError(
             f"objective {cell.objective!r} with dataset {cell.dataset!r}: the target decoder lags by an epoch, and a "
             f"density has no epochs; legal are {', '.join(datasets('images'))}"

@@ -400,6 +400,7 @@ def _arrays(target: Density, samples, on_grid, latent, prior) -> dict[str, np.nd
     side = min(MAP_POINTS, len(on_grid))
     rows = np.linspace(0, len(on_grid) - 1, side).round().astype(int)
     arrays = {name: tensor[:PICTURE_POINTS] for name, tensor in (latent | {"samples": samples}).items()}
-    arrays |= {f"prior_{name}": tensor for name, tensor in prior.components_to_draw().items()}
+    gaussians = {f"prior_{name}": tensor for name, tensor in prior.components_to_draw().items()}
+    arrays |= gaussians or {"codes": arrays["latent"], "code_labels": arrays["labels"]}
     found = {name: tensor.detach().cpu().numpy() for name, tensor in arrays.items()}
     return found | {"energy": on_grid.numpy()[np.ix_(rows, rows)].astype(np.float32)}

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sintro import components
 from sintro.batches import batches_of
 from sintro.build import (
     buffers_of,
@@ -41,9 +42,10 @@ class Players:
         self.graphs = Graphs(self.device) if graph else None
         self.data = batches_of(self.settings, self.device)
         self.objective = objective_of(self.shared)
-        self.warmup = self.objective if self.objective.has_no_warmup else Vae()
+        self.warmup = Vae() if components.objective(self.shared.objective).introspective else self.objective
         self.iteration = 0
-        pseudo_inputs = None if self.shared.components is None else self.data.pseudo_inputs(self.shared.components)
+        from_data = components.prior(self.shared.prior).from_data
+        pseudo_inputs = self.data.pseudo_inputs(self.shared.components) if from_data else None
         prior = first_prior(self.shared, pseudo_inputs, self.device)
         self.model = model_of(self.settings, self.objective, prior, self.device)
         self.betas = Betas(*(self._per_cell(name) for name in ("beta_rec", "beta_kl", "beta_neg")))

@@ -334,7 +334,7 @@ def in_words(settings: Settings) -> dict[str, Any]:
 def _applies(name: str, settings: Settings) -> bool:
     """Whether one of `NONE_MEANS` is a question at all for a cell of these settings."""
     if name == "kl_of_normal":
-        return settings.prior == "normal" or settings.components == 1
+        return components.prior(settings.prior).is_one_gaussian(settings.components)
     if name == "fakes":
         return bool({settings.objective, components.objective(settings.objective).like} & set(SOFT))
     if name == "adam_at_introspection":
@@ -409,13 +409,14 @@ def _refuse_unknown(values: Mapping[str, Any], owners: tuple[Component, ...]) ->
 
 def _from_cell(cell: Cell, prior: PriorSpec, table: Mapping[str, Any]) -> dict[str, Any]:
     """What the path itself says, and what follows from it."""
-    single = prior.kind == "normal" or prior.components == 1
+    _, objective, kind = cell.components
+    single = kind.is_one_gaussian(prior.components)
     regularizers = cell.regularizer_spec
-    converted_contributions = prior.kind == "mixture" and prior.contributions
+    converted_contributions = kind.converted and prior.contributions
     return {
         "dataset": cell.dataset,
         "objective": cell.objective_name,
-        "beta_neg": table.get("beta_neg"),
+        "beta_neg": table.get("beta_neg") if objective.introspective else None,
         "scale": 1 / math.prod(table["event"]),
         "prior": prior.kind,
         "components": prior.components,
@@ -423,7 +424,7 @@ def _from_cell(cell: Cell, prior: PriorSpec, table: Mapping[str, Any]) -> dict[s
         "contributions": prior.contributions,
         "cooperation": prior.cooperation,
         "kl_of_normal": table.get("kl_of_normal") if single else None,
-        "fakes": table.get("fakes") if prior.kind == "normal" else None,  # the program that re-uses them has N(0, I)
+        "fakes": table.get("fakes") if kind.is_standard else None,  # the program that re-uses them has N(0, I)
         "revision": _revision(cell, prior),
         "extension_sha256": _extension_sha256(cell),
         "logits_at_conversion": "weights" if converted_contributions else None,
@@ -435,7 +436,7 @@ def _from_cell(cell: Cell, prior: PriorSpec, table: Mapping[str, Any]) -> dict[s
 
 def _revision(cell: Cell, prior: PriorSpec) -> int | None:
     """The last of `REVISIONS` that changed a cell's numbers; None for the first."""
-    pseudo_images = cell.data.kind == "images" and prior.kind != "normal"
+    pseudo_images = cell.data.kind == "images" and prior.components is not None
     return 2 if pseudo_images or prior.cooperation == "encoder" else None
 
 
@@ -452,9 +453,10 @@ def _schedule(
 
     ``per_unit``: iterations in one of the table's units.
     """
-    introspective = cell.objective_name != "vae"
+    _, objective, prior = cell.components
+    introspective = objective.introspective
     warmed_up = table.get("warmup") != 0
-    converted = cell.prior_spec.kind == "mixture"
+    converted = prior.converted
     if converted and not warmed_up:
         raise SintroError(
             f"{cell.path}: prior {cell.prior!r} is made in a warm-up, and S-IntroVAE's protocol for images (si) has "

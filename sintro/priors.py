@@ -68,6 +68,10 @@ class Prior:
         """Return what the prior becomes at conversion; ``logits`` is ``Settings.logits_at_conversion``."""
         return self
 
+    def to(self, device: torch.device | str) -> "Prior":
+        """Return it with its parameters on a device; one made of given tensors leaves them where they are."""
+        return self
+
     def freeze(self) -> None:
         """Stop learning."""
         for parameter in self.parameters():
@@ -276,6 +280,14 @@ class VampPrior(Prior):
 
     def __init__(self, pseudo_inputs: torch.Tensor, logits: torch.Tensor, limits: tuple[float, float] | None = None):
         self.pseudo_inputs, self.logits, self.limits = pseudo_inputs, logits, limits
+
+    @classmethod
+    def starting_at(
+        cls, pseudo_inputs: torch.Tensor, event_dims: int, contributions: bool, limits: tuple[float, float] | None
+    ) -> Self:
+        """Learn from these pseudo-inputs on, ``[..., K, *event]``, all of equal weight."""
+        logits = torch.zeros(pseudo_inputs.shape[:-event_dims], device=pseudo_inputs.device)
+        return cls(nn.Parameter(pseudo_inputs), nn.Parameter(logits, contributions), limits)
 
     def mixture(self, encode: Callable) -> MixturePrior:
         """The mixture it is at this moment; gradients reach the pseudo-inputs and the encoder."""

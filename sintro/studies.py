@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 import sintro
-from sintro import SintroError, presets, search_results, yamlfiles
+from sintro import SintroError, components, presets, search_results, yamlfiles
 from sintro.cells import Betas, Cell, check_study_name, objective_token, suggestion
 
 PRESETS = "presets"
@@ -62,7 +62,7 @@ class BetaGrid(_Part):
     def tokens(self, objective: str) -> list[str]:
         """The objective's part of the path for every combination."""
         axes = (self.rec, self.kl, self.neg_times_kl or (None,), self.margin or (None,))
-        unit = objective == "introvae"
+        unit = components.objective(objective).neg_is_relative
         return [
             objective_token(objective, Betas(rec, kl, neg and (neg if unit else round(kl * neg, 3))), margin)
             for rec, kl, neg, margin in itertools.product(*axes)
@@ -253,7 +253,7 @@ def _resolve(cell: Cell, iterations: int | None, precision: str | None = None) -
     if total is not None or study.length != 1:
         changed |= dict.fromkeys(presets.SCHEDULE_ROWS, asked)
     for name, row in presets.SCHEDULE_ROWS.items():
-        if row in shares and not (name == "warmup" and cell.objective_name == "vae"):
+        if row in shares and not (name == "warmup" and not components.objective(cell.objective_name).introspective):
             changed[name] = f"study {study.name}: {key}, {row} {_as_fraction(shares[row])} of the length"
     if study.hyperparameters != PRESETS and cell.betas is None:
         found, why = search_results.best(study.hyperparameters, cell)

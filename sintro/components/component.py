@@ -37,6 +37,10 @@ class Component:
     source: Path | None = None
     sha256: str | None = None
 
+    def spells(self, name: str) -> bool:
+        """Whether a name would be read as this component with something more."""
+        return False
+
     def problem(self) -> str:
         """Why the component cannot be registered, in a line; empty where it can."""
         kind = type(self).__name__

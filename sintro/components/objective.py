@@ -10,6 +10,9 @@ from sintro.components.spelling import decimal
 if TYPE_CHECKING:
     import torch
 
+    from sintro import objectives
+    from sintro.components.prior import Prior
+
 TOKEN = r"-rec(?P<rec>[^a-z]*)-kl(?P<kl>[^a-z]*)(?:-neg(?P<neg>[^a-z]*))?(?:-margin(?P<margin>[^a-z]*))?"
 
 
@@ -27,19 +30,36 @@ class Betas(NamedTuple):
 class Objective(Component):
     """An objective.
 
+    ``make()`` returns the :class:`sintro.objectives.Objective` that does an iteration of it. Where it is not
+    ``introspective``, all iterations are its own; else it takes over from a VAE when the warm-up ends.
+
     ``introspective``: whether it has fakes, and so a beta_neg; ``takes_margin``: whether it has a hinge;
     ``needs_epochs``: whether it means nothing on endless data. ``example`` spells it with explicit betas, for errors.
     The published hyper-parameters of the objective ``like`` hold for it too, and its ``rows`` win over all others.
     """
 
     what = "objective"
-    needs = ()
+    needs = ("make",)
     introspective: bool = True
     takes_margin: bool = False
     needs_epochs: bool = False
+    neg_is_relative: bool = False  # beta_kl multiplies beta_neg too, in the loss
+    stackable: bool = False  # cells may train side by side: all that it computes broadcasts over a leading axis
     example: str | None = None
     like: str | None = None
     rows: tuple[Row, ...] = ()
+
+    def spells(self, name: str) -> bool:
+        """Whether a name would be read as this objective with betas."""
+        return name.startswith(f"{self.name}-rec")
+
+    def why_not(self, prior: "Prior") -> str:
+        """Say why it means nothing with a prior, and what is legal; "" where it does."""
+        return ""
+
+    if TYPE_CHECKING:  # every objective must say it for itself, so that one that does not is refused
+
+        def make(self) -> objectives.Objective: ...
 
     def parse(self, token: str, legal: str) -> tuple[str, Betas | None, float | None]:
         """Read `introvae-rec0.2-kl0.3-neg1-margin10`: its name, betas and margin, None where the token gives none."""

@@ -100,6 +100,8 @@ class Registry:
         if there is not None:
             whose = f"{there.source} defines it too" if there.source else "the suite itself has one of this name"
             raise SintroError(f"{component.what} {component.name!r}: {whose}")
+        if spelt := [one.name for one in self.known[kind].values() if one.spells(component.name)]:
+            raise SintroError(f"{component.what} {component.name!r} is a spelling of {component.what} {spelt[0]!r}")
         if any(_kind(one) is kind and one.name == component.name for one in before):
             raise SintroError(f"{component.what} {component.name!r} is registered twice")
 

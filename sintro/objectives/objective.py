@@ -39,15 +39,14 @@ class Game(Protocol):
 
 
 class Objective:
-    """What an iteration does after the warm-up, and what it needs for that.
+    """What an iteration does, and what it needs for that.
 
-    ``target_decoder``: the model has a copy of the decoder as it was when the epoch began. ``has_no_warmup``: its own
-    step is done in every iteration, as that of the VAE. ``graphable``: its iterations may be captured as CUDA graphs,
-    so they are the same sequence of operations each time: no loss depends on the iteration's number.
+    ``target_decoder``: the model has a copy of the decoder as it was when the epoch began. ``graphable``: iterations
+    may be captured as CUDA graphs, so they are the same sequence of operations each time: no loss depends on the
+    iteration's number.
     """
 
     target_decoder = False
-    has_no_warmup = False
     graphable = True
 
     def step(

@@ -67,8 +67,6 @@ def detached(terms: dict[str, torch.Tensor], mean_responsibilities: torch.Tensor
 class Vae(Objective):
     """The VAE from end to end. Override :meth:`loss` for another one."""
 
-    has_no_warmup = True
-
     def loss(self, game: Game, real: torch.Tensor, noise: Generators) -> Step:
         """The loss that encoder, decoder and prior minimise together, ``[...]``, and the history's terms."""
         return vae_loss(game.model, real, game.betas, noise, samples=game.shared.samples, sampled=game.sampled)
