@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sintro import SintroError, failures, runs
+from sintro import SintroError, components, failures, runs
 from sintro.cells import RESULTS, Cell
 from sintro.progress import print_whatever_comes
 from sintro.running import SECONDS_OF_PATIENCE
@@ -399,7 +399,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         # Typer's own exceptions for a wrong command line moved between its releases; this method is what they share.
         if not hasattr(error, "format_message"):
-            raise
+            if components.fault(error) is None:
+                raise
+            return _fail(failures.in_words(error))
         context = getattr(error, "ctx", None)
         verb = context.command_path if context else "sintro"
         return _fail(f"{error.format_message().rstrip('.')}; see {verb} --help")

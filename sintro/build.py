@@ -54,12 +54,25 @@ def first_prior(settings: Settings, pseudo_inputs: torch.Tensor | None, device: 
     with torch.random.fork_rng(devices=[]):  # where torch's layers draw their first weights from
         torch.manual_seed(generator(settings.seed, "prior").initial_seed())
         prior = component.make(settings, pseudo_inputs)
-        if not isinstance(prior, Prior):
-            raise SintroError(
-                f"{component.source}: prior {component.name!r}: make returned a {type(prior).__name__}, which is no "
-                "sintro.priors.Prior"
-            )
+    if component.source is not None and (problem := _problem(prior, settings.latent_size, component.has_modes)):
+        raise SintroError(f"{component.source}: prior {component.name!r}: {problem}")
     return prior.to(device)
+
+
+@torch.no_grad()
+def _problem(prior: Any, latent_size: int, has_modes: bool) -> str:
+    """What a user's prior lacks to be one, in a line; "" where it lacks nothing."""
+    if not isinstance(prior, Prior):
+        return f"make returned a {type(prior).__name__}, which is no sintro.priors.Prior"
+    density = prior.as_density(None)
+    if has_modes and not density.has_modes:
+        return "it says has_modes, and as_density returns no mixture (sintro.priors.MixturePrior)"
+    z = density.sample(3, torch.Generator().manual_seed(0))[0]
+    if z.shape != (3, latent_size):
+        return f"three draws have the shape {tuple(z.shape)}, and must have {(3, latent_size)}"
+    if density.log_prob(z).shape != (3,):
+        return f"log_prob of three points has the shape {tuple(density.log_prob(z).shape)}, and must have (3,)"
+    return ""
 
 
 def stored_model(settings: Settings, state: State, device: torch.device | str) -> Model:

@@ -233,6 +233,14 @@ def unknown(said: str, name: str) -> SintroError:
     return current().unknown(said, name)
 
 
+def fault(error: BaseException) -> str | None:
+    """Say in a line where an extension failed while it was used, and how; None of an error that came up elsewhere."""
+    frames = traceback.extract_tb(error.__traceback__)
+    files = {str(one.source): one.source for known in current().known.values() for one in known.values() if one.source}
+    guilty = next((frame for frame in reversed(frames) if frame.filename in files), None)
+    return guilty and f"{guilty.filename}:{guilty.lineno}: {_said(error)}"
+
+
 def broken() -> dict[Path, str]:
     """The extension files that could not be read, and in a line each why not."""
     return current().broken
