@@ -154,12 +154,17 @@ def register(component: Given) -> Given:
 
 def current() -> Registry:
     """The registry of the extensions that hold where the suite runs; a folder's files are read once a process."""
-    folder = os.environ.get(VARIABLE) or FOLDER
-    key = os.getcwd(), folder
+    folder = extensions_folder()
+    key = os.getcwd(), str(folder)
     if key not in _registries:
         _registries[key] = Registry()  # an extension that asks for a component while it is read finds what there is
-        _registries[key].read(Path(folder))
+        _registries[key].read(folder)
     return _registries[key]
+
+
+def extensions_folder() -> Path:
+    """The folder of the user's components: $SINTRO_EXTENSIONS, else ``extensions`` where the suite runs."""
+    return Path(os.environ.get(VARIABLE) or FOLDER)
 
 
 def _kind(component: Component) -> type[Component]:
