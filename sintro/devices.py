@@ -5,7 +5,7 @@ import re
 
 import torch
 
-from sintro import PassingError, SintroError
+from sintro import PassingError, SintroError, fleets
 from sintro.fleets import LARGEST
 from sintro.presets import Settings
 
@@ -77,7 +77,7 @@ def fleet_size(settings: Settings, device: str, free: int | None = None, graph: 
     counts twice with graphs (their pool beside that of plain iterations), at least 1 and at most ``LARGEST``; ``free``
     is what ``torch.cuda.mem_get_info`` says by default. Image cells train alone: batch norm has no fleet axis.
     """
-    if settings.network != "mlp" or not device.startswith("cuda"):
+    if settings.network != "mlp" or not fleets.may_stack(settings) or not device.startswith("cuda"):
         return 1
     if free is None:
         free = torch.cuda.mem_get_info(device)[0]

@@ -11,7 +11,9 @@ import numpy as np
 import torch
 
 from sintro import SintroError, results
-from sintro.cells import IMAGES, Cell
+from sintro.build import stored_model
+from sintro.cells import Cell
+from sintro.components import dataset
 from sintro.data import images
 from sintro.data.densities import Density, density
 from sintro.data.files import hash_file
@@ -34,9 +36,8 @@ from sintro.metrics.ood import compare, score_batches
 from sintro.metrics.plane import two_sample_metrics
 from sintro.model import Model
 from sintro.objectives import kl
-from sintro.players import Players
 from sintro.presets import Settings
-from sintro.priors import MixturePrior
+from sintro.priors import Prior
 from sintro.progress import Steps
 from sintro.randomness import generator, normal
 from sintro.record import not_finite
@@ -103,7 +104,7 @@ def look(cell: Cell, count: int, device: str = "auto", threads: int | None = Non
     Errors: SintroError for 2D cells, diverged ones, more images than the cell's own evaluation generates, and as
     :func:`evaluate`.
     """
-    if cell.dataset not in IMAGES:
+    if cell.data.kind != "images":
         raise SintroError(f"{cell.path}: --images is for image cells; a 2D cell is evaluated in seconds without it")
     device = pick_device(device)
     set_threads(threads)
@@ -243,7 +244,7 @@ def _remove_snapshots(folder: Path, settings: Settings, metrics: dict[str, Any])
 
     Where FID could not be measured, all stay for the day its weights are there.
     """
-    if "fid" not in metrics and settings.dataset != "digits":
+    if "fid" not in metrics and dataset(settings.dataset).photographs:
         return
     for after, name in snapshots_of(folder, settings).items():
         if after not in (metrics["selected_iteration"], settings.iterations):
@@ -256,9 +257,8 @@ def load_model(folder: Path, settings: Settings, device: str, name: str = "model
     It computes in float32, whatever it was trained in.
     """
     state = _stored_model(folder, settings, name)
-    players = Players([settings.model_copy(update={"precision": settings.precision and "float32"})], device)
-    players.load([state | {"adam": {player: {} for player in state["parameters"]}}], settings.iterations)
-    return players.model
+    computing = settings.model_copy(update={"precision": settings.precision and "float32"})
+    return stored_model(computing, state, device)
 
 
 def _stored_model(folder: Path, settings: Settings, name: str) -> dict[str, Any]:
@@ -352,8 +352,8 @@ def _energy(model: Model, prior, settings: Settings, device: str):
     sampled = getattr(settings, "kl_of_normal", None) == "sampled"
 
     def divergence(mean: torch.Tensor, log_var: torch.Tensor) -> torch.Tensor:
-        if isinstance(prior, MixturePrior):
-            return _kl_to_mixture(mean, log_var, prior, noise)
+        if not prior.is_standard:
+            return _sampled_kl(mean, log_var, prior, noise)
         return _kl_to_normal(mean, log_var, noise) if sampled else kl(mean, log_var, prior, 0, None)
 
     def energy(points: torch.Tensor) -> torch.Tensor:
@@ -364,7 +364,7 @@ def _energy(model: Model, prior, settings: Settings, device: str):
     return energy
 
 
-def _kl_to_mixture(mean: torch.Tensor, log_var: torch.Tensor, prior: MixturePrior, noise: torch.Tensor) -> torch.Tensor:
+def _sampled_kl(mean: torch.Tensor, log_var: torch.Tensor, prior: Prior, noise: torch.Tensor) -> torch.Tensor:
     """The mean of log q(z) - log p(z) over z = mean + exp(log_var / 2) eps, eps the rows of noise [S, L]; [M]."""
     z = mean + torch.exp(0.5 * log_var) * noise.unsqueeze(1)  # [S, M, L]
     log_posterior = -0.5 * (log_var + np.log(2 * np.pi) + noise.square().mean(0)).sum(-1)
@@ -389,7 +389,7 @@ def _latent_state(model, prior, points, labels, settings, device):
     reconstruction = float(model.squared_error(points, model.decoder(z)).mean())
     divergence = float(kl(*posterior, prior, settings.samples, noise).mean())
     state = {"reconstruction": reconstruction, "kl_posterior": divergence, "elbo": -(reconstruction + divergence)}
-    if isinstance(prior, MixturePrior):
+    if prior.has_modes:
         mean_responsibilities = prior.log_prob_and_mean_responsibilities(z)[1].double()
         state["responsibility_entropy"] = float(responsibility_entropy(mean_responsibilities))
         state["inactive_modes"] = int(inactive_modes(mean_responsibilities))
@@ -399,11 +399,8 @@ def _latent_state(model, prior, points, labels, settings, device):
 def _arrays(target: Density, samples, on_grid, latent, prior) -> dict[str, np.ndarray]:
     side = min(MAP_POINTS, len(on_grid))
     rows = np.linspace(0, len(on_grid) - 1, side).round().astype(int)
-    if isinstance(prior, MixturePrior):
-        modes = {"means": prior.means, "log_vars": prior.log_vars, "weights": prior.weights}
-    else:
-        modes = {"means": torch.zeros(1, 2), "log_vars": torch.zeros(1, 2), "weights": torch.ones(1)}
     arrays = {name: tensor[:PICTURE_POINTS] for name, tensor in (latent | {"samples": samples}).items()}
-    arrays |= {f"prior_{name}": tensor for name, tensor in modes.items()}
+    gaussians = {f"prior_{name}": tensor for name, tensor in prior.components_to_draw().items()}
+    arrays |= gaussians or {"codes": arrays["latent"], "code_labels": arrays["labels"]}
     found = {name: tensor.detach().cpu().numpy() for name, tensor in arrays.items()}
     return found | {"energy": on_grid.numpy()[np.ix_(rows, rows)].astype(np.float32)}

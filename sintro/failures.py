@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sintro import PassingError, SintroError
+from sintro import PassingError, SintroError, components
 from sintro.running import BusyError
 from sintro.runs import now, this_host, write_json
 
@@ -134,7 +134,7 @@ def in_words(error: BaseException) -> str:
         return f"{error.filename}: {error.strerror}" if error.filename else str(error)
     if isinstance(error, MemoryError):
         return f"out of memory: {error}".rstrip(": ")
-    return f"{type(error).__name__}: {error}".rstrip(": ").splitlines()[0]
+    return components.fault(error) or f"{type(error).__name__}: {error}".rstrip(": ").splitlines()[0]
 
 
 def is_deterministic(error: BaseException) -> bool:
@@ -150,7 +150,7 @@ def is_deterministic(error: BaseException) -> bool:
 
 def _facts(error: BaseException) -> dict[str, Any]:
     return {
-        "exit_code": 2 if isinstance(error, SintroError | OSError) else 1,
+        "exit_code": 2 if isinstance(error, SintroError | OSError) or components.fault(error) else 1,
         "deterministic": is_deterministic(error),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
         "log": _log(),

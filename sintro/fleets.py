@@ -9,8 +9,8 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sintro import SintroError, studies
-from sintro.cells import DENSITIES, Cell
+from sintro import SintroError, components, studies
+from sintro.cells import Cell
 from sintro.presets import Settings
 
 OWN_TO_A_CELL = ("seed", "dataset", "beta_rec", "beta_kl", "beta_neg", "margin", "responsibility_weight")
@@ -38,6 +38,9 @@ def split(members: Sequence[Member], size: int) -> list[Sequence[Member]]:
 
 def check_equal_shape(settings: Sequence[Settings]) -> None:
     """Refuse cells that cannot train side by side; the error names what they differ in."""
+    if len(settings) > 1 and not may_stack(settings[0]):
+        part = "prior" if not components.prior(settings[0].prior).stackable else "objective"
+        raise SintroError(f"cells with {part} {getattr(settings[0], part)!r} train one by one; a fleet was asked for")
     if len(settings) > 1 and settings[0].network != "mlp":
         raise SintroError("only 2D cells train in fleets; a fleet of image cells was asked for")
     first = shape(settings[0])
@@ -45,6 +48,11 @@ def check_equal_shape(settings: Sequence[Settings]) -> None:
         differing = [name for name, value in shape(other).items() if first[name] != value]
         if differing:
             raise SintroError(f"the cells of a fleet must agree in {', '.join(differing)}")
+
+
+def may_stack(settings: Settings) -> bool:
+    """Whether the prior and the objective of a cell broadcast over a leading axis."""
+    return components.prior(settings.prior).stackable and components.objective(settings.objective).stackable
 
 
 def of_study(study: studies.Study) -> dict[str, tuple[Cell, ...]]:
@@ -55,7 +63,8 @@ def of_study(study: studies.Study) -> dict[str, tuple[Cell, ...]]:
     """
     if study.fleet == 1 or study.include:
         return {}
-    plane = [(cell, studies.settings(cell)) for cell in study.cells() if cell.dataset in DENSITIES]
+    plane = [(cell, studies.settings(cell)) for cell in study.cells() if cell.data.kind == "2d"]
+    plane = [(cell, settings) for cell, settings in plane if may_stack(settings)]
     fleets = {}
     for members in by_shape(plane, lambda member: member[1]):
         for part in split(members, len(members) if study.fleet == "auto" else study.fleet):

@@ -52,10 +52,10 @@ class Graphs:
         self.kinds = {}
 
     def run(
-        self, step: Step, real: torch.Tensor, noise: Generators, mean_responsibilities: bool
+        self, name: str, step: Step, real: torch.Tensor, noise: Generators, mean_responsibilities: bool
     ) -> dict[str, torch.Tensor]:
-        """Do and return what ``step`` does; the next iteration overwrites the terms."""
-        key = (step.__name__, mean_responsibilities, tuple(real.shape))
+        """Do and return what ``step``, called ``name``, does; the next iteration overwrites the terms."""
+        key = (name, mean_responsibilities, tuple(real.shape))
         kind = self.kinds.setdefault(key, _Captured(self.device))
         self.stream.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(self.stream):

@@ -5,7 +5,7 @@ import torch
 
 from sintro.data.images import ImageSet
 from sintro.model import Model
-from sintro.priors import MixturePrior
+from sintro.priors import Prior
 from sintro.randomness import generator, normal
 
 PICTURES = 64
@@ -26,7 +26,7 @@ def picture_arrays(model: Model, test: ImageSet, codes: torch.Tensor, seed: int,
         "codes": codes[:LATENTS],
         "code_labels": test.labels[:LATENTS],
     }
-    if isinstance(prior, MixturePrior):
+    if prior.has_modes:
         order = prior.weights.argsort(descending=True, stable=True)
         arrays |= {"mode_images": model.decoder(prior.means[order]), "mode_weights": prior.weights[order]}
         noise = generator(seed, "evaluation-modes", 0, device)
@@ -34,7 +34,7 @@ def picture_arrays(model: Model, test: ImageSet, codes: torch.Tensor, seed: int,
     return {name: tensor.detach().cpu().numpy() for name, tensor in arrays.items()}
 
 
-def _mode_samples(model: Model, prior: MixturePrior, modes: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
+def _mode_samples(model: Model, prior: Prior, modes: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
     """Decoded samples [M, S, C, H, W] of some modes [M]."""
     draws = normal((OF_EACH, len(modes), prior.latent_size), noise)  # [S, M, L]
     z = (prior.means[modes] + torch.exp(0.5 * prior.log_vars[modes]) * draws).transpose(0, 1)  # [M, S, L]

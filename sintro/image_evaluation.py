@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from sintro import SintroError
+from sintro.components import dataset
 from sintro.data import images, sources
 from sintro.data.images import ImageSet, to_float
 from sintro.data.outliers import image_outliers
@@ -45,7 +46,7 @@ from sintro.metrics.representation import linear_probe, published_probes
 from sintro.model import Model
 from sintro.objectives import kl
 from sintro.presets import Settings
-from sintro.priors import MixturePrior
+from sintro.priors import Prior
 from sintro.progress import Steps
 from sintro.randomness import generator
 from sintro.results import MEAN_RESPONSIBILITIES, RESPONSIBILITY_ITERATIONS
@@ -94,7 +95,7 @@ class ImageEvaluation:
             self.steps.begin(SELECTION)
             model = self.load(file)
             distances[after] = self._selection_distance(model, after == last)
-            if isinstance(model.mixture(), MixturePrior):
+            if model.mixture().has_modes:
                 responsibilities[after] = self._mean_responsibilities(model)
         best = min(set(distances) - {last} or {last}, key=distances.__getitem__)
         final, arrays = self._measure_one(self.load(snapshots[last]))
@@ -226,7 +227,7 @@ class ImageEvaluation:
             sums[0] += model.squared_error(batch, model.decoder(z)).double().sum().cpu()
             sums[1] += kl(*posterior, prior, self.settings.samples, noise).double().sum().cpu()
             sums[2] += drift(*again, *posterior).cpu() * len(batch)
-            if isinstance(prior, MixturePrior):
+            if prior.has_modes:
                 averaged.update(prior.responsibilities(z))
             codes.append((*posterior, z))
         reconstruction, divergence, moved = (sums / len(self.test)).tolist()
@@ -234,13 +235,13 @@ class ImageEvaluation:
         state["elbo_published"] = -(reconstruction / 2 + divergence)
         state |= {"mse": reconstruction * self.settings.scale, "drift": moved}
         mean, log_var, sampled = (torch.cat(kind) for kind in zip(*codes, strict=True))
-        if isinstance(prior, MixturePrior):
+        if prior.has_modes:
             state["responsibility_entropy"] = float(responsibility_entropy(averaged.mean))
             state["responsibility_entropy_published"] = self._published_entropy(mean, log_var, prior)
             state["inactive_modes"] = int(inactive_modes(averaged.mean))
         return state, {"mean": mean, "sampled": sampled}
 
-    def _published_entropy(self, mean: torch.Tensor, log_var: torch.Tensor, prior: MixturePrior) -> float:
+    def _published_entropy(self, mean: torch.Tensor, log_var: torch.Tensor, prior: Prior) -> float:
         """Normalised entropy per batch of the training batch size, over the test split in its order."""
         noise = generator(self.settings.seed, "evaluation-entropy", 0, self.device)
         return published_responsibility_entropy(
@@ -276,8 +277,8 @@ class ImageEvaluation:
 
 
 def pick_extractor(train: ImageSet, results: Path, device: str) -> FeatureExtractor:
-    """Inception where its weights are (never for ``digits``, which is no photograph), else the data's classifier."""
-    if train.name == "digits" or sources.missing_inception(train.name):
+    """Inception where its weights are (never for what is no photograph), else the data's classifier."""
+    if not dataset(train.name).photographs or sources.missing_inception(train.name):
         return classifier_features(train, results, device)
     return inception_features(device=device)
 

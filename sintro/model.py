@@ -1,15 +1,16 @@
 """Encoder, decoder and prior together: what the objectives act on."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from sintro.priors import MixturePrior, StandardNormal, VampPrior
+from sintro.priors import Prior, frozen
 from sintro.randomness import Generators, normal
+
+__all__ = ["Model", "Posterior", "frozen"]
 
 
 class Posterior(NamedTuple):
@@ -34,7 +35,7 @@ class Model:
     Args:
         encoder: maps data ``[..., B, *event]`` to ``[..., B, 2 L]``, means first, then log-variances.
         decoder: maps latents ``[..., B, L]`` to data; linear output.
-        prior: ``StandardNormal``, ``MixturePrior`` or, in VAE training, ``VampPrior``.
+        prior: what the latents are compared with; a ``VampPrior`` in VAE training only.
         event_dims: how many trailing axes make one datum (2D points: 1; images: 3).
         stackable: whether batches may share one forward pass. True for the MLP; False with batch norm, whose
             statistics belong to one batch (docs/science.md, section 5).
@@ -44,7 +45,7 @@ class Model:
 
     encoder: nn.Module
     decoder: nn.Module
-    prior: StandardNormal | MixturePrior | VampPrior
+    prior: Prior
     event_dims: int = 1
     stackable: bool = True
     target_decoder: nn.Module | None = None
@@ -71,23 +72,10 @@ class Model:
         decoded = decoder(torch.cat(list(latents), -2))
         return list(decoded.split([z.shape[-2] for z in latents], -self.event_dims - 1))
 
-    def mixture(self) -> StandardNormal | MixturePrior:
+    def mixture(self) -> Prior:
         """The prior as a density; a VampPrior is evaluated at the encoder's present state."""
-        return self.prior.mixture(self.encode) if isinstance(self.prior, VampPrior) else self.prior
+        return self.prior.as_density(self.encode)
 
     def squared_error(self, data: torch.Tensor, reconstruction: torch.Tensor) -> torch.Tensor:
         """rec(x, y): sum over the coordinates of one datum of (x - y)^2, ``[..., B]``."""
         return (data - reconstruction).square().flatten(-self.event_dims).sum(-1)
-
-
-@contextmanager
-def frozen(*modules: nn.Module) -> Iterator[None]:
-    """Within it, graphs are built as if these modules' parameters were constants: no gradient is computed for them."""
-    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)

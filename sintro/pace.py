@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from sintro import SintroError, studies
-from sintro.cells import DENSITIES, Cell
+from sintro import SintroError, components, studies
+from sintro.cells import Cell
 from sintro.presets import Settings
 from sintro.results import FINISHED, Provenance, Unreadable, read
 from sintro.states import State
@@ -21,7 +21,6 @@ FINISHED_PER_ROW = 3  # as many provenance.json are read for each row
 # points, the mixture's at S = 100 and K = 64) in the warm-up and after it. Measured by `python -m benchmarks --cpu-time
 # --threads 1` on a virtual core of an EPYC at 2.6 GHz that was busy otherwise; a core of one's own is faster.
 VAE, WARMUP, INTROSPECTIVE = (3.0, 16.0, 19.0), (3.0, 15.0, 18.0), (3.0, 68.0, 73.0)
-SHIPPED = {"vae": (VAE, VAE)} | dict.fromkeys(("soft-introvae", "introvae"), (WARMUP, INTROSPECTIVE))
 EVALUATION = (11.0, 15.0)  # seconds of the same at the published grid of 1024 x 1024 points
 START = 6.0  # seconds: importing torch, drawing the figures
 IMAGE_ITERATION = 100.0  # milliseconds: one of a GPU, before anything was measured
@@ -44,11 +43,13 @@ class Length(NamedTuple):
 
 def length(settings: Settings) -> Length:
     """The length of a cell with these settings, at shipped costs."""
-    if settings.dataset not in DENSITIES:
+    if settings.network != "mlp":
         return Length(settings.iterations, IMAGE_ITERATION, 60.0)  # no measurement of images is shipped
     size = settings.batch_size / 512
     share = settings.samples / 100 * (settings.components or 0) / 64
-    cost = [fixed + size * (networks + share * mixture) for fixed, networks, mixture in SHIPPED[settings.objective]]
+    introspective = components.objective(settings.objective).introspective
+    phases = (WARMUP, INTROSPECTIVE) if introspective else (VAE, VAE)
+    cost = [fixed + size * (networks + share * mixture) for fixed, networks, mixture in phases]
     mean = cost[1] + (cost[0] - cost[1]) * settings.warmup / settings.iterations
     grid = (settings.evaluation_grid / 1024) ** 2
     return Length(settings.iterations, mean, (EVALUATION[0] + EVALUATION[1] * share) * grid + START)

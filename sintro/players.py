@@ -1,23 +1,30 @@
 """The players of the game and their optimisers, through the prior's life (docs/science.md, sections 2 to 4)."""
 
 from collections.abc import Sequence
-from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from sintro import introvae
+from sintro import components
 from sintro.batches import batches_of
-from sintro.cells import BOOTSTRAP, Betas
+from sintro.build import (
+    buffers_of,
+    fill,
+    first_prior,
+    generators,
+    model_of,
+    objective_of,
+    stored_prior,
+    together,
+)
+from sintro.cells import Betas
 from sintro.fleets import check_equal_shape
 from sintro.graphs import Graphs
-from sintro.model import Model
-from sintro.networks import mlp_pair, residual_pair
-from sintro.objectives import decoder_loss, encoder_loss, vae_loss
+from sintro.objectives import Vae
 from sintro.presets import Settings
-from sintro.priors import MixturePrior, StandardNormal, VampPrior
-from sintro.randomness import Generators, generator
+from sintro.randomness import Generators
 
 
 class Players:
@@ -34,7 +41,13 @@ class Players:
         check_equal_shape(self.settings)
         self.graphs = Graphs(self.device) if graph else None
         self.data = batches_of(self.settings, self.device)
-        self.model = self._first_model()
+        self.objective = objective_of(self.shared)
+        self.warmup = Vae() if components.objective(self.shared.objective).introspective else self.objective
+        self.iteration = 0
+        from_data = components.prior(self.shared.prior).from_data
+        pseudo_inputs = self.data.pseudo_inputs(self.shared.components) if from_data else None
+        prior = first_prior(self.shared, pseudo_inputs, self.device)
+        self.model = model_of(self.settings, self.objective, prior, self.device)
         self.betas = Betas(*(self._per_cell(name) for name in ("beta_rec", "beta_kl", "beta_neg")))
         self.margin = self._per_cell("margin")
         regularised = any(one.responsibility_weight for one in self.settings)
@@ -52,8 +65,7 @@ class Players:
 
     def generators(self, stream: str, iteration: int = 0) -> Generators:
         """The generator of a stream at an iteration, or one per cell of a fleet."""
-        made = [generator(one.seed, stream, iteration, self.device) for one in self.settings]
-        return made if self.fleet else made[0]
+        return generators(self.settings, stream, iteration, self.device)
 
     def _per_cell(self, name: str) -> float | torch.Tensor | None:
         values = [getattr(one, name) for one in self.settings]
@@ -61,52 +73,15 @@ class Players:
             return values[0]
         return torch.tensor(values, device=self.device)
 
-    def _first_model(self) -> Model:
-        one = self.shared
-        if one.network == "mlp":
-            pair = mlp_pair(one.latent_size, one.event[0], self.generators("initialisation"))
-            layout = torch.contiguous_format
-        else:
-            first = generator(one.seed, "initialisation")  # on the processor: the same start on every device
-            pair = residual_pair(one.event, one.channels, one.latent_size, first)
-            layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
-        encoder, decoder = (network.to(self.device, memory_format=layout) for network in pair)
-        encoder.precision = decoder.precision = one.precision
-        stackable = one.network == "mlp"  # batch norm: the statistics of a batch are its own
-        target = deepcopy(decoder).requires_grad_(False) if one.objective == BOOTSTRAP else None
-        return Model(encoder, decoder, self._first_prior(), len(one.event), stackable, target)
-
-    def _first_prior(self):
-        if self.shared.prior == "normal":
-            return StandardNormal(self.shared.latent_size)
-        pseudo_inputs = self.data.pseudo_inputs(self.shared.components)
-        logits = torch.zeros(pseudo_inputs.shape[: -len(self.shared.event)], device=self.device)
-        limits = None if self.shared.network == "mlp" else (0.0, 1.0)
-        return VampPrior(nn.Parameter(pseudo_inputs), nn.Parameter(logits, self.shared.contributions), limits)
-
     # --- parameters and optimisers
 
     def parameters(self) -> dict[str, dict[str, nn.Parameter]]:
         """Every player's parameters by name; the prior's include those that do not learn."""
-        prior = self.model.prior
-        if isinstance(prior, VampPrior):
-            own = {"pseudo_inputs": prior.pseudo_inputs, "logits": prior.logits}
-        elif isinstance(prior, MixturePrior):
-            own = {"means": prior.means, "log_vars": prior.raw_log_vars, "logits": prior.logits}
-        else:
-            own = {}
         return {
             "encoder": dict(self.model.encoder.named_parameters()),
             "decoder": dict(self.model.decoder.named_parameters()),
-            "prior": own,
+            "prior": self.model.prior.named_parameters(),
         }
-
-    def _buffers(self):
-        """The running statistics of the players' batch norms, by player and name, and all of a target decoder."""
-        for player, network in (("encoder", self.model.encoder), ("decoder", self.model.decoder)):
-            yield player, dict(network.named_buffers())
-        if self.model.target_decoder is not None:
-            yield "target_decoder", self.model.target_decoder.state_dict()
 
     def restart_optimisers(self) -> None:
         """Adam from nothing for every player that learns; schedules depend on the iteration alone."""
@@ -143,40 +118,21 @@ class Players:
         if self.model.target_decoder is not None and iteration % self.data.steps == 0:
             self.model.target_decoder.load_state_dict(self.model.decoder.state_dict())
         if iteration == self.shared.conversion:
-            self._convert()
-        if iteration == self.shared.warmup and isinstance(self.model.prior, MixturePrior):
-            self._end_warmup(self.model.prior)
+            self.model.prior = self.model.prior.converted(self.model.encode, self.shared.logits_at_conversion)
+            self.restart_optimisers()
+        if iteration == self.shared.warmup:
+            self._end_warmup()
         if iteration == self.shared.warmup and self.shared.adam_at_introspection == "restarted":
             self.restart_optimisers()
 
-    @torch.no_grad()
-    def _convert(self) -> None:
-        """VampPrior to free mixture at the encoder's present posteriors; every optimiser restarts."""
-        mixture = self.model.mixture()
-        logits = torch.zeros_like(mixture.logits)
-        if self.shared.logits_at_conversion == "weights":  # published quirk (audit A6): the softmax flattens them
-            logits = mixture.weights
-        elif self.shared.logits_at_conversion == "log-weights":
-            logits = torch.log_softmax(mixture.logits, -1)
-        self.set_mixture(mixture.means, mixture.log_vars, logits)
-        self.restart_optimisers()
-
-    def set_mixture(self, means: torch.Tensor, log_vars: torch.Tensor, logits: torch.Tensor) -> None:
-        """A free mixture of Gaussians as the prior, with parameters of its own."""
-        parameters = [nn.Parameter(t.detach().clone().contiguous()) for t in (means, log_vars, logits)]
-        parameters[2].requires_grad_(self.shared.contributions)
-        self.model.prior = MixturePrior(*parameters)
-
-    def _end_warmup(self, prior: MixturePrior) -> None:
+    def _end_warmup(self) -> None:
         if self.graphs:
             self.graphs.clear()
         if not self.shared.learned:
-            for parameter in prior.parameters():
-                parameter.requires_grad_(False)
+            self.model.prior.freeze()
             self.optimisers.pop("prior", None)
         elif self.shared.clip:
-            log_vars = prior.raw_log_vars.detach()
-            prior.clip(log_vars.amin(-2), log_vars.amax(-2))
+            self.model.prior.clip_to_modes()
 
     # --- one iteration
 
@@ -185,75 +141,30 @@ class Players:
 
         ``mean_responsibilities`` asks for those of the prior's modes too, ``[..., K]``.
         """
+        self.iteration = iteration
         self.enter(iteration)
         self._set_learning_rate(self.learning_rate(iteration))
         real = self.data.at(iteration)
         noise = self.generators("noise", iteration)
-        step = self._vae_step
-        if iteration >= self.shared.warmup:
-            step = self._introvae_step if self.shared.objective == "introvae" else self._introspective_step
-        if self.graphs:
-            return self.graphs.run(step, real, noise, mean_responsibilities)
-        return step(real, noise, mean_responsibilities)
+        introspective = iteration >= self.shared.warmup
+        objective = self.objective if introspective else self.warmup
+        if self.graphs and objective.graphable:
+            step = partial(objective.step, self)
+            return self.graphs.run(f"{introspective=}", step, real, noise, mean_responsibilities)
+        return objective.step(self, real, noise, mean_responsibilities)
 
     def _set_learning_rate(self, rate: float) -> None:
         for optimiser in self.optimisers.values():
             group = optimiser.param_groups[0]
             group["lr"] = group["lr"].fill_(rate) if self.graphs else rate
 
-    def _vae_step(self, real, noise, mean_responsibilities: bool) -> dict[str, torch.Tensor]:
-        step = vae_loss(self.model, real, self.betas, noise, samples=self.shared.samples, sampled=self.sampled)
-        self._descend(step.loss, *self.optimisers)
-        return step.terms
-
-    def _introvae_step(self, real, noise, mean_responsibilities: bool) -> dict[str, torch.Tensor]:
-        """The encoder's step leaves w_rec rec's gradient with the decoder, whose own term is added to it."""
-        first = introvae.encoder_loss(self.model, real, self.betas, self.margin, noise)
-        first.loss.sum().backward(retain_graph=True)
-        self._advance("encoder")
-        loss, terms = introvae.decoder_loss(self.model, first, self.betas)
-        # Only towards the decoder: through z the graph goes on into the encoder as it was before its step.
-        loss.sum().backward(inputs=list(self.model.decoder.parameters()))
-        self._advance("decoder")
-        return first.terms | terms
-
-    def _introspective_step(self, real, noise, mean_responsibilities: bool) -> dict[str, torch.Tensor]:
-        one = self.shared
-        common = {"samples": one.samples, "sampled": self.sampled, "scale": one.scale, "cooperation": one.cooperation}
-        first = encoder_loss(
-            self.model,
-            real,
-            self.betas,
-            noise,
-            alpha=one.alpha,
-            responsibility_weight=self.responsibility_weight,
-            mean_responsibilities=mean_responsibilities,
-            **common,
-        )
-        third = ["prior"] if "prior" in self.optimisers else []
-        self._descend(first.loss, "encoder", *(third if one.cooperation == "encoder" else []))
-        second = decoder_loss(
-            self.model,
-            real,
-            self.betas,
-            noise,
-            posterior=first.posterior,
-            z=first.z,
-            prior_kl=first.prior_kl,
-            z_fake=first.z_fake if one.fakes == "reused" else None,
-            gamma=one.gamma,
-            gamma_r=one.gamma_r,
-            **common,
-        )
-        self._descend(second.loss, "decoder", *(third if one.cooperation == "decoder" else []))
-        return first.terms | second.terms
-
-    def _descend(self, loss: torch.Tensor, *players: str) -> None:
+    def descend(self, loss: torch.Tensor, *players: str) -> None:
+        """Step these players' optimisers along the gradients of a loss [...]."""
         loss.sum().backward()
-        self._advance(*players)
+        self.advance(*players)
 
-    def _advance(self, *players: str) -> None:
-        """One step along the gradients that are there, which are then gone."""
+    def advance(self, *players: str) -> None:
+        """Step these players' optimisers along the gradients they have, then clear these."""
         for player in players:
             self.optimisers[player].step()
             self.optimisers[player].zero_grad(set_to_none=True)
@@ -280,39 +191,24 @@ class Players:
                 for name, p in parameters.items()
                 if p in moments
             }
-        state["buffers"] = {player: {name: own(b) for name, b in found.items()} for player, found in self._buffers()}
-        bounds = getattr(prior, "bounds", None)
-        state["bounds"] = [] if bounds is None else [own(bound) for bound in bounds]
+        buffers = buffers_of(self.model)
+        state["buffers"] = {player: {name: own(b) for name, b in found.items()} for player, found in buffers.items()}
+        state["bounds"] = [own(bound) for bound in prior.bounds or ()]
         return state
 
     def load(self, states: Sequence[dict[str, Any]], iteration: int) -> None:
         """Takes up the states of all cells as they were when ``iteration`` iterations were finished."""
 
-        def together(pick) -> torch.Tensor:
-            tensors = [pick(state) for state in states]
-            return (torch.stack(tensors) if self.fleet else tensors[0]).to(self.device)
-
-        if states[0]["prior_kind"] == "MixturePrior":
-            own = states[0]["parameters"]["prior"]
-            self.set_mixture(*(together(lambda s, n=n: s["parameters"]["prior"][n]) for n in own))
-        learning = iteration <= self.shared.warmup or self.shared.learned
-        for parameter in self.model.prior.parameters():
-            parameter.requires_grad_(parameter.requires_grad and learning)
-        if states[0]["bounds"]:
-            self.model.prior.clip(*(together(lambda s, i=i: s["bounds"][i]) for i in (0, 1)))
+        self.model.prior = stored_prior(self.settings, states, self.device)
+        fill(self.model, states)
+        if iteration > self.shared.warmup and not self.shared.learned:
+            self.model.prior.freeze()
         self.restart_optimisers()
-        for player, buffers in self._buffers():
-            for name, buffer in buffers.items():
-                buffer.copy_(together(lambda s, p=player, n=name: s["buffers"][p][n]))
         for player, parameters in self.parameters().items():
-            for name, parameter in parameters.items():
-                with torch.no_grad():
-                    parameter.copy_(together(lambda s, p=player, n=name: s["parameters"][p][n]))
-                if name in states[0]["adam"][player]:
-                    self.optimisers[player].state[parameter] = {
-                        "step": states[0]["adam"][player][name]["step"].clone().to(self.device),
-                        **{
-                            moment: together(lambda s, p=player, n=name, m=moment: s["adam"][p][n][m])
-                            for moment in ("exp_avg", "exp_avg_sq")
-                        },
-                    }
+            for name in states[0]["adam"][player]:
+                stored = [state["adam"][player][name] for state in states]
+                self.optimisers[player].state[parameters[name]] = {
+                    "step": stored[0]["step"].clone().to(self.device),
+                    "exp_avg": together([one["exp_avg"] for one in stored]).to(self.device),
+                    "exp_avg_sq": together([one["exp_avg_sq"] for one in stored]).to(self.device),
+                }

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal
 
-from sintro import SintroError, evaluation, training
+from sintro import SintroError, evaluation, loop, training
 from sintro.cells import Cell
 from sintro.metrics import METRICS, VERSIONS, density, outdated, plane, versions
 from sintro.model import Model
@@ -119,7 +119,7 @@ class BreaksAtTheEnd(Players):
 
 @pytest.mark.parametrize("path", [PLANE, DIGITS])
 def test_training_that_ends_with_weights_that_are_not_finite_diverged(path, trained, monkeypatch):
-    monkeypatch.setattr(training, "Players", BreaksAtTheEnd)
+    monkeypatch.setattr(loop, "Players", BreaksAtTheEnd)
     cell = trained(path)
     provenance = read(cell, "provenance.json")
     assert (provenance["status"], provenance["diverged_at"]) == ("diverged", 6)
@@ -133,7 +133,7 @@ def test_training_that_ends_with_weights_that_are_not_finite_diverged(path, trai
 
 def test_in_a_fleet_the_cell_beside_is_done(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(training, "Players", BreaksAtTheEnd)
+    monkeypatch.setattr(loop, "Players", BreaksAtTheEnd)
     cells = [Cell.from_path(PLANE.replace("seed0", f"seed{seed}")) for seed in (0, 1)]
     tasks = [
         training.Task(cell, published(cell).model_copy(update=QUICK[PLANE]), {}, "sintro train ...") for cell in cells

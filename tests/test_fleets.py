@@ -11,7 +11,7 @@ from conftest import Write
 from test_training import MOG, NORMAL, small
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sintro import SintroError, devices, fleets, history, mixture, presets, runs, studies, training
+from sintro import SintroError, devices, fleets, history, loop, mixture, presets, runs, studies, training
 from sintro.__main__ import main
 from sintro.cells import Cell
 from sintro.graphs import EAGER
@@ -197,8 +197,8 @@ def test_a_cell_that_diverges_leaves_and_the_others_end_as_without_it(here, monk
         if iteration == 23 and len(players.settings) == 3:
             players.model.encoder.biases[0].data[0, 0] = float("inf")
 
-    monkeypatch.setitem(training.LOOK_EVERY, "cpu", look_every)
-    monkeypatch.setattr(training.Record, "logs", lambda self, iteration: (iteration + 1) % 10 == 0)
+    monkeypatch.setitem(loop.LOOK_EVERY, "cpu", look_every)
+    monkeypatch.setattr(loop.Record, "logs", lambda self, iteration: (iteration + 1) % 10 == 0)
     sizes = []
     before_step(monkeypatch, lambda players, i: (sizes.append(len(players.settings)), spoil(players, i)))
     assert run([NORMAL, *others], iterations=40) == 0
@@ -226,7 +226,7 @@ def test_a_fleet_whose_cells_all_diverge_is_finished(here, monkeypatch):
 def test_looking_seldom_changes_no_result(here, monkeypatch):
     run([MOG])
     expected = final_files([MOG])
-    monkeypatch.setitem(training.LOOK_EVERY, "cpu", 7)
+    monkeypatch.setitem(loop.LOOK_EVERY, "cpu", 7)
     run([MOG], restart=True)
     assert final_files([MOG]) == expected
 
@@ -384,10 +384,10 @@ def test_an_iteration_with_taped_noise_is_the_iteration(path):
     for iteration in range(26):
         taped.enter(iteration)
         taped._set_learning_rate(taped.learning_rate(iteration))
-        step = taped._vae_step if iteration < 20 else taped._introspective_step
-        noise, kind = taped.generators("noise", iteration), (step.__name__, type(taped.model.prior))
+        objective = taped.warmup if iteration < 20 else taped.objective
+        noise, kind = taped.generators("noise", iteration), (objective, type(taped.model.prior))
         source = tapes[kind].fill(noise) if kind in tapes else tapes.setdefault(kind, Tape()).note(noise)
-        terms = step(taped.data.at(iteration), source, False)
+        terms = objective.step(taped, taped.data.at(iteration), source, False)
         for name, term in plain.step(iteration).items():
             assert torch.equal(terms[name], term), f"{name} {iteration}"
         assert source.position in (0, len(source.requests))
@@ -409,10 +409,10 @@ def test_no_iteration_waits_for_the_device(paths, monkeypatch):
     players = Players([small(path) for path in paths])
     for iteration in range(30):  # warm-up, conversion and both players' steps
         players.enter(iteration)
-        step = players._vae_step if iteration < players.shared.warmup else players._introspective_step
+        objective = players.warmup if iteration < players.shared.warmup else players.objective
         real, noise = players.data.at(iteration), players.generators("noise", iteration)
         with NoLook():
-            terms = step(real, noise, iteration % 2 == 0)
+            terms = objective.step(players, real, noise, iteration % 2 == 0)
     assert all(torch.isfinite(term).all() for term in terms.values())
 
 

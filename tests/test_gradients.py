@@ -14,6 +14,7 @@ import torch
 from sintro.cells import Cell
 from sintro.players import Players
 from sintro.presets import resolve
+from sintro.priors import MixturePrior
 
 GOLDEN = Path(__file__).parent / "golden"
 LAYERS = ("input", "hidden_1", "hidden_2", "hidden_3", "output")
@@ -63,6 +64,11 @@ def made_players(cell, real, **changes):
     players = Players([settings.model_copy(update={"batch_size": len(real)} | changes)])
     players.data = SimpleNamespace(at=lambda iteration: real, steps=1)
     return players
+
+
+def set_mixture(players, means, log_vars, logits):
+    """Give the players a free mixture as their prior."""
+    players.model.prior = MixturePrior.free(means, log_vars, logits, players.shared.contributions)
 
 
 def collect(players, first, draws=DRAWS):
@@ -149,10 +155,10 @@ def test_mixtures_in_the_plane(prior):
     learned = prior == "mog4-learned-lc"
     players = plane(golden, f"8gaussians/soft-introvae/{prior}/{'clip-' if learned else ''}resp1")
     means, log_vars = golden["w.encoder.prior.mu"], golden["w.encoder.prior.logvar"]
-    players.set_mixture(means, log_vars, golden["w.encoder.prior.w"].flatten())
+    set_mixture(players, means, log_vars, golden["w.encoder.prior.w"].flatten())
     if not learned:  # the same density as the learned one's, which clips its variances
         clipped = players.model.prior.clip(log_vars.amin(-2), log_vars.amax(-2)).log_vars
-        players.set_mixture(means, clipped, golden["w.encoder.prior.w"].flatten())
+        set_mixture(players, means, clipped, golden["w.encoder.prior.w"].flatten())
     players.restart_optimisers()
     found = collect(players, players.shared.warmup)
     assert ("prior" in found) == learned
@@ -195,7 +201,7 @@ def test_learned_mixtures_on_images(file, prior, regularizers):
     golden = load(file)
     players = images(golden, f"digits/soft-introvae/{prior}/{regularizers}")
     assert players.shared.responsibility_weight == float(golden["r"])
-    players.set_mixture(*(golden[f"w.prior.{name}"] for name in ("mu", "logvar")), golden["w.prior.w"].flatten())
+    set_mixture(players, *(golden[f"w.prior.{name}"] for name in ("mu", "logvar")), golden["w.prior.w"].flatten())
     players.restart_optimisers()
     players.enter(players.shared.warmup)
     players.model.prior.clip(golden["clip.min"], golden["clip.max"])  # a prior that has moved since it got its bounds

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from sintro import SintroError, introvae
+from sintro import SintroError
 from sintro.cells import Betas, Cell
 from sintro.model import Model
 from sintro.networks import MLP
+from sintro.objectives import introvae
 from sintro.players import Players
 from sintro.presets import published
 from sintro.priors import StandardNormal

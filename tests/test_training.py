@@ -174,8 +174,8 @@ def test_the_decoders_step_has_the_encoders_fakes_where_the_settings_say(fakes, 
         given.append(options["z_fake"])
         return objectives.decoder_loss(*arguments, **options)
 
-    monkeypatch.setattr("sintro.players.encoder_loss", encoder_step)
-    monkeypatch.setattr("sintro.players.decoder_loss", decoder_step)
+    monkeypatch.setattr("sintro.objectives.soft_introvae.encoder_loss", encoder_step)
+    monkeypatch.setattr("sintro.objectives.soft_introvae.decoder_loss", decoder_step)
     players.step(20)
     assert given[0] is (steps[0].z_fake if fakes else None)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sintro import SintroError
 from sintro.metrics import NotFinite
-from sintro.priors import MixturePrior
+from sintro.priors import Prior
 from sintro.randomness import normal
 
 FLOOR = 1e-8  # added inside the logarithm, as published
@@ -39,7 +39,7 @@ def responsibility_entropy(mean_responsibilities: Tensor) -> Tensor:
 def published_responsibility_entropy(
     mean: Tensor,
     log_var: Tensor,
-    prior: MixturePrior,
+    prior: Prior,
     batch_size: int,
     samples: int,
     generator: torch.Generator,
@@ -65,7 +65,7 @@ def published_responsibility_entropy(
         raise SintroError(f"normalised entropy: means {tuple(mean.shape)} and log-variances {tuple(log_var.shape)}")
     if batch_size < 1 or samples < 1:
         raise SintroError(f"normalised entropy: batch size {batch_size}, {samples} samples; both must be positive")
-    if not isinstance(prior, MixturePrior):
+    if not prior.has_modes:
         raise SintroError("normalised entropy: this prior has no modes")
     total = 0.0
     for means, log_vars in zip(mean.split(batch_size), log_var.split(batch_size), strict=True):

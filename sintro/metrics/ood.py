@@ -39,7 +39,7 @@ from sintro import SintroError
 from sintro.metrics import OOD_MEASURES, OOD_SCORES, ood_metric
 from sintro.model import Model
 from sintro.objectives import kl
-from sintro.priors import LOG_2PI, MixturePrior, StandardNormal
+from sintro.priors import LOG_2PI, Prior
 from sintro.randomness import normal
 
 SCORES, MEASURES = tuple(OOD_SCORES), tuple(OOD_MEASURES)
@@ -53,7 +53,7 @@ _PART = 20  # resamples at a time: small enough for the cache, and three times a
 def scores(
     model: Model,
     data: Tensor,
-    prior: StandardNormal | MixturePrior,
+    prior: Prior,
     kl_samples: int,
     generator: Generator,
     k: int = IMPORTANCE_SAMPLES,

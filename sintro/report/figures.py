@@ -17,14 +17,14 @@ from PIL import Image
 
 from sintro import SintroError, results
 from sintro.cells import DATASETS
+from sintro.components import datasets
 from sintro.report.detection import ood_figure
 from sintro.report.results import read_arrays, read_history
 from sintro.report.style import DENSITY_MAP, LABEL_MAP, LINES, STYLE
 from sintro.runs import write_atomic
 
-# Plots and maps span [-half_width, half_width] in both coordinates (docs/science.md, section 6). The densities say the
-# same, but importing them imports torch; a test holds the two together.
-HALF_WIDTH = {"8gaussians": 2.0, "spirals": 4.0, "checkerboard": 4.0, "rings": 4.0}
+# Plots and maps span [-half_width, half_width] in both coordinates (docs/science.md, section 6).
+HALF_WIDTH = {name: one.half_width for name, one in datasets("2d").items()}
 
 CELL_FIGURES = ("data.png", "samples.png", "density.png", "latent.png", "history.png")
 SETS = {

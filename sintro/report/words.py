@@ -4,10 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-DATASET_NAMES = {
-    "8gaussians": "8 Gaussians", "spirals": "Spirals", "checkerboard": "Checkerboard", "rings": "Rings",
-    "digits": "Digits", "mnist": "MNIST", "fmnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "svhn": "SVHN",
-}  # fmt: skip
+from sintro.components import datasets
+
+DATASET_NAMES = {name: one.title for name, one in datasets().items()}
 ARROWS = {
     "lower": "lower is better", "higher": "higher is better", "half": "closer to 0.5 is better",
     "none": "neither low nor high is better",

@@ -10,7 +10,9 @@ import torch
 
 from sintro.cells import Betas
 from sintro.model import Model, frozen
-from sintro.objectives import Weight, kl
+from sintro.objectives.divergence import kl
+from sintro.objectives.objective import Game, Objective
+from sintro.objectives.vae import Weight
 from sintro.randomness import Generators
 
 
@@ -67,3 +69,18 @@ def decoder_loss(model: Model, step: EncoderStep, betas: Betas) -> tuple[torch.T
 def mean_kls(model: Model, *batches: torch.Tensor) -> list[torch.Tensor]:
     """The batch mean ``[...]`` of KL(q(z|x) || N(0, I)) for each batch."""
     return [kl(*posterior, model.prior, 0, None).mean(-1) for posterior in model.encode_each(batches)]
+
+
+class IntroVae(Objective):
+    """IntroVAE, after a VAE's warm-up."""
+
+    def step(self, game: Game, real: torch.Tensor, noise: Generators, mean_responsibilities: bool):
+        """The encoder's step leaves w_rec rec's gradient with the decoder, whose own term is added to it."""
+        first = encoder_loss(game.model, real, game.betas, game.margin, noise)
+        first.loss.sum().backward(retain_graph=True)
+        game.advance("encoder")
+        loss, terms = decoder_loss(game.model, first, game.betas)
+        # Only towards the decoder: through z the graph goes on into the encoder as it was before its step.
+        loss.sum().backward(inputs=list(game.model.decoder.parameters()))
+        game.advance("decoder")
+        return first.terms | terms

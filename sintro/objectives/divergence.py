@@ -1,0 +1,103 @@
+"""KL(q(z|x) || p) of every prior: what the objectives and the metrics are made of (docs/science.md, section 2).
+
+Shapes: ``...`` is empty for one cell and [F] for a fleet.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from sintro.model import Posterior
+from sintro.priors import LOG_2PI, NoiseMoments, Prior
+from sintro.randomness import Generators, normal
+
+
+def kl(
+    mean: torch.Tensor,
+    log_var: torch.Tensor,
+    prior: Prior,
+    samples: int,
+    generator: Generators | None,
+    sampled: bool = False,
+) -> torch.Tensor:
+    """KL(q || p) in nats per datum, ``[..., B]``, for q = N(mean, diag exp(log_var)), both ``[..., B, L]``.
+
+    For N(0, I) and for a single component it is in closed form, as Soft-IntroVAE's authors compute it. For every other
+    prior it is the mean of log q(z) - log p(z) over ``samples`` reparameterised draws per datum, the estimator of
+    Athanasiadis et al. 2025; with ``sampled`` for all priors, as they do. Its noise matters: inside the soft
+    exponential, less noise is another expectation.
+    """
+    if prior.has_closed_kl:
+        return prior.closed_kl(mean, log_var, _noise_moments(mean, samples, generator) if sampled else None)
+    z, log_posterior = _draws(mean, log_var, samples, generator)
+    return _sampled_kl(log_posterior, prior.log_prob(z))
+
+
+def _noise_moments(mean: torch.Tensor, samples: int, generator: Generators) -> NoiseMoments:
+    """Moments of the noise that :func:`_draws` would draw for posteriors of this shape."""
+    noise = normal((samples, *mean.shape[-2:]), generator, mean.dtype)  # [..., S, B, L]
+    return NoiseMoments(noise.mean(-3), noise.square().mean(-3))
+
+
+def _draws(mean, log_var, samples, generator):
+    """Reparameterised latents [..., S * B, L], sample s of datum b in row s B + b, and the mean log q of each datum."""
+    noise = normal((samples, *mean.shape[-2:]), generator, mean.dtype)  # [..., S, B, L]
+    deviation = torch.exp(0.5 * log_var).unsqueeze(-3)
+    z = torch.addcmul(mean.unsqueeze(-3), deviation, noise).flatten(-3, -2)
+    return z, -0.5 * (log_var + LOG_2PI + noise.square().mean(-3)).sum(-1)
+
+
+def _sampled_kl(log_posterior, log_prob):
+    """KL [..., B] from the mean log q of each datum [..., B] and log p of all draws [..., S * B]."""
+    size = log_posterior.shape[-1]
+    return log_posterior - log_prob.unflatten(-1, (-1, size)).mean(-2)
+
+
+class RealKL(NamedTuple):
+    """KL(q(z|x) || p) of a real batch, for those who move q and for the prior."""
+
+    per_datum: torch.Tensor  # [..., B]; the prior is a constant unless it steps with the encoder
+    for_prior: torch.Tensor | None  # [...], the batch mean; q is a constant. None where no prior learns from it
+    mean_responsibilities: torch.Tensor | None  # [..., K], where they were asked for or came along
+
+    def for_both(self) -> torch.Tensor:
+        """The batch mean, [...], with gradients to q and to the prior."""
+        mean = self.per_datum.mean(-1)
+        return mean if self.for_prior is None else mean + (self.for_prior - self.for_prior.detach())
+
+
+def real_kl(
+    posterior: Posterior, prior: Prior, samples: int, generator, mean_responsibilities: bool, sampled: bool
+) -> RealKL:
+    """As :func:`kl`, in one pass over a mixture for both players: the same draws serve the encoder and the prior."""
+    learns, target = prior.learns, prior.detach()
+    if prior.has_closed_kl:
+        found = _of_one_mode(prior) if mean_responsibilities else None
+        moments = _noise_moments(posterior.mean, samples, generator) if sampled else None
+        for_prior = prior.closed_kl(*posterior.detach(), moments).mean(-1) if learns else None
+        return RealKL(target.closed_kl(*posterior, moments), for_prior, found)
+    if not learns:
+        return joint_kl(posterior, target, samples, generator, mean_responsibilities, sampled)
+    z, log_posterior = _draws(*posterior, samples, generator)
+    log_prob, found, mean = prior.shared_log_prob(z)
+    return RealKL(_sampled_kl(log_posterior, log_prob), log_posterior.detach().mean(-1) - mean, found)
+
+
+def joint_kl(
+    posterior: Posterior, prior: Prior, samples: int, generator, mean_responsibilities: bool, sampled: bool
+) -> RealKL:
+    """As :func:`real_kl` for players who step together: KL and mean responsibilities carry gradients to both."""
+    if prior.has_closed_kl:
+        found = _of_one_mode(prior) if mean_responsibilities else None
+        return RealKL(kl(*posterior, prior, samples, generator, sampled), None, found)
+    z, log_posterior = _draws(*posterior, samples, generator)
+    if mean_responsibilities:
+        log_prob, found = prior.log_prob_and_mean_responsibilities(z)
+    else:
+        log_prob, found = prior.log_prob(z), None
+    return RealKL(_sampled_kl(log_posterior, log_prob), None, found)
+
+
+def _of_one_mode(prior: Prior) -> torch.Tensor | None:
+    """The mean responsibilities of a mixture of one mode, all ones; None of N(0, I), which has no modes."""
+    return torch.ones_like(prior.weights.detach()) if prior.has_modes else None

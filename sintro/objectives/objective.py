@@ -1,0 +1,60 @@
+"""What training asks of an objective, and what an objective may ask of training."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+
+from sintro.cells import Betas
+from sintro.model import Model
+from sintro.presets import Settings
+from sintro.randomness import Generators
+
+
+class Game(Protocol):
+    """One cell in training, or a fleet of F: what :class:`sintro.players.Players` shows an objective.
+
+    ``shared`` are the settings that all cells have in common; betas, margin and responsibility weight are numbers, or
+    tensors [F]. ``iteration`` counts from 0. ``optimisers`` has those of the players that learn: "encoder",
+    "decoder", "prior".
+    """
+
+    model: Model
+    shared: Settings
+    iteration: int
+    betas: Betas
+    margin: float | torch.Tensor | None
+    responsibility_weight: float | torch.Tensor
+    optimisers: Mapping[str, torch.optim.Optimizer]
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the KL to a single Gaussian is sampled."""
+
+    def descend(self, loss: torch.Tensor, *players: str) -> None:
+        """Step these players' optimisers along the gradients of a loss [...]."""
+
+    def advance(self, *players: str) -> None:
+        """Step these players' optimisers along the gradients they have, then clear these."""
+
+
+class Objective:
+    """What an iteration does, and what it needs for that.
+
+    ``target_decoder``: the model has a copy of the decoder as it was when the epoch began. ``graphable``: iterations
+    may be captured as CUDA graphs, so they are the same sequence of operations each time: no loss depends on the
+    iteration's number.
+    """
+
+    target_decoder = False
+    graphable = True
+
+    def step(
+        self, game: Game, real: torch.Tensor, noise: Generators, mean_responsibilities: bool
+    ) -> dict[str, torch.Tensor]:
+        """One iteration on a real batch ``[..., B, *event]``; the terms of the history, ``[...]`` each.
+
+        ``loss_encoder`` and ``loss_decoder`` are among them. ``mean_responsibilities`` asks for those of the prior's
+        modes too, ``[..., K]``.
+        """
+        raise NotImplementedError

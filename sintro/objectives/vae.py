@@ -1,0 +1,77 @@
+"""The VAE, which is also the warm-up of every other objective (docs/science.md, section 2).
+
+Shapes: ``...`` is empty for one cell and [F] for a fleet. Every loss is ``[...]``, one number per cell; summing them
+before ``backward`` keeps the cells' gradients apart. Betas are floats, or tensors ``[...]`` where cells differ.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from sintro.cells import Betas
+from sintro.model import Model, Posterior
+from sintro.objectives.divergence import real_kl
+from sintro.objectives.objective import Game, Objective
+from sintro.randomness import Generators
+
+Weight = float | torch.Tensor
+
+
+@dataclass
+class Step:
+    """What one player's step computed: ``loss`` [...] to minimise, ``terms`` for the history (detached, [...]), and for
+    the other player the real batch's posterior and latents, KL(q(z|x) || p) as a function of a prior that learns
+    (batch mean, [...], with gradients to the prior alone; None where no prior learns with the decoder), and the fakes'
+    latents [..., B, L] (None in a warm-up)."""
+
+    loss: torch.Tensor
+    terms: dict[str, torch.Tensor]
+    posterior: Posterior
+    z: torch.Tensor
+    prior_kl: torch.Tensor | None = None
+    z_fake: torch.Tensor | None = None
+
+
+def vae_loss(
+    model: Model,
+    real: torch.Tensor,
+    betas: Betas,
+    generator: Generators,
+    *,
+    samples: int = 100,
+    sampled: bool = False,
+) -> Step:
+    """beta_rec rec(x, g(z)) + beta_kl KL(x), averaged over the batch: the VAE, and the warm-up of every other run.
+
+    Encoder, decoder and a learnable prior all receive gradients. No factor s. ``samples`` and ``sampled`` are those of
+    :func:`kl`.
+    """
+    posterior = model.encode(real)
+    z = posterior.sample(generator)
+    reconstruction = model.squared_error(real, model.decoder(z)).mean(-1)
+    kl_real = real_kl(posterior, model.mixture(), samples, generator, True, sampled)
+    loss = betas.rec * reconstruction + betas.kl * kl_real.for_both()
+    terms = {"loss_encoder": loss, "loss_decoder": loss, "reconstruction": reconstruction}
+    terms["kl_real"] = kl_real.per_datum.mean(-1)
+    return Step(loss, detached(terms, kl_real.mean_responsibilities), posterior, z)
+
+
+def detached(terms: dict[str, torch.Tensor], mean_responsibilities: torch.Tensor | None) -> dict[str, torch.Tensor]:
+    """Return what the history holds: the terms without their graphs, and the mean responsibilities, if any."""
+    found = {name: value.detach() for name, value in terms.items()}
+    if mean_responsibilities is not None:
+        found["mean_responsibilities"] = mean_responsibilities.detach()
+    return found
+
+
+class Vae(Objective):
+    """The VAE from end to end. Override :meth:`loss` for another one."""
+
+    def loss(self, game: Game, real: torch.Tensor, noise: Generators) -> Step:
+        """The loss that encoder, decoder and prior minimise together, ``[...]``, and the history's terms."""
+        return vae_loss(game.model, real, game.betas, noise, samples=game.shared.samples, sampled=game.sampled)
+
+    def step(self, game: Game, real: torch.Tensor, noise: Generators, mean_responsibilities: bool):
+        step = self.loss(game, real, noise)
+        game.descend(step.loss, *game.optimisers)
+        return step.terms
