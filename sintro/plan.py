@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from sintro import SintroError, running
 from sintro.cells import IMAGES, RESULTS, Cell
+from sintro.files import UNFINISHED
 from sintro.pace import Pace, in_words, wall_seconds
-from sintro.runs import UNFINISHED
 from sintro.states import FINISHED, LOGS, State, listed, of_cells
 
 REPORTS = "reports"
@@ -38,7 +38,7 @@ def needs(states: Mapping[Cell, State], jobs: int, root: str | Path = ".") -> Ne
     """What the cells that are not finished still need, with so many jobs at a time."""
     pace = Pace(states, root)
     left = {cell: pace.seconds_left(cell, state) for cell, state in states.items()}
-    on_gpu = sum(seconds for cell, seconds in left.items() if cell.dataset in IMAGES)
+    on_gpu = sum(seconds for cell, seconds in left.items() if pace.on_gpu(cell))
     unfinished = [cell for cell, state in states.items() if state.name not in FINISHED]
     size, measured = _cell_sizes(states, Path(root))
     at_the_end = sum(size[kind(cell)] for cell in unfinished)
@@ -86,8 +86,8 @@ def describe(study: str, cells: Sequence[Cell], jobs: int, root: str | Path = ".
     source = "learnt from this study's cells" if need.measured else "by shipped measurements: none of this study yet"
     hours = [f"{value:.1f} {name}" for value, name in _hours(need)]
     lines.append(f"  work left: {' and '.join(hours)} ({source})")
-    if need.gpu_hours and not need.measured:
-        lines.append("  GPU hours are a guess: no measurement of an image cell is shipped")
+    if not need.measured and any(kind(cell) == "image" for cell in cells):
+        lines.append("  the hours of image cells are a guess: no measurement of one is shipped")
     lines.append(f"  time with {jobs} jobs at a time: {in_words(need.wall_seconds)}, waiting in queues not counted")
     free = shutil.disk_usage(next(p for p in (Path(root, RESULTS), Path(root)) if p.exists())).free
     source = "as finished cells have" if need.sizes_measured else "by shipped sizes"

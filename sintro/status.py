@@ -17,8 +17,9 @@ from rich.text import Text
 from sintro import SintroError
 from sintro.cells import Cell
 from sintro.pace import Pace, Row, in_words, row_of, wall_seconds
-from sintro.results import OTHER, in_a_line
+from sintro.results import OTHER
 from sintro.states import FINISHED, State, listed, of_cells
+from sintro.stored import in_a_line
 
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_BETWEEN_LINES = 15.0

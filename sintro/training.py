@@ -5,6 +5,7 @@ with the same bits as one that was not (docs/design.md, invariant 3). Divergence
 other cells of a fleet go on, and the run ends with exit code 0.
 """
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -13,9 +14,11 @@ from typing import NamedTuple
 
 import torch
 
-from sintro import PassingError, SintroError, failures
+from sintro import PassingError, SintroError, failures, results
 from sintro.cells import Cell
 from sintro.devices import fleet_size, pick_device, set_threads
+from sintro.failures import INTERRUPTED
+from sintro.files import remove_unfinished
 from sintro.fleets import by_shape, check_equal_shape, split
 from sintro.players import Players
 from sintro.presets import Settings
@@ -23,9 +26,7 @@ from sintro.priors import MixturePrior
 from sintro.progress import Progress
 from sintro.record import Record, Task, accept, is_finished, read_checkpoint
 from sintro.running import SECONDS_OF_PATIENCE, BusyError, Lock, Patience, StopSignals
-from sintro.runs import HANDED_OVER, PROVENANCE, remove_unfinished
-
-INTERRUPTED = 75  # the exit code that asks for another try (sysexits: EX_TEMPFAIL)
+from sintro.runs import HANDED_OVER, PROVENANCE
 
 # Iterations between looks at the losses. A look at a GPU's waits for everything it has to do, so that it would idle
 # afterwards; the terms in between are kept there and come over in one piece, so a divergence is noticed late but
@@ -268,6 +269,8 @@ def train_all(tasks: Sequence[Task], options: Options, side_by_side: int | None 
         for part in parts:
             with recording(part):
                 code = _train_together(part, options, stop)
+            if code:
+                _write_stop(part, stop)
             if code or (stop.caught and part is not parts[-1]):
                 return INTERRUPTED
     if refused:
@@ -278,6 +281,20 @@ def train_all(tasks: Sequence[Task], options: Options, side_by_side: int | None 
 def recording(tasks: Sequence[Task]) -> AbstractContextManager[None]:
     """Write down an error in the folders of these cells."""
     return failures.recording("train", {task.folder: task.settings.digest for task in tasks})
+
+
+def _write_stop(tasks: Sequence[Task], stop: StopSignals) -> None:
+    """Write down which cells a signal stopped, so that nobody takes it for a failure.
+
+    A person who stops one that waits for another process leaves that one's folder alone.
+    """
+    stopped = {}
+    for task in tasks:
+        found = results.judge(task.cell, task.folder, asked=results.Asked(task.settings.digest))
+        begun = task.folder.is_dir() and found.state != "running"
+        if not found.trained and (begun or failures.RUN in os.environ):
+            stopped[task.folder] = task.settings.digest
+    failures.write_stop(stopped, stop.caught)
 
 
 def _unfinished(tasks: Sequence[Task], options: Options) -> list[Task]:

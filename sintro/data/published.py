@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sintro import SintroError
 from sintro.data import idx
-from sintro.data.files import hash_file
+from sintro.files import hash_file
 
 FETCHED = ("mnist", "fmnist", "cifar10", "svhn")
 NAMES = ("digits", *FETCHED)

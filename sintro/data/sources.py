@@ -15,8 +15,8 @@ from pathlib import Path
 
 from sintro import SintroError
 from sintro.data import places
-from sintro.data.files import hash_file, whole
 from sintro.data.published import FETCHED, NAMES, FileState, SourceFile, inspect, source, unknown
+from sintro.files import hash_file, whole
 
 __all__ = ["FETCHED", "NAMES", "FileState", "SourceFile", "inspect", "source", "unknown"]
 
