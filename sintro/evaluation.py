@@ -31,6 +31,7 @@ from sintro.metrics.density import (
 from sintro.metrics.latent import inactive_modes, responsibility_entropy
 from sintro.metrics.ood import compare, score_batches
 from sintro.metrics.plane import two_sample_metrics
+from sintro.mixture import sampled_log_prob
 from sintro.model import Model
 from sintro.objectives import kl
 from sintro.players import Players
@@ -380,7 +381,7 @@ def _energy(model: Model, prior, settings: Settings, device: str):
 def _kl_to_mixture(mean: torch.Tensor, log_var: torch.Tensor, prior: MixturePrior, noise: torch.Tensor) -> torch.Tensor:
     """The mean of log q(z) - log p(z) over z = mean + exp(log_var / 2) eps, eps the rows of noise [S, L]; [M]."""
     z = mean + torch.exp(0.5 * log_var) * noise.unsqueeze(1)  # [S, M, L]
-    log_posterior = -0.5 * (log_var + np.log(2 * np.pi) + noise.square().mean(0)).sum(-1)
+    log_posterior = sampled_log_prob(log_var, noise.square().mean(0))
     return log_posterior - prior.log_prob(z.flatten(0, 1)).unflatten(0, z.shape[:2]).mean(0)
 
 

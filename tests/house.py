@@ -19,6 +19,9 @@ PACKAGE = Path(__file__).resolve().parents[1] / "sintro"
 LONG_FILE, LONG_FUNCTION = 300, 50  # lines
 KINDS = ("module", "function", "types")  # where an import stands
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+DOCUMENTED = (ast.Module, ast.ClassDef, *FUNCTIONS)
+SPACE = (tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+NO_CODE = (*SPACE, tokenize.COMMENT, tokenize.ENDMARKER)
 
 Graph = Mapping[str, set[str]]  # the rooms that a room imports
 
@@ -125,17 +128,9 @@ def floors(below: Graph) -> list[list[str]]:
 
 def code_lines(source: str) -> int:
     """The lines of a module without blank ones, comments and docstrings."""
-    passed_over = (
-        tokenize.COMMENT,
-        tokenize.NL,
-        tokenize.NEWLINE,
-        tokenize.INDENT,
-        tokenize.DEDENT,
-        tokenize.ENDMARKER,
-    )
     lines: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type not in passed_over:
+        if token.type not in NO_CODE:
             lines |= set(range(token.start[0], token.end[0] + 1))
     return len(lines - _docstring_lines(ast.parse(source)))
 
