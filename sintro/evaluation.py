@@ -1,7 +1,7 @@
 """A finished cell to ``metrics.json`` and ``arrays.npz`` (docs/science.md, section 7)."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from sintro import SintroError, stored
+from sintro import SintroError, failures, stored
 from sintro.cells import IMAGES, Cell
 from sintro.data import images
 from sintro.data.densities import Density, density
@@ -123,6 +123,32 @@ def look(cell: Cell, count: int, device: str = "auto", threads: int | None = Non
     }
     write_json(folder / LOOK, metrics)
     return metrics
+
+
+def evaluate_each(
+    cells: Sequence[Cell], draw: Callable[[Path], Any], device: str = "auto", threads: int | None = None
+) -> Iterator[tuple[Cell, str, str]]:
+    """Evaluate cells one after another, and draw the figures of each with ``draw``, given its folder.
+
+    Yields each cell with its status and "", or with "" and why it could not be evaluated, which its failure.json says.
+    """
+    for cell, label in numbered(cells):
+        folder = Path(cell.path)
+        try:
+            with failures.recording("evaluate", {folder: None}):
+                failures.clear(folder, "evaluate")
+                status = evaluate(cell, device, threads, label)["status"]
+                draw(folder)
+        except (SintroError, OSError, MemoryError) as error:
+            yield cell, "", failures.in_words(error)
+        else:
+            yield cell, status, ""
+
+
+def numbered(cells: Sequence[Cell]) -> Iterator[tuple[Cell, str]]:
+    """Yield cells that come one after another, each with its name, and its place where there are several."""
+    for place, cell in enumerate(cells, 1):
+        yield cell, cell.path if len(cells) == 1 else f"[{place}/{len(cells)}] {cell.path}"
 
 
 class _Opened(NamedTuple):

@@ -177,12 +177,3 @@ def _length(cell: Cell, on_gpu: bool) -> Length:
         return length(studies.settings(cell), on_gpu)
     except SintroError:  # its hyper-parameters wait for a search, which changes nothing here
         return Length(0, 0.0, 0.0)
-
-
-def in_words(seconds: float) -> str:
-    """90 s as ``1.5 min``."""
-    for limit, unit, name in ((100, 1, "s"), (100 * 60, 60, "min"), (48 * 3600, 3600, "h")):
-        if seconds < limit:
-            value = seconds / unit
-            return f"{value:.0f} {name}" if name == "s" or value >= 10 else f"{value:.1f} {name}"
-    return f"{seconds / 86400:.1f} days"

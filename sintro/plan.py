@@ -11,7 +11,8 @@ from typing import NamedTuple
 from sintro import SintroError, running
 from sintro.cells import IMAGES, RESULTS, Cell
 from sintro.files import UNFINISHED
-from sintro.pace import Pace, in_words, wall_seconds
+from sintro.pace import Pace, wall_seconds
+from sintro.progress import duration_in_words, size_in_words
 from sintro.states import FINISHED, LOGS, State, listed, of_cells
 
 REPORTS = "reports"
@@ -88,12 +89,14 @@ def describe(study: str, cells: Sequence[Cell], jobs: int, root: str | Path = ".
     lines.append(f"  work left: {' and '.join(hours)} ({source})")
     if not need.measured and any(kind(cell) == "image" for cell in cells):
         lines.append("  the hours of image cells are a guess: no measurement of one is shipped")
-    lines.append(f"  time with {jobs} jobs at a time: {in_words(need.wall_seconds)}, waiting in queues not counted")
+    lines.append(
+        f"  time with {jobs} jobs at a time: {duration_in_words(need.wall_seconds)}, waiting in queues not counted"
+    )
     free = shutil.disk_usage(next(p for p in (Path(root, RESULTS), Path(root)) if p.exists())).free
     source = "as finished cells have" if need.sizes_measured else "by shipped sizes"
     lines.append(
-        f"  disk: {_size(need.bytes_at_most)} while it runs, {_size(need.bytes_at_the_end)} of it for good ({source}); "
-        f"{_size(free)} free"
+        f"  disk: {size_in_words(need.bytes_at_most)} while it runs, {size_in_words(need.bytes_at_the_end)} of it for good ({source}); "
+        f"{size_in_words(free)} free"
     )
     if free < need.bytes_at_most:
         lines.append("  warning: that is more than there is")
@@ -103,14 +106,6 @@ def describe(study: str, cells: Sequence[Cell], jobs: int, root: str | Path = ".
 def _hours(need: Needs) -> list[tuple[float, str]]:
     named = [(need.core_hours, "core hours"), (need.gpu_hours, "GPU hours")]
     return [pair for pair in named if pair[0]]
-
-
-def _size(count: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
 
 
 # --- cleaning
@@ -167,5 +162,5 @@ def remove(paths: Sequence[Path]) -> None:
 def sized(paths: Sequence[Path]) -> list[str]:
     """The paths with their sizes, and the sum."""
     sizes = [size_of(path) for path in paths]
-    lines = [f"{_size(size):>8}  {path}" for path, size in zip(paths, sizes, strict=True)]
-    return [*lines, f"{_size(sum(sizes)):>8}  in all"]
+    lines = [f"{size_in_words(size):>8}  {path}" for path, size in zip(paths, sizes, strict=True)]
+    return [*lines, f"{size_in_words(sum(sizes)):>8}  in all"]

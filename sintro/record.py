@@ -27,7 +27,7 @@ from sintro.runs import (
     now,
     peak_memory,
 )
-from sintro.stored import Unreadable, read_provenance
+from sintro.stored import CellFile, Unreadable, cell_content, read_provenance
 
 ROWS_OF_HISTORY = 300
 NAN = math.nan
@@ -63,18 +63,8 @@ class Record:
 
     def announce(self) -> None:
         """cell.json, before the first step; what an earlier training ended with goes."""
-        cell = self.task.cell
-        write_json(
-            self.folder / "cell.json",
-            {
-                "cell": cell.model_dump() | {"path": cell.path},
-                "settings": self.settings.model_dump(mode="json"),
-                "digest": self.settings.digest,
-                "sources": self.task.sources,
-                "command": self.task.command,
-                "version": __version__,
-            },
-        )
+        content = cell_content(self.task.cell, self.settings, self.task.sources)
+        write_json(self.folder / CellFile.file, content | {"command": self.task.command, "version": __version__})
         for stale in (PROVENANCE, HANDED_OVER, *([] if self.state else ["checkpoint.pt"])):
             (self.folder / stale).unlink(missing_ok=True)
 

@@ -18,6 +18,7 @@ __all__ = [  # the files too, under the names by which they have been imported f
     "HANDED_OVER",
     "PROVENANCE",
     "cell_folder",
+    "cell_here",
     "environment",
     "load_tensors",
     "now",
@@ -43,6 +44,19 @@ def cell_folder(cell: Cell) -> Path:
     if place != expected:
         raise SintroError(f"{folder} leads to {place} by a link; a cell's folder must lie in {Path(RESULTS).resolve()}")
     return folder
+
+
+def cell_here(path: str) -> Cell:
+    """The cell of a path. Its folder is always the one under results/ here, so another place is refused."""
+    cell = Cell.from_path(path)
+    given = Path(path).absolute()
+    root = given.parents[len(Path(cell.path).parts) - 2]
+    if root.resolve() != Path(RESULTS).resolve():
+        raise SintroError(
+            f"{path!r} lies in {root}, but cells are read and written in ./{RESULTS}: first cd {root.parent}"
+        )
+    cell_folder(cell)
+    return cell
 
 
 def now() -> str:

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 from zipfile import BadZipFile
@@ -15,6 +15,7 @@ from zipfile import BadZipFile
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from sintro import SintroError
+from sintro.cells import Cell
 from sintro.metrics import outdated
 from sintro.presets import Settings
 from sintro.runs import HANDED_OVER, PROVENANCE
@@ -67,6 +68,16 @@ class CellFile(Stored):
     sources: dict[str, Any] = {}
     digest: str | None = None
     command: str | None = None
+
+
+def cell_content(cell: Cell, settings: Settings, sources: Mapping[str, str]) -> dict[str, Any]:
+    """What cell.json says of a cell, whoever trains it and how."""
+    return {
+        "cell": cell.model_dump() | {"path": cell.path},
+        "settings": settings.model_dump(mode="json"),
+        "digest": settings.digest,
+        "sources": sources,
+    }
 
 
 class Outcome(Stored):
