@@ -89,15 +89,12 @@ def describe(study: str, cells: Sequence[Cell], jobs: int, root: str | Path = ".
     lines.append(f"  work left: {' and '.join(hours)} ({source})")
     if not need.measured and any(kind(cell) == "image" for cell in cells):
         lines.append("  the hours of image cells are a guess: no measurement of one is shipped")
-    lines.append(
-        f"  time with {jobs} jobs at a time: {duration_in_words(need.wall_seconds)}, waiting in queues not counted"
-    )
+    time = duration_in_words(need.wall_seconds)
+    lines.append(f"  time with {jobs} jobs at a time: {time}, waiting in queues not counted")
     free = shutil.disk_usage(next(p for p in (Path(root, RESULTS), Path(root)) if p.exists())).free
     source = "as finished cells have" if need.sizes_measured else "by shipped sizes"
-    lines.append(
-        f"  disk: {size_in_words(need.bytes_at_most)} while it runs, {size_in_words(need.bytes_at_the_end)} of it for good ({source}); "
-        f"{size_in_words(free)} free"
-    )
+    most, kept = size_in_words(need.bytes_at_most), size_in_words(need.bytes_at_the_end)
+    lines.append(f"  disk: {most} while it runs, {kept} of it for good ({source}); {size_in_words(free)} free")
     if free < need.bytes_at_most:
         lines.append("  warning: that is more than there is")
     return lines

@@ -16,7 +16,7 @@ Write = Callable[[str, str], Path]
 
 @pytest.fixture(autouse=True)
 def _own_environment() -> Iterator[None]:
-    """Give every test the environment as it was: a verb that runs in this process may set the data root for the rest."""
+    """Give every test the environment as it was: a verb that runs in this process may set the data root for all."""
     before = dict(os.environ)
     yield
     os.environ.clear()
