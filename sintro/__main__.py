@@ -80,19 +80,13 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, the content of the cell's cell.json")] = False,
 ) -> None:
     """Show every setting of a cell and where it comes from; trains nothing."""
-    from sintro import presets
+    from sintro import presets, stored
     from sintro import studies as known
 
-    one = _cell(cell)
+    one = runs.cell_here(cell)
     settings, sources = known.settings(one), known.sources(one)
     if as_json:
-        shown = {
-            "cell": one.model_dump() | {"path": one.path},
-            "settings": settings.model_dump(mode="json"),
-            "digest": settings.digest,
-            "sources": sources,
-        }
-        print(json.dumps(shown, indent=1, sort_keys=True))
+        print(json.dumps(stored.cell_content(one, settings, sources), indent=1, sort_keys=True))
         return
     table = Table("setting", "value", "where it comes from", title=one.path, caption=f"digest {settings.digest}")
     for name, value in presets.in_words(settings).items():
@@ -204,16 +198,11 @@ def evaluate(
     from sintro.report import figures
 
     codes = [0]
-    for one, label in zip(grid, _numbered(grid), strict=True):
-        folder = Path(one.path)
-        try:
-            with failures.recording("evaluate", {folder: None}):
-                failures.clear(folder, "evaluate")
-                metrics = evaluation.evaluate(one, device, threads, label)
-                figures.draw_cell(folder)
-            print(f"{one.path}: {metrics['status']}")
-        except (SintroError, OSError, MemoryError) as error:
-            codes.append(_fail(failures.in_words(error)))
+    for one, status, error in evaluation.evaluate_each(grid, figures.draw_cell, device, threads):
+        if error:
+            codes.append(_fail(error))
+        else:
+            print(f"{one.path}: {status}")
     return max(codes)
 
 
@@ -221,20 +210,13 @@ def _look(grid: Sequence[Cell], images: int, device: str, threads: int | None) -
     """Print what a quick look at image cells finds."""
     from sintro import evaluation
 
-    for one, label in zip(grid, _numbered(grid), strict=True):
+    for one, label in evaluation.numbered(grid):
         found = evaluation.look(one, images, device, threads, label)
         table = Table("metric", "value", title=f"{one.path}, {images} images: a look, not a result")
         for name, value in found.items():
             if isinstance(value, float) and not name.endswith(("_last", "_last_published")):
                 table.add_row(name, f"{value:.4g}")
         _print(table)
-
-
-def _numbered(grid: Sequence[Cell]) -> list[str]:
-    """The names of cells that come one after another, with their place where there are several."""
-    if len(grid) == 1:
-        return [grid[0].path]
-    return [f"[{place}/{len(grid)}] {cell.path}" for place, cell in enumerate(grid, 1)]
 
 
 @app.command(epilog="Example: sintro report quick")
@@ -450,22 +432,9 @@ def _drop_output() -> None:
         os.close(nowhere)
 
 
-def _cell(path: str) -> Cell:
-    """The cell of a path. Its folder is always the one under results/ here, so another place is refused."""
-    cell = Cell.from_path(path)
-    given = Path(path).absolute()
-    root = given.parents[len(Path(cell.path).parts) - 2]
-    if root.resolve() != Path(RESULTS).resolve():
-        raise SintroError(
-            f"{path!r} lies in {root}, but cells are read and written in ./{RESULTS}: first cd {root.parent}"
-        )
-    runs.cell_folder(cell)
-    return cell
-
-
 def _cells(paths: Sequence[str]) -> list[Cell]:
     """The cells of these paths in their order, each once, in however many spellings it was given."""
-    return list(dict.fromkeys(_cell(path) for path in paths))
+    return list(dict.fromkeys(runs.cell_here(path) for path in paths))
 
 
 def _use_data(folder: str | None) -> None:

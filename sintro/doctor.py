@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from sintro import __version__, components, places
 from sintro.cells import RESULTS
+from sintro.progress import size_in_words
 
 JOB_MINUTES = 5
 SHOWN = 300  # characters of what a command said
@@ -57,7 +58,7 @@ def _path() -> Check:
 
 def _memory() -> str:
     try:
-        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f} GB of memory"
+        return f"{size_in_words(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'))} of memory"
     except (OSError, ValueError):
         return "memory unknown"
 
@@ -102,7 +103,7 @@ def _results() -> Check:
 
 def _space() -> Check:
     free = shutil.disk_usage(".").free
-    return Check("disk", "ok" if free > 1e9 else "bad", f"{free / 1e9:.1f} GB free; sintro plan: what a study needs")
+    return Check("disk", "ok" if free > 1e9 else "bad", f"{size_in_words(free)} free; sintro plan: what a study needs")
 
 
 def _data() -> list[Check]:

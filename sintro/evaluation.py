@@ -1,24 +1,23 @@
 """A finished cell to ``metrics.json`` and ``arrays.npz`` (docs/science.md, section 7)."""
 
-import io
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from sintro import SintroError, results
+from sintro import SintroError, failures, stored
 from sintro.build import stored_model
 from sintro.cells import Cell
 from sintro.components import dataset
 from sintro.data import images
 from sintro.data.densities import Density, density
-from sintro.data.files import hash_file
 from sintro.data.outliers import uniform_off_support
 from sintro.devices import pick_device, set_threads
+from sintro.files import hash_file, load_tensors, remove_unfinished, save_arrays, write_json
 from sintro.image_evaluation import ImageEvaluation, snapshots_of
 from sintro.metrics import VERSIONS, NotFinite, versions
 from sintro.metrics.density import (
@@ -34,6 +33,7 @@ from sintro.metrics.density import (
 from sintro.metrics.latent import inactive_modes, responsibility_entropy
 from sintro.metrics.ood import compare, score_batches
 from sintro.metrics.plane import two_sample_metrics
+from sintro.mixture import sampled_log_prob
 from sintro.model import Model
 from sintro.objectives import kl
 from sintro.presets import Settings
@@ -41,8 +41,8 @@ from sintro.priors import Prior
 from sintro.progress import Steps
 from sintro.randomness import generator, normal
 from sintro.record import not_finite
-from sintro.results import MEAN_RESPONSIBILITIES, RESPONSIBILITY_ITERATIONS, read_arrays
-from sintro.runs import load_tensors, now, remove_unfinished, write_atomic, write_json
+from sintro.runs import now
+from sintro.stored import MEAN_RESPONSIBILITIES, RESPONSIBILITY_ITERATIONS, read_arrays
 
 OUTCOME = ("status", "diverged_at", "reason", "digest")  # what metrics.json says of a cell that diverged
 RESULTS = Path("results")  # under which reference features are kept for all cells
@@ -70,28 +70,22 @@ def evaluate(cell: Cell, device: str = "auto", threads: int | None = None, label
 
     Errors: SintroError where there is no finished training, or the files do not belong together.
     """
-    device = pick_device(device)
-    set_threads(threads)
-    folder = Path(cell.path)
-    provenance = _provenance(folder)
+    opened = _open(cell, device, threads)
+    folder, settings, known = opened.folder, opened.settings, opened.provenance.content()
     remove_unfinished(folder)
-    known = provenance.content()
-    origin = {key: known[key] for key in ("finished", "model_sha256") if known.get(key) is not None}
-    if provenance.status == "diverged":
-        settings, arrays = None, None
-        metrics = {key: known.get(key) for key in OUTCOME} | _data_of_training(known)
+    arrays = None
+    if settings is None:
+        metrics = {key: known.get(key) for key in OUTCOME} | opened.data
     else:
-        _check_model(folder, provenance.model_sha256)
-        settings = results.read_settings(folder)
-        data = _known_data(folder, settings, known)
         with Steps(label or cell.path) as steps:
-            metrics, arrays = _outcome(folder, settings, device, data, steps)
+            metrics, arrays = _outcome(folder, settings, opened.device, opened.data, steps)
+    origin = {key: known[key] for key in ("finished", "model_sha256") if known.get(key) is not None}
     metrics |= origin | {VERSIONS: versions(metrics)}
     if "warning" in metrics:
         print(f"warning: {metrics['warning']}", file=sys.stderr)
     _write_arrays(folder / "arrays.npz", arrays)
     write_json(folder / "metrics.json", metrics | {"evaluated": now()})
-    if metrics["status"] == "done" and settings.network == "residual":
+    if settings is not None and metrics["status"] == "done" and settings.network == "residual":
         _remove_snapshots(folder, settings, metrics)
     return metrics
 
@@ -106,37 +100,85 @@ def look(cell: Cell, count: int, device: str = "auto", threads: int | None = Non
     """
     if cell.data.kind != "images":
         raise SintroError(f"{cell.path}: --images is for image cells; a 2D cell is evaluated in seconds without it")
-    device = pick_device(device)
-    set_threads(threads)
-    folder = Path(cell.path)
-    provenance = _provenance(folder)
-    if provenance.status == "diverged":
+    opened = _open(cell, device, threads)
+    folder, settings = opened.folder, opened.settings
+    if settings is None:
         raise SintroError(f"{cell.path} diverged, so there are no images to look at")
-    _check_model(folder, provenance.model_sha256)
-    settings = results.read_settings(folder)
     if not FEWEST_IMAGES <= count <= settings.evaluation_images:
         raise SintroError(
             f"--images {count}: legal are {FEWEST_IMAGES} to {settings.evaluation_images} for {cell.path}"
         )
-    data = _known_data(folder, settings, provenance.content())
     few = settings.model_copy(update={"evaluation_images": count})
     end = {settings.iterations: snapshots_of(folder, settings)[settings.iterations]}
     try:
         with torch.no_grad(), Steps(label or cell.path) as steps:
-            load = partial(load_model, folder, settings, device)
-            metrics = ImageEvaluation(few, load, device, RESULTS, steps).measure(end)[0]
+            load = partial(load_model, folder, settings, opened.device)
+            metrics = ImageEvaluation(few, load, opened.device, RESULTS, steps).measure(end)[0]
     except NotFinite as error:
         raise SintroError(f"{cell.path}: {error}") from None
-    metrics |= data | {"counts": False, "digest": settings.digest, VERSIONS: versions(metrics), "evaluated": now()}
+    metrics |= opened.data | {
+        "counts": False,
+        "digest": settings.digest,
+        VERSIONS: versions(metrics),
+        "evaluated": now(),
+    }
     write_json(folder / LOOK, metrics)
     return metrics
 
 
-def _provenance(folder: Path) -> results.Provenance:
-    provenance = results.read(folder, results.Provenance)
+def evaluate_each(
+    cells: Sequence[Cell], draw: Callable[[Path], Any], device: str = "auto", threads: int | None = None
+) -> Iterator[tuple[Cell, str, str]]:
+    """Evaluate cells one after another, and draw the figures of each with ``draw``, given its folder.
+
+    Yields each cell with its status and "", or with "" and why it could not be evaluated, which its failure.json says.
+    """
+    for cell, label in numbered(cells):
+        folder = Path(cell.path)
+        try:
+            with failures.recording("evaluate", {folder: None}):
+                failures.clear(folder, "evaluate")
+                status = evaluate(cell, device, threads, label)["status"]
+                draw(folder)
+        except (SintroError, OSError, MemoryError) as error:
+            yield cell, "", failures.in_words(error)
+        else:
+            yield cell, status, ""
+
+
+def numbered(cells: Sequence[Cell]) -> Iterator[tuple[Cell, str]]:
+    """Yield cells that come one after another, each with its name, and its place where there are several."""
+    for place, cell in enumerate(cells, 1):
+        yield cell, cell.path if len(cells) == 1 else f"[{place}/{len(cells)}] {cell.path}"
+
+
+class _Opened(NamedTuple):
+    """A trained cell that was checked. ``data``: what its metrics say of the data. No settings: it diverged."""
+
+    folder: Path
+    device: str
+    provenance: stored.Provenance
+    settings: Settings | None
+    data: dict[str, Any]
+
+
+def _open(cell: Cell, device: str, threads: int | None) -> _Opened:
+    """Check that a cell is trained, with its model and its data the ones that provenance.json tells of.
+
+    Raises SintroError.
+    """
+    device = pick_device(device)
+    set_threads(threads)
+    folder = Path(cell.path)
+    provenance = stored.read(folder, stored.Provenance)
     if provenance is None:
         raise SintroError(f"{folder} is not trained to its end: no provenance.json; run: sintro train {folder}")
-    return provenance
+    known = provenance.content()
+    if provenance.status == "diverged":
+        return _Opened(folder, device, provenance, None, _data_of_training(known))
+    _check_model(folder, provenance.model_sha256)
+    settings = stored.read_settings(folder)
+    return _Opened(folder, device, provenance, settings, _known_data(folder, settings, known))
 
 
 def _check_model(folder: Path, expected: str | None) -> None:
@@ -170,9 +212,7 @@ def _write_arrays(path: Path, arrays: dict[str, np.ndarray] | None) -> None:
     if arrays is None:
         path.unlink(missing_ok=True)
         return
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    write_atomic(path, buffer.getvalue())
+    save_arrays(path, arrays)
 
 
 def _known_data(folder: Path, settings: Settings, provenance: dict[str, Any]) -> dict[str, Any]:
@@ -206,13 +246,13 @@ def _measure(
 def _with_earlier(folder: Path, settings: Settings, metrics: dict[str, Any], arrays: dict[str, np.ndarray]):
     """What an earlier evaluation of the same training measured of snapshots that it then removed."""
     try:
-        stored = results.read(folder, results.Metrics)
-    except results.Unreadable as error:
+        before = stored.read(folder, stored.Metrics)
+    except stored.Unreadable as error:
         print(f"warning: {error}; it is written anew", file=sys.stderr)
-        stored = None
-    if stored is None or stored.digest != settings.digest:
+        before = None
+    if before is None or before.digest != settings.digest:
         return metrics, arrays
-    earlier = stored.content()
+    earlier = before.content()
     if earlier.get("data_sha256", metrics.get("data_sha256")) != metrics.get("data_sha256"):
         return metrics, arrays
     over = [name for name in metrics if name.endswith("_over_iterations") and isinstance(earlier.get(name), dict)]
@@ -367,7 +407,7 @@ def _energy(model: Model, prior, settings: Settings, device: str):
 def _sampled_kl(mean: torch.Tensor, log_var: torch.Tensor, prior: Prior, noise: torch.Tensor) -> torch.Tensor:
     """The mean of log q(z) - log p(z) over z = mean + exp(log_var / 2) eps, eps the rows of noise [S, L]; [M]."""
     z = mean + torch.exp(0.5 * log_var) * noise.unsqueeze(1)  # [S, M, L]
-    log_posterior = -0.5 * (log_var + np.log(2 * np.pi) + noise.square().mean(0)).sum(-1)
+    log_posterior = sampled_log_prob(log_var, noise.square().mean(0))
     return log_posterior - prior.log_prob(z.flatten(0, 1)).unflatten(0, z.shape[:2]).mean(0)
 
 

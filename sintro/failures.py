@@ -1,7 +1,7 @@
 """``failure.json``: the fact that a step of a cell failed, written down in the cell's folder. Imports no torch.
 
-It is written when a step ends with an error, and removed when the same step succeeds or begins anew. The state "failed"
-comes from this file, never from the wording of a log.
+It is written when a step ends with an error, or when a signal stops it before its end, and removed when the same step
+succeeds or begins anew. The state "failed" comes from this file, never from the wording of a log.
 
 Snakemake tries a failed job again without a look at why it failed. So that a cause which cannot go away costs nothing,
 a step that failed for one in this run of the workflow is refused at once. A command that a person types always tries.
@@ -19,10 +19,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sintro import PassingError, SintroError, components
+from sintro.files import write_json
 from sintro.running import BusyError
-from sintro.runs import now, this_host, write_json
+from sintro.runs import now, this_host
 
 NAME = "failure.json"
+INTERRUPTED = 75  # the exit code that asks for another try (sysexits: EX_TEMPFAIL)
 RUN = "SINTRO_RUN"  # the environment variable in which one run of the workflow names itself to its jobs
 Step = Literal["train", "evaluate"]
 
@@ -63,6 +65,11 @@ class Failure(BaseModel):
     when: str | None = None
 
     @property
+    def was_stopped(self) -> bool:
+        """Whether the step was told to stop, wrote its checkpoint and goes on at the next try: no failure."""
+        return self.exit_code == INTERRUPTED
+
+    @property
     def said(self) -> str:
         """The step, the cause and the log, in a line."""
         log = f" (log: {self.log})" if self.log else ""
@@ -78,6 +85,14 @@ def write(folder: Path, step: Step, message: str, **facts: Any) -> Failure:
     failure = Failure(step=step, message=" ".join(message.split()), **(known | facts))
     write_json(folder / NAME, failure.model_dump(exclude_none=True))
     return failure
+
+
+def write_stop(folders: Mapping[Path, str | None], signal: str | None) -> None:
+    """Write down in the folders of these cells (with the digests of their settings) that a signal stopped training."""
+    message = f"stopped by {signal}; the same command goes on"
+    for folder, digest in folders.items():
+        with contextlib.suppress(SintroError):  # what cannot be written down is still said
+            write(folder, "train", message, exit_code=INTERRUPTED, digest=digest, **_origin())
 
 
 def clear(folder: Path, step: Step | None = None) -> None:
@@ -152,9 +167,12 @@ def _facts(error: BaseException) -> dict[str, Any]:
     return {
         "exit_code": 2 if isinstance(error, SintroError | OSError) or components.fault(error) else 1,
         "deterministic": is_deterministic(error),
-        "slurm_job": os.environ.get("SLURM_JOB_ID"),
-        "log": _log(),
-    }
+    } | _origin()
+
+
+def _origin() -> dict[str, Any]:
+    """The Slurm job that this process runs in, and the log that it writes to."""
+    return {"slurm_job": os.environ.get("SLURM_JOB_ID"), "log": _log()}
 
 
 def _log() -> str | None:

@@ -49,7 +49,7 @@ from sintro.presets import Settings
 from sintro.priors import Prior
 from sintro.progress import Steps
 from sintro.randomness import generator
-from sintro.results import MEAN_RESPONSIBILITIES, RESPONSIBILITY_ITERATIONS
+from sintro.stored import MEAN_RESPONSIBILITIES, RESPONSIBILITY_ITERATIONS
 
 SCORED = 4096  # scores kept for the picture of out-of-distribution detection
 Load = Callable[[str], Model]

@@ -18,17 +18,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from sintro import SintroError, failures, fleets, studies
+from sintro import SintroError, failures, fleets, results, studies
 from sintro.cells import Cell
 from sintro.progress import print_whatever_comes
-from sintro.runs import HANDED_OVER, PROVENANCE
 
 STEPS: dict[str, failures.Step] = {"train": "train", "fleet": "train", "evaluate": "evaluate"}  # rule -> step
 TAIL = 64 * 1024  # bytes of a log that are looked at
-# What a step says while all is well: the last line of one that was killed is no cause.
-HARMLESS = re.compile(r"stopped by SIG|resuming |waiting up to|: \d+/\d+, |is done already|is gone, its training")
+ERROR = "error: "  # begins what a step says last that ends with an error
 SLACK = 2.0  # seconds that a file's time may be behind this machine's clock
-STOPPED = "stopped by SIG"  # begins what a training says that was warned in time, and goes on at the next try
 
 # What Slurm calls the end of a job, or writes into its log: in plain words.
 STATES = {
@@ -53,11 +50,12 @@ NOT_A_CAUSE = re.compile(r"^(srun: (error|job|First|Force)|slurmstepd: |\[.*\]$|
 
 
 class Cause(NamedTuple):
-    """Why a job failed; ``deterministic`` as in :class:`failures.Failure`, ``log``: the file where that stands."""
+    """Why a job failed; ``deterministic`` as in :class:`failures.Failure`, ``stopped``: none; ``log``: the file."""
 
     message: str
     log: str
     deterministic: bool = False
+    stopped: bool = False
 
 
 class Failed(NamedTuple):
@@ -76,13 +74,13 @@ class Failed(NamedTuple):
 
 
 class Listener(logging.Handler):
-    """Hears from Snakemake which jobs begin and fail; the last failure of each is in ``failed``, by output."""
+    """Hears from Snakemake which jobs begin, fail and end well; ``failed``: the last failure of each, by its number."""
 
     def __init__(self, logger: logging.Logger):
         super().__init__()
         self.logger = logger
         self.began: dict[int, float] = {}
-        self.failed: dict[str, Failed] = {}
+        self.failed: dict[int, Failed] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take note of an event; a fault in here is told, and disturbs no workflow."""
@@ -90,6 +88,8 @@ class Listener(logging.Handler):
             event = getattr(record, "event", None)
             if event == "job_info":
                 self.began[record.jobid] = time.time()  # type: ignore[attr-defined]
+            elif event == "job_finished":
+                self.failed.pop(record.job_id, None)  # type: ignore[attr-defined]  a later try went well
             elif event == "job_error":
                 self._note(record)
         except Exception:
@@ -106,7 +106,7 @@ class Listener(logging.Handler):
             cause = find(message, own, slurm, began)
             cause = cause._replace(log=cause.log or self._snakemakes_log())
             _write_down(folders, rule, cause, slurm)
-        self.failed[output] = Failed(rule, output, cause)
+        self.failed[record.jobid] = Failed(rule, output, cause)  # type: ignore[attr-defined]
 
     def _snakemakes_log(self) -> str:
         files = [each.baseFilename for each in self.logger.handlers if isinstance(each, logging.FileHandler)]
@@ -116,9 +116,7 @@ class Listener(logging.Handler):
         """A line for each job that failed in the end: what, why, and the log that says more."""
         lines = []
         for failed in self.failed.values():
-            if Path(failed.output).exists():  # a later try went well
-                continue
-            state = "stopped" if failed.cause.message.startswith(STOPPED) else "failed"
+            state = "stopped" if failed.cause.stopped else "failed"
             lines.append(f"{state}: {failed.rule} {failed.subject}: {failed.cause.message} (log: {failed.cause.log})")
         return lines
 
@@ -139,7 +137,9 @@ def _tell(listener: Listener) -> None:
 
 
 def find(message: str, own: str, slurm: str, began: float = 0.0) -> Cause:
-    """The cause of a job's failure.
+    """The cause of a job's failure, as far as others than the step itself know it.
+
+    What Snakemake and Slurm say of the job's end comes first. Where they say nothing, the end of the log is quoted.
 
     Args:
         message: what Snakemake says of it. own, slurm: the step's log and Slurm's, "" where there is none.
@@ -148,8 +148,6 @@ def find(message: str, own: str, slurm: str, began: float = 0.0) -> Cause:
     if refused := re.search(r"sbatch failed. The error message was '(.*?)'\.\n", message, re.DOTALL):
         return _refused(refused[1], message)
     said = _read(own) if own and _written_since(own, began) else []
-    if said and STOPPED in said[-1]:
-        return Cause(said[-1], own)
     lines = _read(slurm) if slurm else []
     state = re.search(r"SLURM status is: '(\w+)'", message)
     if state and state[1] in STATES:
@@ -159,10 +157,10 @@ def find(message: str, own: str, slurm: str, began: float = 0.0) -> Cause:
             return Cause(words, slurm)
     if state and state[1] == "CANCELLED":
         return Cause("cancelled, or another job took its node", slurm or own)
-    if said and not HARMLESS.search(said[-1]):
-        return Cause(said[-1].removeprefix("error: "), own)
+    if said and said[-1].startswith(ERROR):
+        return Cause(said[-1].removeprefix(ERROR), own)
     if said:
-        return Cause(f"it died without a word (killed?) after: {said[-1]}", own)
+        return Cause(f"it died without writing down why (killed?); its log ends: {said[-1]}", own)
     causes = [line for line in lines if not NOT_A_CAUSE.search(line)]
     if causes:
         return Cause(causes[-1], slurm)
@@ -204,8 +202,7 @@ def _folders(rule: str, output: str) -> list[Path]:
         cells: Iterable[Cell] = fleets.of_study(studies.load(study)).get(path.stem, ())
     except SintroError:
         return []
-    folders = [Path(cell.path) for cell in cells]
-    return [each for each in folders if not any((each / name).exists() for name in (PROVENANCE, HANDED_OVER))]
+    return [Path(cell.path) for cell in cells if not results.is_trained(cell)]
 
 
 def _written_down(folders: Iterable[Path], rule: str, slurm: str) -> Cause | None:
@@ -216,14 +213,12 @@ def _written_down(folders: Iterable[Path], rule: str, slurm: str) -> Cause | Non
             continue
         if slurm and not found.deterministic and found.slurm_job != Path(slurm).stem:
             continue
-        return Cause(found.message, found.log or "", found.deterministic)
+        return Cause(found.message, found.log or "", found.deterministic, found.was_stopped)
     return None
 
 
 def _write_down(folders: Iterable[Path], rule: str, cause: Cause, slurm: str) -> None:
-    """Write a cause into the folders of a job's cells, unless the job was warned and goes on at the next try."""
-    if cause.message.startswith(STOPPED):
-        return
+    """Write a cause into the folders of a job's cells."""
     job = Path(slurm).stem if slurm else None
     facts = {"deterministic": cause.deterministic, "log": cause.log, "slurm_job": job, "host": None}
     for folder in folders:

@@ -8,13 +8,12 @@ from typing import NamedTuple
 import torch
 
 from sintro import SintroError
+from sintro.failures import INTERRUPTED
 from sintro.players import Players
 from sintro.progress import Progress
 from sintro.record import Record
 from sintro.running import SECONDS_OF_PATIENCE, Lock, StopSignals
 from sintro.runs import HANDED_OVER, PROVENANCE
-
-INTERRUPTED = 75  # the exit code that asks for another try (sysexits: EX_TEMPFAIL)
 
 # Iterations between looks at the losses. A look at a GPU's waits for everything it has to do, so that it would idle
 # afterwards; the terms in between are kept there and come over in one piece, so a divergence is noticed late but

@@ -33,6 +33,17 @@ LOWEST = {torch.float64: -690.0, torch.float32: -87.0}
 UNDERFLOW = {torch.float64: 1e-290, torch.float32: 1e-30}
 
 
+def sampled_log_prob(
+    log_var: torch.Tensor, squared_noise: torch.Tensor, dtype: torch.dtype | None = None
+) -> torch.Tensor:
+    """log N(z; mean, diag exp(log_var)) at z = mean + exp(log_var / 2) eps, from eps^2 or its mean over draws.
+
+    ``[..., L]`` to ``[...]``, summed in ``dtype``. From the noise itself: (z - mean) / sd would lose it where the
+    density is narrow.
+    """
+    return -0.5 * (log_var + LOG_2PI + squared_noise).sum(-1, dtype=dtype)
+
+
 def _may_look(tensor: torch.Tensor) -> bool:
     """Whether a decision on what a tensor holds is cheap: on a GPU the processor would wait for the device."""
     return tensor.device.type == "cpu"

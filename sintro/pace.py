@@ -4,16 +4,21 @@ Imports no torch.
 """
 
 import contextlib
+import shutil
 import statistics
+import subprocess
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
+
+import yaml
 
 from sintro import SintroError, components, studies
 from sintro.cells import Cell
 from sintro.presets import Settings
-from sintro.results import FINISHED, Provenance, Unreadable, read
-from sintro.states import State
+from sintro.states import FINISHED, State
+from sintro.stored import Provenance, Unreadable, read
 
 FINISHED_PER_ROW = 3  # as many provenance.json are read for each row
 
@@ -24,6 +29,9 @@ VAE, WARMUP, INTROSPECTIVE = (3.0, 16.0, 19.0), (3.0, 15.0, 18.0), (3.0, 68.0, 7
 EVALUATION = (11.0, 15.0)  # seconds of the same at the published grid of 1024 x 1024 points
 START = 6.0  # seconds: importing torch, drawing the figures
 IMAGE_ITERATION = 100.0  # milliseconds: one of a GPU, before anything was measured
+# The same on one core of the networks of study fmnist-small, to which others are compared by their layers' weights.
+IMAGE_ITERATION_ON_A_CORE, ITS_BATCH, ITS_CHANNELS = 450.0, 128, (16, 32)
+PROFILE = Path("slurm", "config.yaml")
 
 Row = tuple[str, str, str, str, str]
 
@@ -41,10 +49,11 @@ class Length(NamedTuple):
     evaluation: float  # seconds
 
 
-def length(settings: Settings) -> Length:
+def length(settings: Settings, on_gpu: bool = False) -> Length:
     """The length of a cell with these settings, at shipped costs."""
-    if settings.network != "mlp":
-        return Length(settings.iterations, IMAGE_ITERATION, 60.0)  # no measurement of images is shipped
+    if settings.network != "mlp":  # guesses: no measurement of images is shipped
+        work = settings.batch_size / ITS_BATCH * _weights(settings.channels) / _weights(ITS_CHANNELS)
+        return Length(settings.iterations, IMAGE_ITERATION if on_gpu else IMAGE_ITERATION_ON_A_CORE * work, 60.0)
     size = settings.batch_size / 512
     share = settings.samples / 100 * (settings.components or 0) / 64
     introspective = components.objective(settings.objective).introspective
@@ -53,6 +62,11 @@ def length(settings: Settings) -> Length:
     mean = cost[1] + (cost[0] - cost[1]) * settings.warmup / settings.iterations
     grid = (settings.evaluation_grid / 1024) ** 2
     return Length(settings.iterations, mean, (EVALUATION[0] + EVALUATION[1] * share) * grid + START)
+
+
+def _weights(channels: Iterable[int]) -> int:
+    """What the number of weights of convolutions with so many channels grows with."""
+    return sum(count**2 for count in channels)
 
 
 class Pace:
@@ -66,16 +80,23 @@ class Pace:
         self.lengths: dict[Row, Length] = {}
         self.found: dict[Row, list[float]] = {}
         self.counted: dict[Row, int] = {}
+        self.devices: dict[Row, str] = {}  # where cells of a row were or are trained
+        self.gpus = gpus_are_asked_for(Path(root, PROFILE))
         for cell, state in states.items():
             row = row_of(cell)
-            if row not in self.lengths:
-                self.lengths[row] = _length(cell)
             if state.name == "done" and self.counted.get(row, 0) < FINISHED_PER_ROW:
                 self.counted[row] = self.counted.get(row, 0) + 1
                 self._learn(row, Path(root, cell.path))
         for cell, state in states.items():
-            if state.progress and (latest := state.progress.get("ms_per_iteration")) and row_of(cell) not in self.found:
-                self._add(row_of(cell), latest)
+            if not state.progress:
+                continue
+            row = row_of(cell)
+            self.devices.setdefault(row, str(state.progress.get("device", "")))
+            if row not in self.found and (latest := state.progress.get("ms_per_iteration")):
+                self._add(row, latest)
+        for cell in states:
+            if row_of(cell) not in self.lengths:
+                self.lengths[row_of(cell)] = _length(cell, self.on_gpu(cell))
         ratios = [
             statistics.fmean(values) / self.lengths[row].milliseconds
             for row, values in self.found.items()
@@ -88,12 +109,19 @@ class Pace:
         """What a finished cell took, where its provenance says so."""
         with contextlib.suppress(Unreadable):
             finished = read(folder, Provenance)
+            if finished and finished.device:
+                self.devices[row] = finished.device
             if finished and finished.wall_seconds is not None and finished.iterations:
                 own = finished.wall_seconds / (finished.fleet or 1)
                 self._add(row, 1e3 * own / finished.iterations)
 
     def _add(self, row: Row, milliseconds: float) -> None:
         self.found.setdefault(row, []).append(milliseconds)
+
+    def on_gpu(self, cell: Cell) -> bool:
+        """Whether a cell trains on a GPU: as cells of its row did; else an image cell does where GPUs are asked for."""
+        known = self.devices.get(row_of(cell))
+        return known.startswith("cuda") if known else cell.data.kind == "images" and self.gpus
 
     def milliseconds(self, cell: Cell) -> float:
         """Of one iteration of a cell, on average over its run."""
@@ -131,17 +159,22 @@ def wall_seconds(left: Iterable[float], at_a_time: int) -> float:
     return max(sum(pieces) / max(1, at_a_time), *pieces) if pieces else 0.0
 
 
-def _length(cell: Cell) -> Length:
+@lru_cache(maxsize=1)
+def gpus_are_asked_for(profile: Path) -> bool:
+    """Whether image cells train on GPUs: this machine has one, or its cluster has and the profile does not say none."""
+    if shutil.which("nvidia-smi"):
+        return True
     try:
-        return length(studies.settings(cell))
+        command = ["sinfo", "--noheader", "--format=%G"]
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
+        config = yaml.safe_load(profile.read_text(encoding="utf-8")).get("config") or ()
+    except (OSError, ValueError, AttributeError, subprocess.SubprocessError, yaml.YAMLError):  # no cluster, no profile
+        return False
+    return "gpu" in listed and "gpus=none" not in config
+
+
+def _length(cell: Cell, on_gpu: bool) -> Length:
+    try:
+        return length(studies.settings(cell), on_gpu)
     except SintroError:  # its hyper-parameters wait for a search, which changes nothing here
         return Length(0, 0.0, 0.0)
-
-
-def in_words(seconds: float) -> str:
-    """90 s as ``1.5 min``."""
-    for limit, unit, name in ((100, 1, "s"), (100 * 60, 60, "min"), (48 * 3600, 3600, "h")):
-        if seconds < limit:
-            value = seconds / unit
-            return f"{value:.0f} {name}" if name == "s" or value >= 10 else f"{value:.1f} {name}"
-    return f"{seconds / 86400:.1f} days"

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from sintro import SintroError, running
 from sintro.cells import RESULTS, Cell
-from sintro.pace import Pace, in_words, wall_seconds
-from sintro.runs import UNFINISHED
+from sintro.files import UNFINISHED
+from sintro.pace import Pace, wall_seconds
+from sintro.progress import duration_in_words, size_in_words
 from sintro.states import FINISHED, LOGS, State, listed, of_cells
 
 REPORTS = "reports"
@@ -38,7 +39,7 @@ def needs(states: Mapping[Cell, State], jobs: int, root: str | Path = ".") -> Ne
     """What the cells that are not finished still need, with so many jobs at a time."""
     pace = Pace(states, root)
     left = {cell: pace.seconds_left(cell, state) for cell, state in states.items()}
-    on_gpu = sum(seconds for cell, seconds in left.items() if cell.data.kind == "images")
+    on_gpu = sum(seconds for cell, seconds in left.items() if pace.on_gpu(cell))
     unfinished = [cell for cell, state in states.items() if state.name not in FINISHED]
     size, measured = _cell_sizes(states, Path(root))
     at_the_end = sum(size[kind(cell)] for cell in unfinished)
@@ -86,15 +87,14 @@ def describe(study: str, cells: Sequence[Cell], jobs: int, root: str | Path = ".
     source = "learnt from this study's cells" if need.measured else "by shipped measurements: none of this study yet"
     hours = [f"{value:.1f} {name}" for value, name in _hours(need)]
     lines.append(f"  work left: {' and '.join(hours)} ({source})")
-    if need.gpu_hours and not need.measured:
-        lines.append("  GPU hours are a guess: no measurement of an image cell is shipped")
-    lines.append(f"  time with {jobs} jobs at a time: {in_words(need.wall_seconds)}, waiting in queues not counted")
+    if not need.measured and any(kind(cell) == "image" for cell in cells):
+        lines.append("  the hours of image cells are a guess: no measurement of one is shipped")
+    time = duration_in_words(need.wall_seconds)
+    lines.append(f"  time with {jobs} jobs at a time: {time}, waiting in queues not counted")
     free = shutil.disk_usage(next(p for p in (Path(root, RESULTS), Path(root)) if p.exists())).free
     source = "as finished cells have" if need.sizes_measured else "by shipped sizes"
-    lines.append(
-        f"  disk: {_size(need.bytes_at_most)} while it runs, {_size(need.bytes_at_the_end)} of it for good ({source}); "
-        f"{_size(free)} free"
-    )
+    most, kept = size_in_words(need.bytes_at_most), size_in_words(need.bytes_at_the_end)
+    lines.append(f"  disk: {most} while it runs, {kept} of it for good ({source}); {size_in_words(free)} free")
     if free < need.bytes_at_most:
         lines.append("  warning: that is more than there is")
     return lines
@@ -103,14 +103,6 @@ def describe(study: str, cells: Sequence[Cell], jobs: int, root: str | Path = ".
 def _hours(need: Needs) -> list[tuple[float, str]]:
     named = [(need.core_hours, "core hours"), (need.gpu_hours, "GPU hours")]
     return [pair for pair in named if pair[0]]
-
-
-def _size(count: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
 
 
 # --- cleaning
@@ -167,5 +159,5 @@ def remove(paths: Sequence[Path]) -> None:
 def sized(paths: Sequence[Path]) -> list[str]:
     """The paths with their sizes, and the sum."""
     sizes = [size_of(path) for path in paths]
-    lines = [f"{_size(size):>8}  {path}" for path, size in zip(paths, sizes, strict=True)]
-    return [*lines, f"{_size(sum(sizes)):>8}  in all"]
+    lines = [f"{size_in_words(size):>8}  {path}" for path, size in zip(paths, sizes, strict=True)]
+    return [*lines, f"{size_in_words(sum(sizes)):>8}  in all"]

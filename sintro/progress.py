@@ -17,6 +17,24 @@ def print_whatever_comes() -> None:
             stream.reconfigure(errors="replace")
 
 
+def duration_in_words(seconds: float) -> str:
+    """Seconds for reading: 120 s as ``2.0 min``."""
+    for limit, unit, name in ((100, 1, "s"), (100 * 60, 60, "min"), (48 * 3600, 3600, "h")):
+        if seconds < limit:
+            value = seconds / unit
+            return f"{value:.0f} {name}" if name == "s" or value >= 10 else f"{value:.1f} {name}"
+    return f"{seconds / 86400:.1f} days"
+
+
+def size_in_words(count: float) -> str:
+    """Bytes for reading: 3,500,000 as ``4 MB``."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
 class Progress:
     """Counts ``total`` steps of ``name``; says on stderr how far it is and how long it still takes.
 

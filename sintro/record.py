@@ -1,6 +1,6 @@
 """One cell's training as it is written down in its folder: what is there before, during and after it.
 
-Files appear whole or not at all (:func:`sintro.runs.write_atomic`); provenance comes last: with it the cell is done.
+Files appear whole or not at all (:func:`sintro.files.write_atomic`); provenance comes last: with it the cell is done.
 """
 
 import math
@@ -15,7 +15,7 @@ import torch
 from sintro import SintroError, __version__, results
 from sintro.cells import Cell
 from sintro.data.facts import Facts
-from sintro.data.files import hash_file
+from sintro.files import hash_file, load_tensors, save_tensors, write_atomic, write_json
 from sintro.history import COLUMNS, to_csv, todays
 from sintro.players import Players
 from sintro.presets import Settings
@@ -24,13 +24,10 @@ from sintro.runs import (
     PROVENANCE,
     cell_folder,
     environment,
-    load_tensors,
     now,
     peak_memory,
-    save_tensors,
-    write_atomic,
-    write_json,
 )
+from sintro.stored import CellFile, Unreadable, cell_content, read_provenance
 
 ROWS_OF_HISTORY = 300
 NAN = math.nan
@@ -66,18 +63,8 @@ class Record:
 
     def announce(self) -> None:
         """cell.json, before the first step; what an earlier training ended with goes."""
-        cell = self.task.cell
-        write_json(
-            self.folder / "cell.json",
-            {
-                "cell": cell.model_dump() | {"path": cell.path},
-                "settings": self.settings.model_dump(mode="json"),
-                "digest": self.settings.digest,
-                "sources": self.task.sources,
-                "command": self.task.command,
-                "version": __version__,
-            },
-        )
+        content = cell_content(self.task.cell, self.settings, self.task.sources)
+        write_json(self.folder / CellFile.file, content | {"command": self.task.command, "version": __version__})
         for stale in (PROVENANCE, HANDED_OVER, *([] if self.state else ["checkpoint.pt"])):
             (self.folder / stale).unlink(missing_ok=True)
 
@@ -153,8 +140,13 @@ class Record:
     def finish(self, players: Players, cell: int, seconds: float, diverged_at: int | None, last: str) -> None:
         """The final files, provenance last, under the name ``last``."""
         write_atomic(self.folder / "history.csv", to_csv(self.rows))
-        self.provenance |= self._outcome(players, cell, diverged_at) | self.data.recorded()
-        self.provenance |= {
+        outcome = self._outcome(players, cell, diverged_at)
+        write_json(self.folder / last, self.provenance | self.data.recorded() | outcome | self._spent(seconds))
+        (self.folder / "checkpoint.pt").unlink(missing_ok=True)
+
+    def _spent(self, seconds: float) -> dict[str, Any]:
+        """When training ended and what it took, for provenance.json."""
+        spent = {
             "finished": now(),
             "wall_seconds": round(seconds, 3),
             "peak_memory_bytes": peak_memory(),
@@ -162,12 +154,11 @@ class Record:
             "resumed": self.resumed,
         }
         if self.beside > 1:
-            self.provenance["fleet"] = self.beside
+            spent["fleet"] = self.beside
         if self.device.startswith("cuda"):
-            self.provenance["device_seconds"] = round(seconds / self.beside, 3)  # a fleet's cells share the device
-            self.provenance["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated(self.device)
-        write_json(self.folder / last, self.provenance)
-        (self.folder / "checkpoint.pt").unlink(missing_ok=True)
+            spent["device_seconds"] = round(seconds / self.beside, 3)  # a fleet's cells share the device
+            spent["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated(self.device)
+        return spent
 
     def _outcome(self, players: Players, cell: int, diverged_at: int | None) -> dict[str, Any]:
         """How training ended, for provenance.json; model.pt is there where it ended well, and only there.
@@ -211,17 +202,18 @@ def is_finished(task: Task) -> bool:
     provenance or its history is damaged.
     """
     folder = task.folder
-    history = folder / "history.csv"
     try:
-        found = results.read_provenance(folder)
-    except results.Unreadable as error:
+        read_provenance(folder)
+    except Unreadable as error:  # who holds the lock would be judged as running
         raise SintroError(f"{error}; train the cell anew: sintro train {folder} --restart") from None
-    if found is None or found.digest != task.settings.digest or not history.exists() or _is_lost(folder, found):
+    found = results.judge(task.cell, folder, asked=results.Asked(task.settings.digest))
+    history = folder / "history.csv"
+    if not found.trained or not history.exists():
         return False
     if not history.read_bytes().endswith(b"\n"):
         raise SintroError(f"{history} is cut off; train the cell anew: sintro train {folder} --restart")
-    _compare_data(task, found.content())
-    print(f"{folder} is {found.status} already; --restart trains it anew", file=sys.stderr)
+    _compare_data(task, found.provenance.content())
+    print(f"{folder} is {found.provenance.status} already; --restart trains it anew", file=sys.stderr)
     return True
 
 
@@ -237,16 +229,6 @@ def _compare_data(task: Task, finished: Mapping[str, Any]) -> None:
         print(f"note: {task.folder} was not compared with the data: {error}", file=sys.stderr)
         return
     facts.refuse_other(finished, f"{task.folder}", task.cell.dataset, "train it anew with --restart")
-
-
-def _is_lost(folder: Path, finished: results.Provenance) -> bool:
-    """Whether a training left neither a model to evaluate nor metrics that count."""
-    if finished.status == "diverged" or (folder / results.MODEL).exists():
-        return False
-    try:
-        return bool(results.why_foreign(results.read(folder, results.Metrics), finished))
-    except results.Unreadable:
-        return True
 
 
 def accept(task: Task) -> None:

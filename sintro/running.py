@@ -8,7 +8,6 @@ minute. Imports no torch: ``sintro status`` reads thousands of these. And how a 
 import contextlib
 import json
 import os
-import platform
 import signal
 import sys
 import tempfile
@@ -20,7 +19,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from sintro import PassingError, SintroError
-from sintro.runs import now, write_json
+from sintro.files import write_json
+from sintro.runs import now, this_host
 
 NAME = "progress.json"
 SECONDS_BETWEEN_BEATS = 2.0
@@ -48,12 +48,12 @@ class Progress(BaseModel):
 
 def this_process() -> dict[str, Any]:
     """What tells this process from every other one: host, process id, and its birth (ids are used again)."""
-    return {"host": platform.node(), "pid": os.getpid(), "space": _space(), "born": _born(os.getpid())}
+    return {"host": this_host(), "pid": os.getpid(), "space": _space(), "born": _born(os.getpid())}
 
 
 def alive(owner: dict[str, Any]) -> bool | None:
     """Whether the process that wrote a progress file still runs; None where that cannot be seen from here."""
-    if owner.get("host") != platform.node() or owner.get("space") != _space():
+    if owner.get("host") != this_host() or owner.get("space") != _space():
         return None
     try:
         os.kill(owner["pid"], 0)

@@ -1,95 +1,37 @@
-"""A cell's folder: files that are whole or absent, checkpoints, provenance (docs/design.md, invariants 2 and 3)."""
+"""A cell's folder, and what is written down of the machine and the time (docs/design.md, invariant 2)."""
 
 import contextlib
-import errno
-import io
-import json
-import math
 import os
 import platform
 import resource
 import sys
-import tempfile
-import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sintro import SintroError, __version__
 from sintro.cells import RESULTS, Cell
+from sintro.files import load_tensors, read_json, save_tensors, write_atomic, write_json
 from sintro.identity import identify
+
+__all__ = [  # the files too, under the names by which they have been imported from here
+    "HANDED_OVER",
+    "PROVENANCE",
+    "cell_folder",
+    "cell_here",
+    "environment",
+    "load_tensors",
+    "now",
+    "peak_memory",
+    "read_json",
+    "save_tensors",
+    "this_host",
+    "write_atomic",
+    "write_json",
+]
 
 PROVENANCE = "provenance.json"  # with it a cell is trained
 HANDED_OVER = "provenance.fleet.json"  # the same, of a cell that a fleet trained, until its own `sintro train` takes it
-UNFINISHED = ".unfinished-"  # begins the names of files that are being written
-
-
-def write_atomic(path: str | Path, data: bytes | str, durable: bool = True) -> None:
-    """Writes a whole file or nothing: beside it, to disk, then renamed. A failure leaves the old file as it was.
-
-    What was written is read back and compared before it takes the old file's place. ``durable=False`` leaves out
-    both this and waiting for the disk, for files that matter only while a process runs.
-    """
-    path = Path(path)
-    content = data.encode() if isinstance(data, str) else data
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f"{UNFINISHED}{path.name}.", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        if durable and Path(temporary).read_bytes() != content:
-            raise OSError(errno.EIO, "the disk gives back other bytes than were written")
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private; a shared folder is read by colleagues
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        raise SintroError(
-            f"cannot write {path}: {error.strerror or error}; whatever stood there before is still whole"
-        ) from error
-
-
-def remove_unfinished(folder: Path) -> None:
-    """Removes what a process that was killed while it wrote left beside a cell's files."""
-    for path in folder.glob(".*"):
-        if path.name.startswith(UNFINISHED) and path.is_file():
-            path.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def write_json(path: str | Path, value: Any, durable: bool = True) -> None:
-    """JSON with sorted keys; numbers that are not finite become the strings "nan", "inf" and "-inf"."""
-    write_atomic(path, json.dumps(_finite(value), indent=1, sort_keys=True) + "\n", durable)
-
-
-def read_json(path: str | Path) -> Any:
-    """What :func:`write_json` wrote; a file that is missing or no JSON is one clear line."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SintroError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise SintroError(f"{path} is not whole JSON ({error}); delete it and run its step again") from error
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
 
 
 def cell_folder(cell: Cell) -> Path:
@@ -104,30 +46,17 @@ def cell_folder(cell: Cell) -> Path:
     return folder
 
 
-def save_tensors(path: str | Path, value: Any) -> None:
-    """``torch.save``, whole or not at all."""
-    import torch
-
-    buffer = io.BytesIO()
-    torch.save(value, buffer)
-    write_atomic(path, buffer.getvalue())
-
-
-def load_tensors(path: str | Path, remedy: str) -> Any:
-    """What :func:`save_tensors` wrote, read without unpickling code. ``remedy`` ends the error line."""
-    import torch
-
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-        with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums it writes
-            if damaged := archive.testzip():
-                raise ValueError(f"{damaged} is damaged")
-        return loaded
-    except FileNotFoundError as error:
-        raise SintroError(f"{path} is missing; {remedy}") from error
-    except Exception as error:  # torch raises many kinds for a file that is cut, damaged or hostile
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SintroError(f"{path} cannot be read: truncated, damaged or not ours ({first[:80]}); {remedy}") from error
+def cell_here(path: str) -> Cell:
+    """The cell of a path. Its folder is always the one under results/ here, so another place is refused."""
+    cell = Cell.from_path(path)
+    given = Path(path).absolute()
+    root = given.parents[len(Path(cell.path).parts) - 2]
+    if root.resolve() != Path(RESULTS).resolve():
+        raise SintroError(
+            f"{path!r} lies in {root}, but cells are read and written in ./{RESULTS}: first cd {root.parent}"
+        )
+    cell_folder(cell)
+    return cell
 
 
 def now() -> str:
@@ -151,7 +80,7 @@ def environment(device: str, threads: int) -> dict[str, Any]:
         "torch": torch.__version__,
         "numpy": numpy.__version__,
         "platform": platform.platform(),
-        "hostname": platform.node(),
+        "hostname": this_host(),
         "cpu": _processor(),
         "cpus": os.cpu_count(),
         "device": device,

@@ -12,11 +12,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sintro import SintroError, runs
+from sintro import SintroError
 from sintro.cells import Cell
-from sintro.results import STATES, Judged, judge, numbers
+from sintro.files import write_json
+from sintro.results import STATES, Judged, judge
 from sintro.search_results import METRIC, SEED, file_of, key_of
 from sintro.states import State, listed
+from sintro.stored import numbers
 
 
 def choose(search: str, cells: Iterable[Cell]) -> Path:
@@ -38,7 +40,7 @@ def choose(search: str, cells: Iterable[Cell]) -> Path:
         total = sum(map(len, candidates.values()))
         raise SintroError(f"study {search}: nothing to choose from: none of its {total} candidates has finished")
     path = file_of(search)
-    runs.write_json(
+    write_json(
         path,
         {
             "study": search,

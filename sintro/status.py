@@ -16,9 +16,11 @@ from rich.text import Text
 
 from sintro import SintroError
 from sintro.cells import Cell
-from sintro.pace import Pace, Row, in_words, row_of, wall_seconds
-from sintro.results import OTHER, in_a_line
+from sintro.pace import Pace, Row, row_of, wall_seconds
+from sintro.progress import duration_in_words
+from sintro.results import OTHER
 from sintro.states import FINISHED, State, listed, of_cells
+from sintro.stored import in_a_line
 
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_BETWEEN_LINES = 15.0
@@ -52,7 +54,7 @@ def summary(states: Mapping[Cell, State], pace: Pace) -> Table:
         left = [pace.seconds_left(cell, states[cell]) for cell in now]
         share = sum(_share(states[cell]) for cell in now) / max(1, len(now))
         numbers = [str(counts[name] or "") for name in columns]
-        shown.add_row(*row[1:], *numbers, f"{share:.0%}, {in_words(max(left))}" if now else "")
+        shown.add_row(*row[1:], *numbers, f"{share:.0%}, {duration_in_words(max(left))}" if now else "")
     return shown
 
 
@@ -76,7 +78,7 @@ def overall(states: Mapping[Cell, State], pace: Pace, at_a_time: int) -> tuple[f
         open_cells = [cell for cell, state in states.items() if state.name != "failed"]
         left = wall_seconds((pace.seconds_left(cell, states[cell]) for cell in open_cells), at_a_time)
         source = "" if pace.measured else ", by shipped measurements: none of this study yet"
-        words += f", about {in_words(left)} left with {at_a_time} at a time{source}"
+        words += f", about {duration_in_words(left)} left with {at_a_time} at a time{source}"
     for name in ("failed", *RARE):
         words += f", {counts[name]} {name}" if counts[name] else ""
     return share, words
@@ -158,7 +160,7 @@ def _progress_note(cell: Cell, state: State, pace: Pace) -> str:
     progress = state.progress or {}
     each = progress.get("ms_per_iteration")
     speed = f", {each:.1f} ms each" if each else ""
-    left = in_words(pace.seconds_left(cell, state))
+    left = duration_in_words(pace.seconds_left(cell, state))
     return f"{progress['done']} of {progress['total']} iterations{speed}, {left} left, on {in_a_line(progress['host'])}"
 
 
@@ -166,7 +168,7 @@ def _living(study: str, states: Mapping[Cell, State], pace: Pace, share: float, 
     grid = Table.grid(padding=(0, 1))
     grid.add_row(Text(f"study {study}", style="bold"), ProgressBar(100, 100 * share, width=30), words)
     for cell in [cell for cell, state in states.items() if state.progress][:BARS]:
-        left = f"{in_words(pace.seconds_left(cell, states[cell]))} left"
+        left = f"{duration_in_words(pace.seconds_left(cell, states[cell]))} left"
         grid.add_row(Text(name_of(cell)), ProgressBar(100, 100 * _share(states[cell]), width=30), left)
     lines: list = [grid]
     for name in ("to evaluate", "failed", *RARE):

@@ -5,19 +5,21 @@ with the same bits as one that was not (docs/design.md, invariant 3). Divergence
 other cells of a fleet go on, and the run ends with exit code 0.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 
-from sintro import PassingError, SintroError, failures
+from sintro import PassingError, SintroError, failures, results
 from sintro.cells import Cell
 from sintro.devices import fleet_size, pick_device, set_threads
+from sintro.failures import INTERRUPTED
+from sintro.files import remove_unfinished
 from sintro.fleets import by_shape, check_equal_shape, split
-from sintro.loop import INTERRUPTED, Fleet, Options
+from sintro.loop import Fleet, Options
 from sintro.presets import Settings
 from sintro.record import Record, Task, accept, is_finished, read_checkpoint
 from sintro.running import BusyError, Lock, Patience, StopSignals
-from sintro.runs import remove_unfinished
 
 
 def train(
@@ -69,6 +71,8 @@ def train_all(tasks: Sequence[Task], options: Options, side_by_side: int | None 
         for part in parts:
             with recording(part):
                 code = _train_together(part, options, stop)
+            if code:
+                _write_stop(part, stop)
             if code or (stop.caught and part is not parts[-1]):
                 return INTERRUPTED
     if refused:
@@ -79,6 +83,20 @@ def train_all(tasks: Sequence[Task], options: Options, side_by_side: int | None 
 def recording(tasks: Sequence[Task]) -> AbstractContextManager[None]:
     """Write down an error in the folders of these cells."""
     return failures.recording("train", {task.folder: task.settings.digest for task in tasks})
+
+
+def _write_stop(tasks: Sequence[Task], stop: StopSignals) -> None:
+    """Write down which cells a signal stopped, so that nobody takes it for a failure.
+
+    A person who stops one that waits for another process leaves that one's folder alone.
+    """
+    stopped = {}
+    for task in tasks:
+        found = results.judge(task.cell, task.folder, asked=results.Asked(task.settings.digest))
+        begun = task.folder.is_dir() and found.state != "running"
+        if not found.trained and (begun or failures.RUN in os.environ):
+            stopped[task.folder] = task.settings.digest
+    failures.write_stop(stopped, stop.caught)
 
 
 def _unfinished(tasks: Sequence[Task], options: Options) -> list[Task]:

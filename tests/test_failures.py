@@ -180,9 +180,9 @@ NESTED = "host: node7\nBuilding DAG of jobs...\nUsing shell: /usr/bin/bash\n"
             "ModuleNotFoundError: No module named 'snakemake'",
         ),
         (ENDED.format("FAILED"), NESTED, "error: it is broken", "it is broken"),
-        (ENDED.format("CANCELLED"), NESTED, "stopped by SIGTERM after 3 iterations, checkpoint written", "stopped by"),
+        (ENDED.format("CANCELLED"), NESTED, "x: 3/9, 1 ms", "cancelled"),
         ("", None, "bash: line 1: /my: No such file or directory", "bash: line 1: /my: No such file or directory"),
-        ("", None, "results/x: 3/9, 1.0 ms each, 0.1 minutes left", "it died without a word"),
+        ("", None, "results/x: 3/9, 1.0 ms each, 0.1 minutes left", "it died without writing down why (killed?)"),
         ("", None, None, "it died before it wrote anything"),
     ],
 )
@@ -221,10 +221,13 @@ def test_a_listener_writes_the_cause_down_and_sums_up_what_failed_in_the_end(tin
     logger.addHandler(listener)
     monkeypatch.setenv(failures.RUN, "run")
 
+    numbers: dict[str, int] = {}
+
     def error(path: str, rule: str, message: str, **facts) -> None:
         step = "train" if rule == "fleet" else rule
+        number = numbers.setdefault(path, len(numbers))
         output, log = facts.get("output", f"{path}/metrics.json"), f"logs/{path}/{step}.log"
-        extra = {"event": "job_error", "jobid": 1, "rule_name": rule, "rule_msg": message, "output": [output]}
+        extra = {"event": "job_error", "jobid": number, "rule_name": rule, "rule_msg": message, "output": [output]}
         logger.error("Error", extra=extra | {"log": [log, *facts.get("slurm", [])]})
 
     error(CELL, "evaluate", REFUSED)
@@ -236,13 +239,19 @@ def test_a_listener_writes_the_cause_down_and_sums_up_what_failed_in_the_end(tin
     (first, second) = listener.summary()
     assert first.startswith(f"failed: evaluate {CELL}: Slurm refused the job: invalid partition")
     assert second == f"failed: evaluate {OTHER}: killed: its time was up (log: logs/slurm/18.log)"
-    (Path(OTHER) / "metrics.json").write_text("{}")  # its next try went well
+    logger.info("Finished", extra={"event": "job_finished", "job_id": numbers[OTHER]})  # its next try went well
     assert listener.summary() == [first]
     failures.write(Path(CELL), "evaluate", "what the step says itself", slurm_job="19")
     error(CELL, "evaluate", ENDED.format("FAILED"), slurm=["logs/slurm/19.log"])
     assert "what the step says itself" in listener.summary()[0]
     error("", "fetch", "", output="results/.fetched/0123/mnist")
     assert listener.summary()[1].startswith("failed: fetch mnist: ")
+    failures.write_stop({Path(CELL): None}, "SIGTERM")
+    error(CELL, "train", "")
+    assert listener.summary()[0].startswith(f"stopped: train {CELL}: stopped by SIGTERM")
+    cell = Cell.from_path(CELL)
+    state = states.of_cells([cell])[cell]
+    assert (state.name, state.note) == ("missing", "stopped by SIGTERM; the same command goes on")
 
 
 def test_a_fleets_failure_is_that_of_its_unfinished_cells(tiny, write_study, monkeypatch) -> None:
@@ -251,7 +260,8 @@ def test_a_fleets_failure_is_that_of_its_unfinished_cells(tiny, write_study, mon
 
     ((name, members),) = fleets.of_study(studies.load("tiny")).items()
     Path(CELL).mkdir(parents=True)
-    (Path(CELL) / "provenance.fleet.json").write_text("{}")
+    handed_over = {"status": "diverged", "digest": studies.settings(Cell.from_path(CELL)).digest}
+    (Path(CELL) / "provenance.fleet.json").write_text(json.dumps(handed_over))
     listener = jobs.Listener(logging.Logger("of a workflow"))
     extra = {"event": "job_error", "jobid": 1, "rule_name": "fleet", "rule_msg": ENDED.format("OUT_OF_MEMORY")}
     record = logging.makeLogRecord(extra | {"output": [f"results/tiny/.fleets/{name}.done"], "log": ["x", "17.log"]})

@@ -8,10 +8,10 @@ import time
 import pytest
 from made_images import make
 
-from sintro import SintroError
+from sintro import SintroError, files
 from sintro import doctor as machine
-from sintro.data import doctor, fetch, files, images, sources
-from sintro.data.files import hash_file, locked, whole
+from sintro.data import doctor, fetch, images, sources
+from sintro.files import hash_file, locked, whole
 
 FETCHED = ["mnist", "fmnist", "cifar10", "svhn"]
 

@@ -131,17 +131,6 @@ def test_statistics_do_not_depend_on_the_batches(generator):
     np.testing.assert_allclose(statistics.covariance, np.cov(features.numpy(), rowvar=False), rtol=1e-12, atol=1e-14)
 
 
-def test_merged_halves_are_the_whole(generator):
-    features = torch.from_numpy(generator.standard_normal((500, 4)) * [1, 10, 100, 1000])
-    whole = FeatureStatistics.of(features)
-    first, second = FeatureStatistics.of(features[:123]), FeatureStatistics.of(features[123:])
-    first.merge(second)
-    first.merge(FeatureStatistics(4))  # nothing seen: nothing changes
-    assert first.count == whole.count
-    np.testing.assert_allclose(first.mean, whole.mean, rtol=1e-12)
-    np.testing.assert_allclose(first.covariance, whole.covariance, rtol=1e-10)
-
-
 def test_a_large_offset_costs_no_digits(generator):
     """Sums of squares would leave nothing: (1e7)^2 has no room for a variance of 1e-4 in float64."""
     features = torch.from_numpy(1e7 + 1e-2 * generator.standard_normal((2500, 3)))
@@ -164,8 +153,6 @@ def test_bad_features_are_refused():
     statistics.update(torch.zeros(1, 3))
     with pytest.raises(SintroError, match="at least 2 images, got 1"):
         _ = statistics.covariance
-    with pytest.raises(SintroError, match="cannot merge"):
-        statistics.merge(FeatureStatistics(2))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e200])

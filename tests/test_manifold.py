@@ -11,13 +11,17 @@ import torch
 from sintro import SintroError
 from sintro.metrics import manifold
 from sintro.metrics.manifold import (
-    density_coverage,
-    neighbour_distances,
     precision_recall,
     published_precision_recall,
     standard_manifolds,
 )
 from sintro.randomness import generator
+
+
+def neighbour_distances(features, k, count_self=False):
+    """Distance [N] of each of features[N, F] to its k-th neighbour within the set: the radii of its manifold."""
+    return manifold._radii(features, manifold._mean(features), [k], count_self)[:, 0].sqrt()
+
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -110,6 +114,12 @@ def test_a_set_covers_itself():
     points = torch.randn(100, 5, generator=torch.Generator().manual_seed(4))
     assert precision_recall(points, points, 3) == (1, 1)
     assert precision_recall(points, points, 1, count_self=True) == (1, 1)  # radius 0: only copies are inside
+
+
+def density_coverage(real, generated, k=manifold.COVERAGE_NEIGHBOURS):
+    """Density and coverage with any k, which :func:`standard_manifolds` has for one."""
+    found = manifold._Inside(real, generated, [k], None, False)
+    return found.density(0), found.coverage(0)
 
 
 def naive_density_coverage(real, generated, k):

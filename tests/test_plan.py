@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sintro import doctor, plan, running, runs, studies
+from sintro import doctor, pace, plan, running, runs, studies
 from sintro.__main__ import main
 
 STUDY = """
@@ -54,6 +54,52 @@ def test_a_plan_counts_cells_hours_and_disk(cells, capsys):
     for cell in cells:
         finish(cell)
     assert said(capsys, "plan", "tiny") == "study tiny: 4 cells, 4 finished, 0 left\n"
+
+
+IMAGES = """
+title: tiny
+comparable: false
+seeds: [0, 1, 2]
+image_overrides: {iterations: 100, channels: [4, 8]}
+cells: [{datasets: [digits], objectives: [vae], priors: [normal]}]
+"""
+
+
+def test_image_cells_count_where_they_train(write_study, capsys, monkeypatch):
+    write_study("tiny", IMAGES)
+    cells = studies.load("tiny").cells()
+    for there, name in ((True, "GPU hours"), (False, "core hours")):
+        monkeypatch.setattr(pace, "gpus_are_asked_for", lambda _, there=there: there)
+        printed = said(capsys, "plan", "tiny")
+        assert name in printed
+        assert "a guess" in printed
+    finish(cells[0], seconds=3600.0)
+    assert plan.needs(plan.of_cells(cells), jobs=1).gpu_hours == 0
+    change = runs.read_json(Path(cells[0].path, "provenance.json"))
+    runs.write_json(Path(cells[0].path, "provenance.json"), change | {"device": "cuda:0"})
+    need = plan.needs(plan.of_cells(cells), jobs=1)  # as the one that is finished did
+    assert need.core_hours == 0
+    assert need.gpu_hours > 0
+
+
+@pytest.mark.parametrize(
+    ("cluster", "profile", "asked"),
+    [
+        ("echo '(null)'; echo gpu:a100:4", "config: [study=paper]", True),
+        ("echo '(null)'; echo gpu:a100:4", "config: [study=paper, gpus=none]", False),
+        ("echo '(null)'", "config: [study=paper]", False),
+        ("exit 1", "config: [study=paper]", False),
+        ("echo gpu:a100:4", "config: [", False),
+    ],
+)
+def test_gpus_are_asked_for_where_there_are_some(tmp_path, monkeypatch, cluster, profile, asked):
+    (tmp_path / "sinfo").write_text(f"#!/bin/sh\n{cluster}\n")
+    (tmp_path / "sinfo").chmod(0o755)
+    (tmp_path / "config.yaml").write_text(profile)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    pace.gpus_are_asked_for.cache_clear()
+    assert pace.gpus_are_asked_for(tmp_path / "config.yaml") is asked
+    pace.gpus_are_asked_for.cache_clear()
 
 
 def test_clean_shows_first_and_deletes_when_told(cells, capsys):

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from sintro import SintroError, history, objectives, runs, training
+from sintro import SintroError, failures, history, objectives, runs, training
 from sintro.cells import Cell
 from sintro.players import Players
 from sintro.presets import published
@@ -273,6 +273,7 @@ def test_a_run_stopped_by_a_signal_resumes_to_the_same_bits(here, monkeypatch, p
     assert run(path, restart=True, **changes) == training.INTERRUPTED
     assert Path(path, "checkpoint.pt").exists()
     assert not Path(path, "provenance.json").exists()
+    assert failures.read(Path(path)).was_stopped
     monkeypatch.undo()
     monkeypatch.chdir(here)
     assert run(path, **changes) == 0

@@ -334,8 +334,9 @@ def test_a_stopped_cell_goes_on_from_its_checkpoint(fresh: Checkout) -> None:
         fresh.command(f"{cell}/metrics.json"),
         cwd=fresh.folder,
         env=fresh.environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     deadline = time.monotonic() + 120
     while not (fresh.folder / cell / "cell.json").exists():
@@ -345,8 +346,10 @@ def test_a_stopped_cell_goes_on_from_its_checkpoint(fresh: Checkout) -> None:
     training = [child for child in descendants(started.pid) if "sintro\0train" in child[1]]
     for process, _ in training:
         os.kill(process, 15)
-    assert started.wait(timeout=120) != 0
+    printed, _ = started.communicate(timeout=120)
+    assert started.returncode != 0
     assert training
+    assert printed.splitlines()[-1].startswith(f"stopped: train {cell}: stopped by SIGTERM")
     assert (fresh.folder / cell / "checkpoint.pt").exists()
     assert not (fresh.folder / cell / "provenance.json").exists()
 

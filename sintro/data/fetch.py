@@ -24,7 +24,7 @@ from pathlib import Path
 from sintro import SintroError
 from sintro.components import dataset, datasets
 from sintro.data import places, sources
-from sintro.data.files import explained, hash_file, locked, whole
+from sintro.files import explained, hash_file, locked, whole
 
 TIMEOUT = 60.0  # seconds without an answer, after which an address counts as unreachable
 Say = Callable[[str], None]

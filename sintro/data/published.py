@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sintro.data import idx
-from sintro.data.files import hash_file
+from sintro.files import hash_file
 
 # sha256 of the decompressed streams. FashionMNIST: of the archives whose md5 sums are published. MNIST: the values that
 # more than ten independent public repositories state.

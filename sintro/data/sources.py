@@ -15,8 +15,8 @@ from pathlib import Path
 
 from sintro import SintroError, components
 from sintro.data import places
-from sintro.data.files import hash_file, whole
 from sintro.data.published import FileState, Source, SourceFile, inspect
+from sintro.files import hash_file, whole
 
 __all__ = ["FileState", "Source", "SourceFile", "inspect"]
 

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sintro.data.files import explained, locked, whole
 from sintro.data.images import ImageSet
+from sintro.files import explained, locked, whole
 from sintro.randomness import generator
 
 DIMENSION = 64

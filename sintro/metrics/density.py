@@ -234,17 +234,27 @@ def floor(name: str, points: int = 5000, bins: int = 100, draws: int = 10) -> di
 
     ``points`` real points against as many more in the generated points' place. The same on every call and machine.
     """
+
+    def score(target: Density, real: Tensor, generated: Tensor) -> dict[str, float]:
+        divergences = histogram_divergences(real, generated, target.half_width / 2, bins)
+        covered, off = mode_coverage(generated, target), off_support(generated, target)
+        return divergences | {"modes_covered": float(covered), "off_support": off}
+
+    return of_a_perfect_model(name, points, draws, score)
+
+
+def of_a_perfect_model(
+    name: str, points: int, draws: int, score: Callable[[Density, Tensor, Tensor], dict[str, float]]
+) -> dict[str, tuple[float, float]]:
+    """Mean and standard deviation of every score over ``draws`` pairs of fresh samples of a density, [points, 2] each.
+
+    ``score``: the numbers of a pair by name, given the density, the real points and those in the generated ones' place.
+    """
     target = density(name)
     scores = []
     for draw in range(draws):
         generator = randomness.generator(draw, f"floor/{name}")
-        real, _ = target.sample(points, generator)
-        generated, _ = target.sample(points, generator)
-        divergences = histogram_divergences(real, generated, target.half_width / 2, bins)
-        parts = {
-            "modes_covered": float(mode_coverage(generated, target)),
-            "off_support": off_support(generated, target),
-        }
-        scores.append(divergences | parts)
-    values = {metric: np.array([score[metric] for score in scores]) for metric in scores[0]}
-    return {metric: (float(v.mean()), float(v.std(ddof=1))) for metric, v in values.items()}
+        real, generated = (target.sample(points, generator)[0] for _ in range(2))
+        scores.append(score(target, real, generated))
+    values = {metric: np.array([found[metric] for found in scores]) for metric in scores[0]}
+    return {metric: (float(found.mean()), float(found.std(ddof=1))) for metric, found in values.items()}

@@ -22,8 +22,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from sintro import SintroError
 from sintro.data import sources
-from sintro.data.files import explained, locked, whole
 from sintro.data.images import ImageSet, to_float
+from sintro.files import explained, locked, whole
 from sintro.metrics import NotFinite, classifier
 from sintro.metrics.fid import FeatureStatistics
 from sintro.randomness import generator

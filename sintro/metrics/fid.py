@@ -133,14 +133,6 @@ class FeatureStatistics:
         if sum(map(len, self._pending)) >= FLUSH_ROWS:
             self._flush()
 
-    def merge(self, other: FeatureStatistics) -> None:
-        """Add everything that `other` has seen."""
-        if other.dimension != self.dimension:
-            raise SintroError(f"feature statistics: cannot merge {other.dimension} features into {self.dimension}")
-        other._flush()
-        self._flush()
-        self._absorb(other._count, other._mean.to(self._mean), other._scatter.to(self._scatter))
-
     def _flush(self) -> None:
         rows = sum(map(len, self._pending))
         if rows:

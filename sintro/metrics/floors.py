@@ -6,10 +6,6 @@ which a test computes anew.
 
 import functools
 
-import numpy as np
-
-from sintro import randomness
-from sintro.data.densities import density
 from sintro.metrics import density as histograms
 from sintro.metrics.plane import NAMES, two_sample_metrics
 
@@ -46,11 +42,7 @@ def plane_floor(name: str, points: int, draws: int = DRAWS) -> Floor:
 
     The same on every call, and up to rounding on every machine; the samples are those of ``density.floor``.
     """
-    target = density(name)
-    scores = []
-    for draw in range(draws):
-        generator = randomness.generator(draw, f"floor/{name}")
-        real, generated = (target.sample(points, generator)[0] for _ in range(2))
-        scores.append(two_sample_metrics(real, generated))
-    values = {metric: np.array([score[metric] for score in scores]) for metric in NAMES}
-    return {metric: (float(found.mean()), float(found.std(ddof=1))) for metric, found in values.items()}
+    found = histograms.of_a_perfect_model(
+        name, points, draws, lambda _, real, generated: two_sample_metrics(real, generated)
+    )
+    return {metric: found[metric] for metric in NAMES}

@@ -5,17 +5,14 @@ docs/science.md, section 7.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from sintro import SintroError
 from sintro.metrics import NotFinite
+from sintro.objectives import responsibility_regularizer
 from sintro.priors import Prior
 from sintro.randomness import normal
-
-FLOOR = 1e-8  # added inside the logarithm, as published
 
 
 def responsibility_entropy(mean_responsibilities: Tensor) -> Tensor:
@@ -31,9 +28,7 @@ def responsibility_entropy(mean_responsibilities: Tensor) -> Tensor:
     Raises SintroError for what is no distribution over the modes, NaN included.
     """
     _check(mean_responsibilities)
-    entropy = -(mean_responsibilities * (mean_responsibilities + FLOOR).log()).sum(-1)
-    most = math.log(mean_responsibilities.shape[-1])
-    return entropy / most if most > 1 else entropy
+    return -responsibility_regularizer(mean_responsibilities.unsqueeze(-2))
 
 
 def published_responsibility_entropy(

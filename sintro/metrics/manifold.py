@@ -57,18 +57,12 @@ def published_precision_recall(real: Tensor, generated: Tensor) -> tuple[float, 
     return found.precision(0), found.recall()
 
 
-def density_coverage(real: Tensor, generated: Tensor, k: int = COVERAGE_NEIGHBOURS) -> tuple[float, float]:
-    """Density and coverage of `generated` against `real`; arguments and errors as in :func:`precision_recall`.
+def standard_manifolds(real: Tensor, generated: Tensor) -> dict[str, float]:
+    """``precision``, ``recall``, ``density``, ``coverage`` in the standard form, from one pass over the distances.
 
     For equal distributions density is 1 on average, and coverage 1 - 2^-k with as many points of both. Samples crowded
     where data are dense have a density above 1, and a low coverage.
     """
-    found = _Inside(real, generated, [k], None, False)
-    return found.density(0), found.coverage(0)
-
-
-def standard_manifolds(real: Tensor, generated: Tensor) -> dict[str, float]:
-    """``precision``, ``recall``, ``density``, ``coverage`` in the standard form, from one pass over the distances."""
     ks = [STANDARD_NEIGHBOURS, COVERAGE_NEIGHBOURS]
     found = _Inside(real, generated, ks, STANDARD_NEIGHBOURS, False)
     return {
@@ -122,12 +116,6 @@ class _Inside:
     def coverage(self, i: int) -> float:
         """Share of the real balls with a generated point inside."""
         return (self.points_in[:, i] > 0).double().mean().item()
-
-
-def neighbour_distances(features: Tensor, k: int, count_self: bool = False) -> Tensor:
-    """Distance [N] of each of features[N, F] to its k-th neighbour within the set: the radii of its manifold."""
-    _check(features, features, [k], count_self)
-    return _radii(features, _mean(features), [k], count_self)[:, 0].sqrt()
 
 
 def _check(real: Tensor, generated: Tensor, ks: Sequence[int], count_self: bool) -> None:

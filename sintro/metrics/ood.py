@@ -37,9 +37,10 @@ from torch import Generator, Tensor
 
 from sintro import SintroError
 from sintro.metrics import OOD_MEASURES, OOD_SCORES, ood_metric
+from sintro.mixture import sampled_log_prob
 from sintro.model import Model
 from sintro.objectives import kl
-from sintro.priors import LOG_2PI, Prior
+from sintro.priors import Prior
 from sintro.randomness import normal
 
 SCORES, MEASURES = tuple(OOD_SCORES), tuple(OOD_MEASURES)
@@ -76,8 +77,7 @@ def scores(
     for _ in range(k):  # one after the other: k copies of an image batch would not fit everywhere
         noise = normal(mean.shape, generator, mean.dtype)
         z = mean + torch.exp(0.5 * log_var) * noise
-        # log q(z|x) from the noise itself: (z - mean) / sd would lose it where the posterior is narrow.
-        log_posterior = -0.5 * (log_var + LOG_2PI + noise.square()).double().sum(-1)
+        log_posterior = sampled_log_prob(log_var, noise.square(), torch.float64)
         errors.append(model.squared_error(data, model.decoder(z)).double())
         log_weights.append(prior.log_prob(z).double() - log_posterior - errors[-1])
     error, divergence = torch.stack(errors).mean(0), kl(*posterior, prior, kl_samples, generator).double()

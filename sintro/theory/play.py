@@ -71,12 +71,3 @@ def _play(start: np.ndarray, rounds: int, move) -> Play:
         if np.abs(path[-1] - path[-2]).max() < TOLERANCE:
             return Play(np.array(path), True)
     return Play(np.array(path), False)
-
-
-def potential(game: Game, model: np.ndarray) -> float:
-    """Phi, which gradient play climbs; in nats."""
-    below = np.minimum(model, game.data ** (1 / (game.alpha + 1)))  # up to here the gap is closed
-    closed = below * (np.log(below) - 1)
-    # int (log p - log u) / alpha du from there on to d
-    beyond = ((model - below) * (np.log(game.data) + 1) - model * np.log(model) + below * np.log(below)) / game.alpha
-    return float(np.sum(game.data * np.log(model) + game.gamma * (closed + beyond)))

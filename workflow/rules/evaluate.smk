@@ -1,7 +1,7 @@
 def trained(wildcards):
     """A trained cell; called when Snakemake plans the evaluation, which is judged then."""
     cell = Cell.from_path(f"results/{wildcards.cell}")
-    judge_evaluation(cell)
+    judge_cell(cell, "train", "evaluate")
     provenance = f"{cell.path}/provenance.json"
     # Not the file's time says that it is new, but that this run makes it: then the evaluation follows.
     return provenance if is_forced("train", provenance) else ancient(provenance)

@@ -4,6 +4,7 @@
 import functools
 
 LISTED = 20  # cells that are named
+PRODUCT = {"train": "provenance.json", "evaluate": "metrics.json"}  # what a step makes last
 
 # `snakemake --report` runs nothing: it shows what is there.
 REPORT_ONLY = any(word.partition("=")[0] == "--report" for word in sys.argv) and "--report-after-run" not in sys.argv
@@ -19,17 +20,11 @@ def is_forced(rule, file):
     return file in workflow.dag.forcefiles or rule in {forced.name for forced in workflow.dag.forcerules}
 
 
-def judge_training(cell):
-    """Have a cell trained whose result is missing or is that of other settings."""
-    if results.needed(cell) == "train":
-        make_again(f"{cell.path}/provenance.json")
-
-
-def judge_evaluation(cell):
-    """Have a cell evaluated whose metrics are missing, or are not those of its training."""
-    judge_training(cell)
-    if results.needed(cell) == "evaluate":
-        make_again(f"{cell.path}/metrics.json")
+def judge_cell(cell, *steps):
+    """Have a cell's next step done in this run if it is one of these, whatever Snakemake remembers of the cell."""
+    step = results.needed(cell)
+    if step in steps:
+        make_again(f"{cell.path}/{PRODUCT[step]}")
 
 
 def there(files):

@@ -19,7 +19,7 @@ def gpus(wildcards):
 def data(wildcards):
     """The data a cell trains on; called when Snakemake plans the training, which is judged then."""
     cell = Cell.from_path(f"results/{wildcards.cell}")
-    judge_training(cell)
+    judge_cell(cell, "train")
     if not cell.data.fetched:
         return []
     there = fetched(cell.dataset)
