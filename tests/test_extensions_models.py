@@ -218,3 +218,18 @@ def test_an_objective_that_fails_in_training_is_one_line(here, capsys):
     error = capsys.readouterr().err.splitlines()
     assert [line for line in error if "annealed.py:18: AttributeError" in line]
     assert json.loads(Path(ANNEALED, "failure.json").read_text())["exit_code"] == 2
+
+
+@pytest.mark.parametrize(("kind", "cell"), [("prior", "soft-introvae/own-one"), ("objective", "own-one/normal")])
+def test_what_new_writes_works(tmp_path, monkeypatch, capsys, kind, cell):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "workflow" / "studies").mkdir(parents=True)
+    (tmp_path / "workflow" / "studies" / "own.yaml").write_text(STUDY.partition("cells:")[0] + "cells: [{datasets: [rings], objectives: [vae], priors: [normal]}]\n")
+    assert main(["new", kind, "own-one"]) == 0
+    monkeypatch.setattr("sintro.components.registry._registries", {})  # as a new process would read it
+    path = f"results/own/8gaussians/{cell}/none/seed0"
+    assert train(path) == 0
+    assert main(["evaluate", path, "--device", "cpu"]) == 0
+    assert json.loads(Path(path, "metrics.json").read_text())["status"] == "done"
+    assert main(["new", kind, "own-one"]) == 2
+    assert "is there already" in capsys.readouterr().err
