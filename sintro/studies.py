@@ -383,7 +383,8 @@ def _check_overrides(study: Study, grid: Sequence[Cell]) -> None:
             raise SintroError(f"{study.file}: {key}.milestones: legal are shares that increase, not {listed}")
     kinds: dict[tuple, Cell] = {}
     for cell in grid:
-        kinds.setdefault((cell.dataset, cell.objective_name, cell.prior), cell)
+        if not any(one.source for one in cell.components):  # a fault of an extension is its own cells' alone
+            kinds.setdefault((cell.dataset, cell.objective_name, cell.prior), cell)
     for cell in kinds.values():
         key, values = _overrides(study, cell)
         shares, total = _pop_shares(values), values.pop("iterations", None)

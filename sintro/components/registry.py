@@ -100,6 +100,9 @@ class Registry:
         if there is not None:
             whose = f"{there.source} defines it too" if there.source else "the suite itself has one of this name"
             raise SintroError(f"{component.what} {component.name!r}: {whose}")
+        if kind is Objective and component.like not in (None, *self.known[kind]):
+            legal = ", ".join(self.known[kind])
+            raise SintroError(f"objective {component.name!r}: like {component.like!r} is not one of {legal}")
         if spelt := [one.name for one in self.known[kind].values() if one.spells(component.name)]:
             raise SintroError(f"{component.what} {component.name!r} is a spelling of {component.what} {spelt[0]!r}")
         if any(_kind(one) is kind and one.name == component.name for one in before):
