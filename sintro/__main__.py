@@ -338,20 +338,32 @@ NewName = Annotated[str, typer.Argument(metavar="NAME", help="Its name, as it st
 @new.command("density", epilog="Example: sintro new density moons")
 def new_density(name: NewName) -> None:
     """Write a density in the plane of your own."""
-    _new("density", name, "soft-introvae/mog64-learned/clip")
+    _new("density", name, f"{name}/soft-introvae/mog64-learned/clip")
 
 
 @new.command("images", epilog="Example: sintro new images faces")
 def new_images(name: NewName) -> None:
     """Write a set of images that is read from a folder of pictures."""
-    _new("images", name, "vae/normal/none")
+    _new("images", name, f"{name}/vae/normal/none")
+
+
+@new.command("prior", epilog="Example: sintro new prior flow")
+def new_prior(name: NewName) -> None:
+    """Write a prior that learns, a normalising flow."""
+    _new("prior", name, f"8gaussians/soft-introvae/{name}/none")
+
+
+@new.command("objective", epilog="Example: sintro new objective cycle")
+def new_objective(name: NewName) -> None:
+    """Write an objective, a variant of Soft-IntroVAE."""
+    _new("objective", name, f"8gaussians/{name}/normal/none")
 
 
 def _new(kind: str, name: str, example: str) -> None:
     from sintro.components import new as templates
 
     path = templates.write(kind, name)
-    print(f"{path}; its settings: sintro show {RESULTS}/quick/{name}/{example}/seed0")
+    print(f"{path}; its settings: sintro show {RESULTS}/quick/{example}/seed0")
 
 
 @app.command(epilog="Example: sintro choose search2d")

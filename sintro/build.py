@@ -41,8 +41,15 @@ def model_of(settings: Sequence[Settings], objective: Objective, prior: Prior, d
 
 
 def objective_of(settings: Settings) -> Objective:
-    """What an iteration does after the warm-up."""
-    return components.objective(settings.objective).make()
+    """What an iteration does after the warm-up. Raises SintroError where what an extension makes is no objective."""
+    component = components.objective(settings.objective)
+    made = component.make()
+    if not isinstance(made, Objective):
+        raise SintroError(
+            f"{component.source}: objective {component.name!r}: make returned a {type(made).__name__}, which is no "
+            "sintro.objectives.Objective"
+        )
+    return made
 
 
 def first_prior(settings: Settings, pseudo_inputs: torch.Tensor | None, device: torch.device | str) -> Prior:

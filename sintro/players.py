@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sintro import components
+from sintro import SintroError, components
 from sintro.batches import batches_of
 from sintro.build import (
     buffers_of,
@@ -25,6 +25,8 @@ from sintro.graphs import Graphs
 from sintro.objectives import Vae
 from sintro.presets import Settings
 from sintro.randomness import Generators
+
+LOSSES = {"loss_encoder", "loss_decoder"}  # the terms by which divergence is noticed
 
 
 class Players:
@@ -126,6 +128,9 @@ class Players:
             self.restart_optimisers()
 
     def _end_warmup(self) -> None:
+        """Let the prior go on as the settings say; one without parameters is what it was."""
+        if not self.model.prior.parameters():
+            return
         if self.graphs:
             self.graphs.clear()
         if not self.shared.learned:
@@ -150,8 +155,15 @@ class Players:
         objective = self.objective if introspective else self.warmup
         if self.graphs and objective.graphable:
             step = partial(objective.step, self)
-            return self.graphs.run(f"{introspective=}", step, real, noise, mean_responsibilities)
-        return objective.step(self, real, noise, mean_responsibilities)
+            terms = self.graphs.run(f"{introspective=}", step, real, noise, mean_responsibilities)
+        else:
+            terms = objective.step(self, real, noise, mean_responsibilities)
+        if not isinstance(terms, dict) or not terms.keys() >= LOSSES:
+            raise SintroError(
+                f"objective {self.shared.objective!r}: an iteration must return the terms of the history, "
+                f"{' and '.join(sorted(LOSSES))} among them"
+            )
+        return terms
 
     def _set_learning_rate(self, rate: float) -> None:
         for optimiser in self.optimisers.values():

@@ -11,7 +11,15 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
 
 from sintro import SintroError, components
 from sintro.cells import BOOTSTRAP, Cell
@@ -260,10 +268,23 @@ def resolve(
     fields |= _schedule(cell, table | _in_units(shares or {}, table["length"]), epoch, length, iterations)
     if adam == "restarted" and 0 < fields["warmup"] < fields["iterations"]:
         fields["adam_at_introspection"] = adam
-    settings = Settings.model_validate(fields)
+    settings = _checked(cell, fields)
     if reason := _why_not(cell, settings):
         raise SintroError(f"{cell.path}: {reason}")
     return settings
+
+
+def _checked(cell: Cell, fields: Mapping[str, Any]) -> Settings:
+    """The settings of these fields; SintroError for a wrong value that an extension's rows give."""
+    try:
+        return Settings.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name, said = first["loc"][0], first["msg"][:1].lower() + first["msg"][1:]
+        for owner in (cell.data, components.objective(cell.objective_name)):
+            if owner.source and any(name in row.values for row in owner.rows):
+                raise SintroError(f"{owner.source}: {owner.what} {owner.name!r}: rows: {name}: {said}") from None
+        raise
 
 
 def _in_units(shares: Mapping[str, Any], length: int) -> dict[str, Any]:
@@ -336,7 +357,7 @@ def _applies(name: str, settings: Settings) -> bool:
     if name == "kl_of_normal":
         return components.prior(settings.prior).is_one_gaussian(settings.components)
     if name == "fakes":
-        return bool({settings.objective, components.objective(settings.objective).like} & set(SOFT))
+        return not set(SOFT).isdisjoint(_names(components.objective(settings.objective)))
     if name == "adam_at_introspection":
         return 0 < settings.warmup < settings.iterations
     if name == "training_images":
@@ -384,7 +405,7 @@ def _rows(dataset: Dataset, objective: Objective, protocol: str) -> tuple[dict[s
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}
     for row in (*(one.row for one in TABLE if one.holds_for(dataset)), *dataset.rows, *objective.rows):
-        named = row.objectives is None or {objective.name, objective.like} & set(row.objectives)
+        named = row.objectives is None or not set(row.objectives).isdisjoint(_names(objective))
         if named and protocol in row.protocols:
             values |= row.values
             origin |= dict.fromkeys(row.values, row.source)
@@ -394,6 +415,11 @@ def _rows(dataset: Dataset, objective: Objective, protocol: str) -> tuple[dict[s
         values["evaluation_images"] = dataset.size
         origin["evaluation_images"] = f"{OURS}, as many as it has training images"
     return values, origin
+
+
+def _names(objective: Objective) -> tuple[str, ...]:
+    """The names under which rows hold for an objective: its own, and of those that it is like."""
+    return (objective.name, *(_names(components.objective(objective.model)) if objective.model else ()))
 
 
 def _refuse_unknown(values: Mapping[str, Any], owners: tuple[Component, ...]) -> None:

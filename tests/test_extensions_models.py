@@ -212,9 +212,36 @@ def test_what_is_no_prior_is_one_line(here, capsys, changes):
     assert not Path(FLOW, "model.pt").exists()
 
 
+def test_an_objective_without_losses_is_one_line(here, capsys):
+    text = (TOYS / "annealed.py").read_text()
+    write(
+        here,
+        "annealed",
+        text.replace("return Annealed()", "Annealed.step = lambda self, *_: {}\n        return Annealed()"),
+    )
+    assert train(ANNEALED) == 2
+    assert "loss_decoder and loss_encoder among them" in capsys.readouterr().err
+
+
 def test_an_objective_that_fails_in_training_is_one_line(here, capsys):
     write(here, "annealed", (TOYS / "annealed.py").read_text().replace("game.iteration", "game.step_number"))
     assert train(ANNEALED) == 2
     error = capsys.readouterr().err.splitlines()
     assert [line for line in error if "annealed.py:18: AttributeError" in line]
     assert json.loads(Path(ANNEALED, "failure.json").read_text())["exit_code"] == 2
+
+
+@pytest.mark.parametrize(("kind", "cell"), [("prior", "soft-introvae/own-one"), ("objective", "own-one/normal")])
+def test_what_new_writes_works(tmp_path, monkeypatch, capsys, kind, cell):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "workflow" / "studies").mkdir(parents=True)
+    study = STUDY.partition("cells:")[0] + "cells: [{datasets: [rings], objectives: [vae], priors: [normal]}]\n"
+    (tmp_path / "workflow" / "studies" / "own.yaml").write_text(study)
+    assert main(["new", kind, "own-one"]) == 0
+    monkeypatch.setattr("sintro.components.registry._registries", {})  # as a new process would read it
+    path = f"results/own/8gaussians/{cell}/none/seed0"
+    assert train(path) == 0
+    assert main(["evaluate", path, "--device", "cpu"]) == 0
+    assert json.loads(Path(path, "metrics.json").read_text())["status"] == "done"
+    assert main(["new", kind, "own-one"]) == 2
+    assert "is there already" in capsys.readouterr().err

@@ -11,7 +11,9 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 
 def write(kind: str, name: str) -> Path:
-    """Write ``extensions/NAME.py`` from the template of a kind ("density", "images"); returns its path.
+    """Write ``extensions/NAME.py`` from the template of a kind; returns its path.
+
+    Kinds are "density", "images", "prior" and "objective".
 
     Raises SintroError for a name that is not legal or not free, and for a file that is there.
     """
@@ -23,7 +25,8 @@ def write(kind: str, name: str) -> Path:
     path = extensions_folder() / f"{name}.py"
     if path.exists():
         raise SintroError(f"{path} is there already: change it, or choose another name")
-    if any(name in known for known in current().known.values()):
+    every = [one for known in current().known.values() for one in known.values()]
+    if any(one.name == name or one.spells(name) for one in every):
         raise SintroError(f"{kind} name {name!r}: there is a component of this name; choose another one")
     words = re.split(r"[-_]", name)
     class_name = "".join(word.capitalize() for word in words)

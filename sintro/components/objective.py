@@ -35,7 +35,8 @@ class Objective(Component):
 
     ``introspective``: whether it has fakes, and so a beta_neg; ``takes_margin``: whether it has a hinge;
     ``needs_epochs``: whether it means nothing on endless data. ``example`` spells it with explicit betas, for errors.
-    The published hyper-parameters of the objective ``like`` hold for it too, and its ``rows`` win over all others.
+    The published hyper-parameters of the objective ``like`` hold for it too (for one of your own by default those of
+    soft-introvae, or of vae where it is not introspective), and its ``rows`` win over all others.
     """
 
     what = "objective"
@@ -48,6 +49,13 @@ class Objective(Component):
     example: str | None = None
     like: str | None = None
     rows: tuple[Row, ...] = ()
+
+    @property
+    def model(self) -> str | None:
+        """The objective whose published hyper-parameters hold too."""
+        if self.like is None and self.source is not None:
+            return "soft-introvae" if self.introspective else "vae"
+        return self.like
 
     def spells(self, name: str) -> bool:
         """Whether a name would be read as this objective with betas."""

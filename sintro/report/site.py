@@ -57,7 +57,7 @@ def read_study(name: str, results: Path) -> StudyReport:
     """Read every cell of a study; as many results as the study has cells, or an error."""
     study = studies.load(name)
     cells = study.cells()
-    digests, unresolved, short = {}, "", {}
+    digests, unresolved, short = {}, study.left_out_in_words, {}
     for cell in cells:
         try:
             settings = studies.settings(cell)
