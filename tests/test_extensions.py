@@ -51,14 +51,14 @@ class Stripes(ImageDataset):
     """Upright and level stripes."""
 
     name, title = "stripes", "Stripes"
-    event, size, classes = (1, 8, 8), 64, 2
+    event, size, classes = (1, 8, 8), 128, 2
     photographs = False
 
     def read(self, split, root):
         import numpy as np
 
         source = np.random.RandomState(0 if split == "train" else 1)
-        labels = np.arange(64 if split == "train" else 48) % 2
+        labels = np.arange(128 if split == "train" else 48) % 2
         upright = np.tile(np.arange(8) % 2, (8, 1))
         images = np.stack([upright if label else upright.T for label in labels]) * 180
         noise = source.randint(0, 60, images.shape)
@@ -139,7 +139,7 @@ def test_images_in_one_file_are_trained_measured_drawn_and_told_of(checkout: Che
     checkout.write("quick", STRIPES)
     cell = "results/quick/stripes/soft-introvae/mog4-learned/none/seed0"
     shown = sintro(checkout, "show", cell)
-    assert re.search(r"evaluation_images +│ 64 ", shown)
+    assert re.search(r"evaluation_images +│ 128 ", shown)
     checkout.snakemake()
     drawn = {file.name for file in (checkout.folder / cell).glob("*.png")}
     assert drawn >= {"data.png", "samples.png", "history.png"}
@@ -158,7 +158,7 @@ def test_what_the_document_says_is_what_happens(checkout: Checkout) -> None:
         for label in "ab":
             folder = checkout.folder / "data" / "faces" / split / label
             folder.mkdir(parents=True)
-            for index in range(32):
+            for index in range(50 if split == "train" else 20):
                 Image.fromarray(source.randint(0, 255, (40, 36, 3)).astype(np.uint8)).save(folder / f"{index}.png")
     for command in commands:
         verb, *words = shlex.split(command)
@@ -262,9 +262,9 @@ def test_images_that_are_not_as_declared_are_refused(write_study, tmp_path) -> N
 
     write_study("mixed", STUDY % "spirals")
     for name, wrong, said in (
-        ("a", ("(1, 8, 8)", "(1, 16, 16)"), r"gives uint8 \(64, 1, 8, 8\), expected uint8 \[N, 1 x 16 x 16\]"),
-        ("b", ("64, 2", "65, 2"), "gives 64 images, but its size is 65"),
-        ("c", ("64, 2", "64, 1"), "expected images with labels from 0 to 0"),
+        ("a", ("(1, 8, 8)", "(1, 16, 16)"), r"gives uint8 \(128, 1, 8, 8\), expected uint8 \[N, 1 x 16 x 16\]"),
+        ("b", ("128, 2", "129, 2"), "gives 128 images, but its size is 129"),
+        ("c", ("128, 2", "128, 1"), "expected images with labels from 0 to 0"),
     ):  # fmt: skip
         folder = tmp_path / name
         folder.mkdir()

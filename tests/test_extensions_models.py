@@ -245,3 +245,23 @@ def test_what_new_writes_works(tmp_path, monkeypatch, capsys, kind, cell):
     assert json.loads(Path(path, "metrics.json").read_text())["status"] == "done"
     assert main(["new", kind, "own-one"]) == 2
     assert "is there already" in capsys.readouterr().err
+
+
+def test_toys_with_images(here):
+    """The same files serve the other network, batches and metrics."""
+    study = """
+title: Images with components of our own
+comparable: false
+seeds: [0]
+image_overrides: {iterations: 20, warmup: 2/5, batch_size: 25, samples: 4, channels: [4, 8], training_images: 200,
+                  evaluation_images: 100}
+cells: [{datasets: [digits], objectives: [soft-introvae], priors: [coupling, shared2]}]
+"""
+    (here / "workflow" / "studies" / "digital.yaml").write_text(study)
+    for prior, has_modes in (("coupling", False), ("shared2", True)):
+        path = f"results/digital/digits/soft-introvae/{prior}/none/seed0"
+        assert train(path) == 0
+        assert main(["evaluate", path, "--device", "cpu"]) == 0
+        metrics = json.loads(Path(path, "metrics.json").read_text())
+        assert metrics["status"] == "done"
+        assert ("responsibility_entropy" in metrics) == Path(path, "mode_images.png").exists() == has_modes

@@ -1,0 +1,154 @@
+"""What the rest of the suite asks of a prior (:class:`Prior`), and where one of your own begins
+(:class:`TrainablePrior`).
+
+Everything broadcasts over leading axes, written ``...``: none for one cell, one of size F for a fleet.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from sintro.randomness import Generators
+
+
+class NoiseMoments(NamedTuple):
+    """The mean of eps and of eps^2 over S standard normal draws, each ``[..., B, L]``.
+
+    Log q - log p of two Gaussians is quadratic in eps, so its mean over the draws depends on these alone: no graph of
+    S latents is needed.
+    """
+
+    first: torch.Tensor
+    second: torch.Tensor
+
+
+class Prior:
+    """What losses, training and evaluation ask of a prior; the defaults are those of a density without modes.
+
+    A subclass has ``log_prob(z)`` and ``sample(n, generator)``, with the shapes of :class:`StandardNormal`'s.
+    """
+
+    latent_size: int
+    is_standard = False  # N(0, I)
+    has_modes = False  # a mixture, with ``means``, ``log_vars``, ``weights`` and ``responsibilities``
+    has_closed_kl = False  # the KL of a Gaussian to it has a closed form, :meth:`closed_kl`
+    log_vars: torch.Tensor | None = None  # of its modes, [..., K, L]
+    bounds: tuple[torch.Tensor, torch.Tensor] | None = None  # of adaptive variance clipping, once it began
+
+    def named_parameters(self) -> dict[str, torch.Tensor]:
+        """Everything that may be learned, by the name under which it is stored."""
+        return {}
+
+    def parameters(self) -> list[torch.Tensor]:
+        """Return the tensors of :meth:`named_parameters`."""
+        return list(self.named_parameters().values())
+
+    @property
+    def learns(self) -> bool:
+        """Whether any parameter is to receive a gradient."""
+        return any(parameter.requires_grad for parameter in self.parameters())
+
+    def as_density(self, encode: Callable) -> "Prior":
+        """Return the density that the prior is beside an encoder; it has ``log_prob`` and ``sample``."""
+        return self
+
+    def detach(self) -> "Prior":
+        """Return the same density, cut off from the parameters' gradients."""
+        return _Constant(self) if self.parameters() else self
+
+    def converted(self, encode: Callable, logits: str | None) -> "Prior":
+        """Return what the prior becomes at conversion; ``logits`` is ``Settings.logits_at_conversion``."""
+        return self
+
+    def to(self, device: torch.device | str) -> "Prior":
+        """Return it with its parameters on a device; one made of given tensors leaves them where they are."""
+        return self
+
+    def freeze(self) -> None:
+        """Stop learning."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(False)
+
+    def clip_to_modes(self) -> None:
+        """Begin adaptive variance clipping, between the smallest and the largest variance of any mode now."""
+
+    def closed_kl(self, mean: torch.Tensor, log_var: torch.Tensor, moments: NoiseMoments | None) -> torch.Tensor:
+        """KL(N(mean, diag exp(log_var)) || p) in nats, ``[..., B]``, where ``has_closed_kl``.
+
+        With ``moments`` it is what sampling with noise of these moments gives.
+        """
+        raise NotImplementedError
+
+    def components_to_draw(self) -> dict[str, torch.Tensor]:
+        """``means`` and ``log_vars`` [K, L] and ``weights`` [K] of the Gaussians it is made of; {} where it is not."""
+        return {}
+
+    def log_prob_and_mean_responsibilities(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """log p(z) ``[..., N]``; and the modes' mean responsibilities over the points ``[..., K]``, or None."""
+        return self.log_prob(z), None
+
+    def shared_log_prob(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        """Return log p(z) ``[..., N]`` and the mean responsibilities ``[..., K]`` or None as functions of z alone, and
+        the mean of log p(z) over the points ``[...]`` as a function of the prior alone: what two players need."""
+        log_prob, found = self.detach().log_prob_and_mean_responsibilities(z)
+        return log_prob, found, self.log_prob(z.detach()).mean(-1)
+
+
+class TrainablePrior(nn.Module, Prior):
+    """A density of your own, written as a torch module: parameters are registered, trained and stored by their names.
+
+    It has ``log_prob(z)``, ``[N, L]`` to ``[N]`` in nats, and ``draw(n, generator)``, ``[n, L]`` with gradients to the
+    parameters (``sintro.randomness.normal`` draws the noise). A mixture of Gaussians need have neither, if it has
+    ``as_density(encode)`` return a :class:`MixturePrior` made of its parameters: then responsibilities, their metrics
+    and pictures come along. ``encode`` is None where the prior is only tried out, and of no use to such a mixture.
+    """
+
+    def __init__(self, latent_size: int):
+        super().__init__()
+        self.latent_size = latent_size
+
+    def named_parameters(self, *arguments, **options) -> dict[str, torch.Tensor]:
+        return dict(nn.Module.named_parameters(self, *arguments, **options))
+
+    def parameters(self, recurse: bool = True) -> list[torch.Tensor]:
+        return list(self.named_parameters(recurse=recurse).values())
+
+    def sample(self, n: int, generator: Generators) -> tuple[torch.Tensor, torch.Tensor]:
+        """``n`` draws ``[n, L]``, and the component of each, always 0, ``[n]``."""
+        z = self.draw(n, generator)
+        return z, torch.zeros(n, dtype=torch.long, device=z.device)
+
+
+class _Constant(Prior):
+    """A prior as a density whose parameters receive no gradients."""
+
+    def __init__(self, prior: Prior):
+        self.prior, self.latent_size, self.has_closed_kl = prior, prior.latent_size, prior.has_closed_kl
+
+    def closed_kl(self, mean: torch.Tensor, log_var: torch.Tensor, moments: NoiseMoments | None) -> torch.Tensor:
+        with frozen(self.prior):
+            return self.prior.closed_kl(mean, log_var, moments)
+
+    def log_prob(self, z: torch.Tensor) -> torch.Tensor:
+        with frozen(self.prior):
+            return self.prior.log_prob(z)
+
+    def sample(self, n: int, generator: Generators) -> tuple[torch.Tensor, torch.Tensor]:
+        with frozen(self.prior):
+            return self.prior.sample(n, generator)
+
+
+@contextmanager
+def frozen(*modules: nn.Module | Prior) -> Iterator[None]:
+    """Within it, graphs are built as if these modules' parameters were constants: no gradient is computed for them."""
+    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
