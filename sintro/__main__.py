@@ -201,7 +201,7 @@ def evaluate(
         return 0
     failures.refuse_repeated("evaluate", [Path(one.path) for one in grid])
     from sintro import evaluation
-    from sintro.report import figures
+    from sintro.report import draw_cell
 
     codes = [0]
     for one, label in zip(grid, _numbered(grid), strict=True):
@@ -210,7 +210,7 @@ def evaluate(
             with failures.recording("evaluate", {folder: None}):
                 failures.clear(folder, "evaluate")
                 metrics = evaluation.evaluate(one, device, threads, label)
-                figures.draw_cell(folder)
+                draw_cell(folder)
             print(f"{one.path}: {metrics['status']}")
         except (SintroError, OSError, MemoryError) as error:
             codes.append(_fail(failures.in_words(error)))
@@ -371,10 +371,10 @@ def theory(
     from sintro.theory import experiment
 
     experiment.check(points, alpha, gamma, seed)
-    from sintro.report import theory as drawn
+    from sintro.report import draw_theory
 
     folder = experiment.write(points, alpha, gamma, seed)
-    print("\n".join(map(str, [folder / experiment.RESULT, *drawn.draw(folder)])))
+    print("\n".join(map(str, [folder / experiment.RESULT, *draw_theory(folder)])))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

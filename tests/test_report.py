@@ -15,7 +15,9 @@ from scipy import stats
 
 from sintro import SintroError, report, studies
 from sintro.cells import Cell
-from sintro.report import exports, results, site, tables, views
+from sintro.report.numbers import exports, results, tables
+from sintro.report.numbers import study as study_numbers
+from sintro.report.numbers.facts import shortened
 
 STUDY = """
 title: A small study
@@ -121,7 +123,7 @@ def test_whatever_metrics_json_holds_the_cell_is_read(small, content):
 def test_cells_of_other_settings_than_the_study_asks_for_have_no_numbers(small, write_study):
     made_cells.write_cells("results", small)
     write_study("small", STUDY.format(comparable="false", length=0.5))
-    found = site.read_study("small", Path("results"))
+    found = study_numbers.read_study("small", Path("results"))
     assert {r.state for r in found.results} == {results.OTHER}
     assert all("the study asks for" in r.reason for r in found.results)
     assert not any(r.metrics for r in found.results)
@@ -320,7 +322,7 @@ cells:
 def test_a_schedule_in_proportion_is_no_difference():
     for name in ("table1-short", "stability", "detection"):
         for cell in studies.load(name).cells():
-            told = " ".join(views.shortened(studies.settings(cell), cell))
+            told = " ".join(shortened(studies.settings(cell), cell))
             assert "warm-up" not in told, cell.path
             assert "conversion" not in told, cell.path
             assert ("milestones" in told) == (name == "table1-short")

@@ -1,15 +1,10 @@
-"""The report: tables, statistics, figures and pages made from result folders. Nothing here trains or evaluates."""
+"""The report: what is said (`numbers`), what is drawn (`figures`) and what is written (`pages`), from result folders.
 
-from pathlib import Path
+Nothing here trains or evaluates.
+"""
 
+from sintro.report.figures.cell import draw_cell
+from sintro.report.figures.theory import draw as draw_theory
+from sintro.report.pages.site import build
 
-def build(
-    studies: list[str] | None = None, results: Path = Path("results"), reports: Path = Path("reports")
-) -> list[Path]:
-    """Build the HTML pages of the named studies (all with results by default) and `index.html` -> these pages.
-
-    Raises SintroError for an unknown study, or when a page cannot be written.
-    """
-    from sintro.report import site  # jinja2, scipy and matplotlib only where pages are built
-
-    return site.build(studies, Path(results), Path(reports))
+__all__ = ["build", "draw_cell", "draw_theory"]

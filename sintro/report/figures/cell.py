@@ -4,27 +4,21 @@ A cell's five pictures are drawn from what its folder keeps: ``arrays.npz``, ``h
 are ordered by lightness and every line has its own dash: the pictures can be read in grey and by colour-blind people.
 """
 
-import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps, rc_context
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib import rc_context
 from matplotlib.collections import EllipseCollection
 from matplotlib.figure import Figure
-from PIL import Image
 
 from sintro import SintroError, results
 from sintro.cells import DATASETS
-from sintro.report.detection import ood_figure
-from sintro.report.results import read_arrays, read_history
-from sintro.report.style import DENSITY_MAP, LABEL_MAP, LINES, STYLE
+from sintro.report.figures import image_cell
+from sintro.report.figures.detection import ood_figure
+from sintro.report.figures.style import DENSITY_MAP, HALF_WIDTH, LINES, STYLE, label_colours, relative_density, to_png
+from sintro.report.numbers.results import read_arrays, read_history
 from sintro.runs import write_atomic
-
-# Plots and maps span [-half_width, half_width] in both coordinates (docs/science.md, section 6). The densities say the
-# same, but importing them imports torch; a test holds the two together.
-HALF_WIDTH = {"8gaussians": 2.0, "spirals": 4.0, "checkerboard": 4.0, "rings": 4.0}
 
 CELL_FIGURES = ("data.png", "samples.png", "density.png", "latent.png", "history.png")
 SETS = {
@@ -35,21 +29,6 @@ SETS = {
 }
 DEAD = "#d1495b"
 MOST_POINTS = 4000
-
-
-def label_colours(labels: np.ndarray) -> np.ndarray:
-    """One colour per label, evenly spaced along a map whose lightness only rises: [N] -> [N, 4]."""
-    names, index = np.unique(labels, return_inverse=True)
-    return colormaps[LABEL_MAP](np.linspace(0.0, 0.9, len(names)))[index]
-
-
-def relative_density(energy: np.ndarray) -> np.ndarray:
-    """exp(-(e - min e)) in [0, 1]: the model's unnormalised density relative to its peak. NaN energies become 0."""
-    energy = np.asarray(energy, dtype=np.float64)
-    finite = np.isfinite(energy)
-    if not finite.any():
-        return np.zeros_like(energy)
-    return np.where(finite, np.exp(-(np.where(finite, energy, np.inf) - energy[finite].min())), 0.0)
 
 
 def mean_responsibilities(
@@ -78,17 +57,6 @@ def first_two_axes(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     centre = points.mean(0)
     _, _, axes = np.linalg.svd(points - centre, full_matrices=False)
     return centre, axes[:2].T
-
-
-def to_png(figure: Figure) -> bytes:
-    """The figure as PNG, the same bytes for the same picture (no date, no version)."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
-    buffer = io.BytesIO()
-    # 256 colours are all these pictures have, save for blended edges: a third of the size.
-    image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(buffer, format="PNG")
-    return buffer.getvalue()
 
 
 def _square(size: float = 4.0):
@@ -271,7 +239,6 @@ def draw_cell(folder: Path) -> list[Path]:
 
     Raises SintroError when ``cell.json``, ``metrics.json``, ``history.csv`` or ``arrays.npz`` cannot be read.
     """
-    from sintro.report import image_figures  # which draws with what is here
 
     folder = Path(folder)
     record = results.read(folder, results.CellFile)
@@ -283,12 +250,12 @@ def draw_cell(folder: Path) -> list[Path]:
     written = []
     with rc_context(STYLE):
         pictures = _draw_sets(arrays, record.cell["dataset"])
-        pictures |= image_figures.drawn(arrays, record.content(), metrics)
+        pictures |= image_cell.drawn(arrays, record.content(), metrics)
         if (folder / "history.csv").exists():
             pictures["history.png"] = lambda: draw_history(read_history(folder / "history.csv"))
         for name, draw in pictures.items():
             write_atomic(folder / name, to_png(draw()))
             written.append(folder / name)
-    for name in {*CELL_FIGURES, "ood.png", *(f"{name}.png" for name in SETS), *image_figures.NAMES} - set(pictures):
+    for name in {*CELL_FIGURES, "ood.png", *(f"{name}.png" for name in SETS), *image_cell.NAMES} - set(pictures):
         (folder / name).unlink(missing_ok=True)  # of an earlier run that got further
     return written

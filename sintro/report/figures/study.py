@@ -3,113 +3,19 @@
 A density map is one indexed PNG per cell rather than one big picture, so that each can be a link to its cell.
 """
 
-import base64
-import io
-import re
+import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps, rc_context
+from matplotlib import rc_context
 from matplotlib.figure import Figure
-from PIL import Image
-from scipy.ndimage import gaussian_filter
 
 from sintro import SintroError
-from sintro.report.figures import to_png
-from sintro.report.results import read_arrays
-from sintro.report.style import DENSITY_MAP, LINES, STYLE
-
-MAP_PIXELS = 144
-INK = "#010203"  # a colour nobody chooses: replaced by the page's own text colour
-PALETTE = bytes((np.array(colormaps[DENSITY_MAP](np.arange(256)))[:, :3] * 255).round().astype(np.uint8).tobytes())
-VECTOR = {
-    **STYLE,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "sintro",
-    "font.family": "sans-serif",
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
-    "axes.titlecolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "legend.frameon": False,  # a white box under text in the page's colour could not be read on a dark page
-}
-
-
-def data_uri(content: bytes, kind: str = "image/png") -> str:
-    """The bytes as a ``data:`` address, which a page carries in itself."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
-
-
-def map_png(intensity: np.ndarray, pixels: int = MAP_PIXELS) -> bytes:
-    """A map [G, G] of values in [0, 1], axes (x1, x2) both rising, as an indexed PNG of ``pixels`` x ``pixels``."""
-    grey = (np.clip(intensity, 0, 1) * 255).round().astype(np.uint8).T[::-1]
-    image = Image.fromarray(grey).resize((pixels, pixels), Image.Resampling.BOX).convert("P")
-    image.putpalette(PALETTE)
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
-
-
-def data_map(points: np.ndarray, half_width: float, bins: int = 128) -> np.ndarray:
-    """Real points [N, 2] as a smoothed histogram [bins, bins] in [0, 1], oriented as the maps of models are."""
-    edges = np.linspace(-half_width, half_width, bins + 1)
-    counts, _, _ = np.histogram2d(points[:, 0], points[:, 1], bins=(edges, edges))
-    smooth = gaussian_filter(counts, 1.0)
-    # A few crowded bins would leave the rest black: white is the level that the fullest 2% of the occupied bins pass.
-    occupied = smooth[smooth > 0]
-    return np.clip(smooth / np.quantile(occupied, 0.98), 0, 1) if occupied.size else smooth
-
-
-def draw_grid(panels: Mapping[tuple[str, str], np.ndarray], rows: Sequence[str], columns: Sequence[str]) -> bytes:
-    """The study's figure as one PNG: a map [G, G] per (row, column), blank with a dash where there is none."""
-    with rc_context(STYLE):
-        figure = Figure(figsize=(1.25 * len(columns) + 0.4, 1.25 * len(rows) + 0.35))
-        grid = figure.subplots(len(rows), len(columns), squeeze=False)
-        for i, row in enumerate(rows):
-            for j, column in enumerate(columns):
-                axes = grid[i, j]
-                axes.set(xticks=[], yticks=[])
-                axes.spines[:].set_visible(False)
-                if (row, column) in panels:
-                    axes.imshow(panels[row, column].T, origin="lower", cmap=DENSITY_MAP, vmin=0, vmax=1)
-                else:
-                    axes.text(0.5, 0.5, "–", ha="center", va="center", transform=axes.transAxes)
-                if i == 0:
-                    axes.set_title(column.replace(" · ", "\n"), fontsize=8)
-                if j == 0:
-                    axes.set_ylabel(row, fontsize=8)
-        return to_png(figure)
-
-
-def to_svg(figure: Figure, described: str) -> str:
-    """The figure as an inline SVG element with a text alternative; its ink is the page's text colour."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    # Ids name clip paths and markers by a hash of what they are, so equal ids are equal things; the others are noise.
-    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
-    described = described.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{described}" ', 1)
-
-
-def compact(svg: str) -> str:
-    """The same picture in fewer bytes, for one of thousands of marks: a group's common style is said once."""
-
-    def hoist(group: re.Match) -> str:
-        styles = set(re.findall(r' style="([^"]*)"/>', group[2]))
-        if len(styles) != 1:
-            return group[0]
-        return f'<g{group[1]} style="{styles.pop()}">' + re.sub(r' style="[^"]*"/>', "/>", group[2]) + "</g>"
-
-    svg = re.sub(r"font-family: [^;\"]*", "font-family: 'DejaVu Sans', sans-serif", svg)
-    svg = re.sub(r"\n\s+", "\n", svg)
-    svg = re.sub(r"<g((?: [^>]*)?)>\s*((?:<use [^>]*/>\s*)+)</g>", hoist, svg)
-    return re.sub(r'( [xy]="-?\d+\.\d)\d+"', r'\1"', svg)
+from sintro.report.figures.style import INK, LINES, VECTOR, to_svg
+from sintro.report.numbers.ranks import ranks_of
+from sintro.report.numbers.results import OTHER, Result, read_history
+from sintro.report.numbers.tables import Table, family
+from sintro.report.numbers.words import DATASET_NAMES, row_label
 
 
 def draw_band(histories: Mapping[int, Mapping[str, np.ndarray]], names: Mapping[str, str], described: str) -> str:
@@ -207,9 +113,66 @@ def draw_contrasts(lines: Sequence[tuple[str, float, float | None, float | None]
         return to_svg(figure, described)
 
 
-def load_arrays(folder: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The named arrays of a cell that are there; nothing when the file cannot be read: a picture less, never a page."""
-    try:
-        return read_arrays(Path(folder) / "arrays.npz", names)
-    except SintroError:
-        return {}
+BAND = {"reconstruction": "reconstruction", "kl_real": "KL of real data", "kl_fake": "KL of generated data"}
+
+
+MOST_RANKED = 16
+
+
+def band(members: Sequence[Result]) -> str:
+    """Histories over the seeds of a group as an SVG; empty when none can be read.
+
+    Cells that were made with other settings are left out.
+    """
+    found = {}
+    for result in members:
+        if result.state == OTHER:
+            continue
+        try:
+            history = read_history(result.folder / "history.csv", {"iteration", *BAND})
+        except (OSError, SintroError):
+            continue
+        if len(history.get("iteration", ())) > 1:
+            found[result.cell.seed] = history
+    if not found:
+        return ""
+    return draw_band(found, BAND, f"Histories over {len(found)} seeds: mean, and band from the lowest to the highest")
+
+
+def study_pictures(made: Sequence[Table]) -> list[dict[str, str]]:
+    """The plots of a study's page as SVG, with a heading each."""
+    pictures = []
+    for table in made:
+        metric = next((m.published for m in table.measures if m.published.startswith(("kl", "fid", "cfid"))), None)
+        found = ranks_of(table, metric) if metric and 1 < len(table.rows) <= MOST_RANKED else {}
+        if len(found) > 1:
+            label = next(m for m in table.measures if m.published == metric).label("published")
+            described = f"Ranks by {label} over {len(table.datasets)} data sets; 1 is best. " + "; ".join(
+                f"{row}: {', '.join(f'{d} {r:.0f}' for d, r in places.items())}" for row, places in found.items()
+            )
+            pictures.append({"title": f"Ranks by {label} (published)", "svg": draw_ranks(found, described)})
+        if table.name == "table5":
+            pictures += against_weight(table, metric)
+    return pictures
+
+
+def against_weight(table: Table, metric: str) -> list[dict[str, str]]:
+    """The published metric against the weight r, a line per prior, a plot per data set."""
+    pictures = []
+    label = next(m for m in table.measures if m.published == metric).label("published")
+    for dataset in table.datasets:
+        series: dict[str, list[tuple[float, float, float]]] = {}
+        for row in table.rows:
+            entry = table.entries.get((row, dataset))
+            summary = entry.summaries[metric, "published"] if entry else None
+            if summary is None or not math.isfinite(summary.mean):
+                continue
+            weight = entry.results[0].cell.regularizer_spec.responsibility
+            name = row_label(family(entry.results[0])[1:])
+            series.setdefault(name, []).append((weight, summary.mean, summary.published or 0.0))
+        series = {name: sorted(points) for name, points in series.items() if len(points) > 1}
+        if series:
+            described = f"{label} against r on {DATASET_NAMES[dataset]}, {len(series)} priors"
+            svg = draw_against(series, "r, weight of the responsibility regulariser", label, described)
+            pictures.append({"title": f"{label} against r, {DATASET_NAMES[dataset]}", "svg": svg})
+    return pictures

@@ -15,10 +15,10 @@ from scipy import stats
 
 from sintro.metrics import definition
 from sintro.presets import Settings, in_words
-from sintro.report.results import OTHER, Result
-from sintro.report.statistics import summarise
-from sintro.report.tables import Key, Table, family
-from sintro.report.words import DATASET_NAMES, plural, row_label, show_number
+from sintro.report.numbers.results import OTHER, Result
+from sintro.report.numbers.statistics import summarise
+from sintro.report.numbers.tables import Key, Table, family
+from sintro.report.numbers.words import DATASET_NAMES, plural, row_label, show_number
 
 MOST_ROWS = 40
 

@@ -19,12 +19,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import sintro
 from sintro import SintroError
-from sintro.report import words
-from sintro.report.cellviews import figure_paths
-from sintro.report.results import FILES, Result
+from sintro.report.figures.captions import figure_paths
+from sintro.report.numbers import words
+from sintro.report.numbers.results import FILES, Result
 from sintro.runs import write_atomic
 
-ROOM = Path(__file__).parent
+TEMPLATES = Path(__file__).parent / "templates"
+REPORT = Path(__file__).parents[1]
 MANIFEST = ".built.json"
 
 
@@ -32,7 +33,7 @@ MANIFEST = ".built.json"
 def environment() -> Environment:
     """The templates, with everything escaped that is not a template's own text."""
     made = Environment(
-        loader=FileSystemLoader(ROOM / "templates"),
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -49,8 +50,9 @@ def environment() -> Environment:
 def code_digest() -> str:
     """Changes when the report's own code or templates change: then every page is stale."""
     digest = hashlib.sha256(sintro.__version__.encode())
-    definitions = [*(ROOM.parent / "metrics").glob("definitions_*.py"), ROOM.parent / "metrics" / "__init__.py"]
-    for path in sorted([*ROOM.glob("*.py"), *ROOM.glob("templates/*"), *definitions]):
+    metrics = REPORT.parent / "metrics"
+    definitions = [*metrics.glob("definitions_*.py"), metrics / "__init__.py"]
+    for path in sorted([*REPORT.rglob("*.py"), *TEMPLATES.iterdir(), *definitions]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from sintro import studies
-from sintro.report import audit, claims, ledger
-from sintro.report.pages import render
-from sintro.report.pictures import draw_contrasts
-from sintro.report.tables import Table
-from sintro.report.words import DATASET_NAMES, plural, row_label
+from sintro.report.figures.study import draw_contrasts
+from sintro.report.numbers import audit, claims, ledger
+from sintro.report.numbers.tables import Table
+from sintro.report.numbers.words import DATASET_NAMES, plural, row_label
+from sintro.report.pages.writer import render
 from sintro.runs import write_atomic
 
 

@@ -1,8 +1,7 @@
 """What a cell's page shows, as plain dictionaries: the template only lays it out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -12,27 +11,14 @@ from sintro import studies
 from sintro.cells import DENSITIES
 from sintro.metrics import METRICS, VERSIONS, definition
 from sintro.presets import Settings, in_words
-from sintro.report.figures import CELL_FIGURES
-from sintro.report.pictures import data_uri
-from sintro.report.results import Result
-from sintro.report.tables import EVALUATE_AGAIN, Floor
-from sintro.report.words import ARROWS, show_bytes, show_duration, show_number, show_setting
-
-FIGURES = {
-    "data.png": "Real data, coloured by mode, arm, square or ring",
-    "samples.png": "Samples of the model, from the prior through the decoder",
-    "reconstructions.png": "Test images, under each its reconstruction",
-    "mode_images.png": "The means of the prior's modes through the decoder, by falling weight, with their weights",
-    "mode_samples.png": "Samples of the prior's heaviest modes, a row each, by falling weight",
-    "responsibilities.png": "Mean responsibility of each mode over the test images, from snapshot to snapshot",
-    "distances.png": "The distance that selects the published checkpoint, over the epochs",
-    "density.png": "Density map: exp(−energy) over the plane, relative to its peak; bright is probable",
-    "latent.png": "Latent space: posterior samples coloured by label, the prior's modes as discs sized by weight, "
-    "crosses where dead (responsibility below 1/K²)",
-    "ood.png": "Out-of-distribution detection: scores of the model's own kind of data (filled) and of other data "
-    "(lines); the less they overlap, the better the score detects",
-    "history.png": "Losses, reconstruction and KL over the iterations; the warm-up is shaded",
-}
+from sintro.report.figures.captions import CAPTIONS
+from sintro.report.figures.cell import CELL_FIGURES
+from sintro.report.figures.style import data_uri
+from sintro.report.numbers.results import Result
+from sintro.report.numbers.study import StudyReport
+from sintro.report.numbers.tables import EVALUATE_AGAIN, Floor
+from sintro.report.numbers.words import ARROWS, show_bytes, show_duration, show_number, show_setting
+from sintro.report.pages.writer import Writer, cell_page, group_page, page_key, render, result_stamp
 
 
 @lru_cache(maxsize=4096)
@@ -45,7 +31,7 @@ def figure_views(result: Result) -> list[dict[str, Any]]:
     """The cell's pictures, embedded; one that should be there and is not says so."""
     expected = CELL_FIGURES if result.cell.dataset in DENSITIES else ("data.png", "samples.png", "history.png")
     views = []
-    for name, described in FIGURES.items():
+    for name, described in CAPTIONS.items():
         path = result.folder / name
         if not path.is_file():
             if name in expected and result.state == "done":
@@ -162,6 +148,19 @@ def command_of(result: Result) -> str:
     return stored if isinstance(stored, str) and stored else f"sintro train {result.cell.path}"
 
 
-def figure_paths(folder: Path) -> list[Path]:
-    """The pictures a cell page may embed."""
-    return [folder / name for name in FIGURES]
+def build_cell(writer: Writer, report: StudyReport, result: Result, siblings: Sequence[Result], floor: Mapping) -> None:
+    """The page of one cell."""
+    page = cell_page(result)
+
+    def make() -> str:
+        return render(
+            "cell.html", page, report=report, result=result, siblings=siblings, cell_page=cell_page,
+            group=group_page(siblings), command=command_of(result), figures=figure_views(result),
+            metrics=metric_views(result, floor), settings=setting_views(result),
+            provenance=provenance_views(result), extra=extra_views(result),
+            data_note=data_note(result),
+        )  # fmt: skip
+
+    beside = [(s.cell.seed, s.state) for s in siblings]
+    about = (report.title, report.comparable, report.shortened, sorted(floor.items()), beside)
+    writer.page(page, page_key(about, result_stamp(result)), make)

@@ -1,13 +1,7 @@
-"""Stability in the report: how each objective fares over a grid of explicit hyper-parameters, as a table and pictures.
+"""The pictures of stability over the hyper-parameters: small multiples in which every mark is a run."""
 
-Everything comes from results that were read already; nothing here opens a file.
-"""
-
-import csv
-import io
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from textwrap import fill
 from typing import Any
 
@@ -18,140 +12,24 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from sintro.cells import DENSITIES, Cell
+from sintro.cells import Cell
 from sintro.metrics import METRICS
-from sintro.report.claims import UNSTABLE, value_of
-from sintro.report.pictures import INK, VECTOR, compact, to_svg
-from sintro.report.results import ABSENT, STATES, Result, count_states
-from sintro.report.style import LINES
-from sintro.report.tables import is_density
-from sintro.report.words import DATASET_NAMES, plural, row_label, show_number
+from sintro.report.figures.style import INK, LINES, VECTOR, compact, to_svg
+from sintro.report.numbers.results import ABSENT, Result
+from sintro.report.numbers.stability import MEASURES, Sweep, is_collapsed
+from sintro.report.numbers.words import DATASET_NAMES, plural, row_label, show_number
 
-MEASURES = ("kl_published", "kl")
-SPREAD = ("median", "lower_quartile", "upper_quartile", "min", "max", "n")
 MARKERS = "os^Dv<>P*h"
+
+
 MOST_COLUMNS = 4
+
+
 # What a run without a KL is drawn as, in the strip above the others.
 STRIP = {"diverged": "x", "no KL": "1"}
+
+
 STRIP_START = 0.84  # of a panel's height
-
-
-@dataclass(frozen=True, eq=False)
-class Sweep:
-    """The runs of one data set, objective (without its hyper-parameters), prior and regularizers over the grid."""
-
-    dataset: str
-    row: tuple[str, str, str]
-    results: list[Result]
-
-
-def sweeps_of(results: Sequence[Result]) -> list[Sweep]:
-    """The 2D runs whose path gives the hyper-parameters; none unless two objectives do and one takes several values."""
-    found: dict[tuple, list[Result]] = {}
-    for result in results:
-        cell = result.cell
-        if is_density(result) and cell.betas is not None:
-            row = (cell.objective_name, cell.prior, cell.regularizers)
-            found.setdefault((cell.dataset, row), []).append(result)
-    objectives = {row[0] for _, row in found}
-    gridded = any(len({r.cell.objective for r in members}) > 1 for members in found.values())
-    # By data set, so that the objectives to compare stand beside each other.
-    ordered = sorted(found.items(), key=lambda item: DENSITIES.index(item[0][0]))
-    return [Sweep(*key, members) for key, members in ordered] if len(objectives) > 1 and gridded else []
-
-
-def is_collapsed(result: Result) -> bool | None:
-    """Whether a finished run collapsed (``sintro.metrics.collapse``); None where nobody knows."""
-    unstable = value_of(result, UNSTABLE) if result.state == "done" else None
-    return None if unstable is None else unstable == 1
-
-
-# --- the table
-
-
-def spread_over_settings(results: Sequence[Result], metric: str) -> dict[str, float]:
-    """Median, quartiles (linear between neighbours), extremes and number of the settings' values.
-
-    A setting's value is the mean over its finished seeds with a finite number; a setting without one is left out of n.
-    """
-    settings: dict[str, list[float]] = {}
-    for result in results:
-        value = result.value(metric) if result.state == "done" else None
-        if value is not None and math.isfinite(value):
-            settings.setdefault(result.cell.objective, []).append(value)
-    means = [float(np.mean(values)) for values in settings.values()]
-    levels = [0.5, 0.25, 0.75, 0, 1]
-    numbers = np.quantile(means, levels).tolist() if means else [math.nan] * len(levels)
-    return dict(zip(SPREAD, [*numbers, len(means)], strict=True))
-
-
-def numbers_of(sweep: Sweep) -> dict[str, Any]:
-    """One line of the table: the counts, and the spread of both KLs as ``<metric>_<what>``."""
-    names = ("dataset", "objective", "prior", "regularizers")
-    counts = count_states(sweep.results)
-    fates = [is_collapsed(result) for result in sweep.results]
-    line = dict(zip(names, (sweep.dataset, *sweep.row), strict=True))
-    line |= {"settings": len({r.cell.objective for r in sweep.results}), "runs": len(sweep.results)}
-    line |= {state.replace(" ", "_"): counts[state] for state in STATES}
-    # Shares are of the runs that ended, diverged ones included, so that the two add up.
-    line |= {"ended": counts["done"] + counts["diverged"], "collapsed": fates.count(True)}
-    line["judged"] = counts["diverged"] + fates.count(True) + fates.count(False)
-    for metric in MEASURES:
-        spread = spread_over_settings(sweep.results, metric)
-        line |= {f"{metric}_{what}": value for what, value in spread.items()}
-    return line
-
-
-def to_csv(lines: Sequence[dict[str, Any]]) -> str:
-    """The table with every digit."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return buffer.getvalue()
-
-
-def share(part: int, whole: int) -> str:
-    """`3/72 (4.2%)`; a dash where there is nothing to take a share of."""
-    return f"{part}/{whole} ({part / whole:.1%})" if whole else "–"
-
-
-def line_view(line: dict[str, Any]) -> dict[str, Any]:
-    """One line of the table as texts."""
-
-    def spread(metric: str) -> list[str]:
-        median, low, high, least, most = (show_number(line[f"{metric}_{what}"], 3) for what in SPREAD[:-1])
-        count = f"{line[f'{metric}_n']}/{line['settings']}"
-        return [median, f"{low} to {high}", least, most, count] if line[f"{metric}_n"] else ["–"] * 4 + [count]
-
-    counts = {state: line[state.replace(" ", "_")] for state in ABSENT}
-    absent = [f"{count} {state}" for state, count in counts.items() if count]
-    return {
-        "dataset": DATASET_NAMES[line["dataset"]],
-        "label": row_label((line["objective"], line["prior"], line["regularizers"])),
-        "finished": f"{line['done']}/{line['runs']}",
-        "diverged": share(line["diverged"], line["ended"]),
-        "collapsed": share(line["collapsed"], line["judged"]),
-        "absent": ", ".join(absent) or "none",
-        "spreads": [text for metric in MEASURES for text in spread(metric)],
-    }
-
-
-def stability_view(results: Sequence[Result]) -> dict[str, Any] | None:
-    """The section of a study's page: lines, pictures and the table as CSV; None without a grid to compare over."""
-    sweeps = sweeps_of(results)
-    if not sweeps:
-        return None
-    lines = [numbers_of(sweep) for sweep in sweeps]
-    pictures = []
-    for dataset in dict.fromkeys(sweep.dataset for sweep in sweeps):
-        svg = draw_sweeps([sweep for sweep in sweeps if sweep.dataset == dataset])
-        pictures.append({"title": f"KL (published) over the grid, {DATASET_NAMES[dataset]}", "svg": svg})
-    heads = [METRICS[metric].label for metric in MEASURES]
-    return {"lines": [line_view(line) for line in lines], "heads": heads, "pictures": pictures, "csv": to_csv(lines)}
-
-
-# --- the pictures
 
 
 def negative_ratio(cell: Cell) -> float | None:

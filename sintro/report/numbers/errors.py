@@ -7,8 +7,8 @@ import numpy as np
 from sintro import SintroError, studies
 from sintro.cells import DENSITIES
 from sintro.metrics.definitions_images import FLOORS, KERNELS
-from sintro.report.results import Result
-from sintro.report.tables import Floor, Measure, Table, is_density, make_table
+from sintro.report.numbers.results import Result
+from sintro.report.numbers.tables import Floor, Measure, Table, is_density, make_table
 
 PLANE = ("sliced_w2", "energy_distance", "density", "coverage", "one_nna")
 PLANE_TITLE = "2D densities, a metric for each kind of error: weights of the parts, then shapes (standard form)"

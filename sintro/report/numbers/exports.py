@@ -3,8 +3,8 @@
 import csv
 import io
 
-from sintro.report.results import STATES
-from sintro.report.tables import FORMS, Table
+from sintro.report.numbers.results import STATES
+from sintro.report.numbers.tables import FORMS, Table
 
 NOT_DONE = STATES[1:]  # of cells that a mean is not over
 

@@ -1,17 +1,17 @@
-"""Out-of-distribution detection in the report: the score histograms of a cell and the tables of a study."""
+"""The score histograms of out-of-distribution detection: one picture of a cell."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from sintro.metrics import OOD_KINDS, OOD_SCORES, ood_metric
-from sintro.report.results import Result
-from sintro.report.style import LINES
-from sintro.report.tables import Measure, Table, make_table
+from sintro.metrics import OOD_KINDS, OOD_SCORES
+from sintro.report.figures.style import LINES
 
 BINS = 50
+
+
 OUTLIERS = {
     "uniform": "uniform, off support",
     "pair": "the other data set",
@@ -63,19 +63,3 @@ def _edges(finite: Mapping[str, np.ndarray]) -> np.ndarray:
         low, high = max(low, bulk[0][0] - reach), min(high, bulk[0][1] + reach)
     low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
     return np.linspace(low, high, BINS + 1)
-
-
-def tables_of(results: Sequence[Result]) -> list[Table]:
-    """Detection by each score on every data set, a table per kind of outlier that any of the results has."""
-    made = []
-    for kind, (_, described, _) in OOD_KINDS.items():
-        held = [r for r in results if any(ood_metric(kind, score, "auroc") in r.metrics for score in OOD_SCORES)]
-        if not held:
-            continue
-        datasets = {r.cell.dataset for r in held}
-        names = [ood_metric(kind, score, "auroc") for score in OOD_SCORES]
-        names += [ood_metric(kind, "elbo", measure) for measure in ("aupr", "fpr95")]
-        title = f"Out-of-distribution detection: own data against {described}"
-        beside = [r for r in results if r.cell.dataset in datasets]  # those without a number are counted
-        made.append(make_table(f"ood-{kind}", title, beside, [Measure(name, name) for name in names]))
-    return made

@@ -22,8 +22,8 @@ from sintro.cells import DATASETS, DENSITIES, suggestion
 from sintro.history import HISTORY
 from sintro.metrics import METRICS
 from sintro.metrics.collapse import collapsed
-from sintro.report.results import FINISHED, Result, read_history
-from sintro.report.statistics import LEVEL, Comparison, compare_differences, holm, stouffer
+from sintro.report.numbers.results import FINISHED, Result, read_history
+from sintro.report.numbers.statistics import LEVEL, Comparison, compare_differences, holm, stouffer
 
 VERDICTS = ("supported", "contradicted", "inconclusive", "not run")
 AXES = ("objective", "prior", "regularizers")

@@ -11,9 +11,9 @@ from functools import cached_property
 
 from sintro.cells import DATASETS, DENSITIES
 from sintro.metrics import METRICS, Metric
-from sintro.report.results import Result, count_states
-from sintro.report.statistics import Summary, best_and_equals, summarise
-from sintro.report.words import show_number
+from sintro.report.numbers.results import Result, count_states
+from sintro.report.numbers.statistics import Summary, best_and_equals, summarise
+from sintro.report.numbers.words import show_number
 
 FORMS = ("published", "standard")
 EVALUATE_AGAIN = "evaluate again"  # in place of a number that an older definition computed

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sintro.report.figures import DENSITY_MAP, LINES
+from sintro.report.figures.style import DENSITY_MAP, LINES
 from sintro.results import MEAN_RESPONSIBILITIES, RESPONSIBILITY_ITERATIONS
 
 IN_A_ROW = 8

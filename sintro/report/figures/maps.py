@@ -1,15 +1,21 @@
 """The grid of density maps: rows are data sets, columns the data and then each objective and prior."""
 
-from collections.abc import Callable, Sequence
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps, rc_context
+from matplotlib.figure import Figure
+from PIL import Image
+from scipy.ndimage import gaussian_filter
 
+from sintro import SintroError
 from sintro.cells import DENSITIES
-from sintro.report.figures import HALF_WIDTH, relative_density
-from sintro.report.pictures import data_map, data_uri, draw_grid, load_arrays, map_png
-from sintro.report.results import Result
-from sintro.report.words import DATASET_NAMES, row_label
+from sintro.report.figures.style import DENSITY_MAP, HALF_WIDTH, STYLE, data_uri, relative_density, to_png
+from sintro.report.numbers.results import Result, read_arrays
+from sintro.report.numbers.words import DATASET_NAMES, row_label
 
 MOST_COLUMNS = 16
 
@@ -106,3 +112,58 @@ def _data_view(candidates: Sequence[Result], dataset: str) -> dict[str, Any]:
         return {"uri": None, "reason": "no finished cell"}
     uri = data_uri(map_png(data_map(points, HALF_WIDTH[dataset])))
     return {"uri": uri, "alt": f"Histogram of the real data, {DATASET_NAMES[dataset]}", "reason": ""}
+
+
+MAP_PIXELS = 144
+
+
+PALETTE = bytes((np.array(colormaps[DENSITY_MAP](np.arange(256)))[:, :3] * 255).round().astype(np.uint8).tobytes())
+
+
+def map_png(intensity: np.ndarray, pixels: int = MAP_PIXELS) -> bytes:
+    """A map [G, G] of values in [0, 1], axes (x1, x2) both rising, as an indexed PNG of ``pixels`` x ``pixels``."""
+    grey = (np.clip(intensity, 0, 1) * 255).round().astype(np.uint8).T[::-1]
+    image = Image.fromarray(grey).resize((pixels, pixels), Image.Resampling.BOX).convert("P")
+    image.putpalette(PALETTE)
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def data_map(points: np.ndarray, half_width: float, bins: int = 128) -> np.ndarray:
+    """Real points [N, 2] as a smoothed histogram [bins, bins] in [0, 1], oriented as the maps of models are."""
+    edges = np.linspace(-half_width, half_width, bins + 1)
+    counts, _, _ = np.histogram2d(points[:, 0], points[:, 1], bins=(edges, edges))
+    smooth = gaussian_filter(counts, 1.0)
+    # A few crowded bins would leave the rest black: white is the level that the fullest 2% of the occupied bins pass.
+    occupied = smooth[smooth > 0]
+    return np.clip(smooth / np.quantile(occupied, 0.98), 0, 1) if occupied.size else smooth
+
+
+def draw_grid(panels: Mapping[tuple[str, str], np.ndarray], rows: Sequence[str], columns: Sequence[str]) -> bytes:
+    """The study's figure as one PNG: a map [G, G] per (row, column), blank with a dash where there is none."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(1.25 * len(columns) + 0.4, 1.25 * len(rows) + 0.35))
+        grid = figure.subplots(len(rows), len(columns), squeeze=False)
+        for i, row in enumerate(rows):
+            for j, column in enumerate(columns):
+                axes = grid[i, j]
+                axes.set(xticks=[], yticks=[])
+                axes.spines[:].set_visible(False)
+                if (row, column) in panels:
+                    axes.imshow(panels[row, column].T, origin="lower", cmap=DENSITY_MAP, vmin=0, vmax=1)
+                else:
+                    axes.text(0.5, 0.5, "–", ha="center", va="center", transform=axes.transAxes)
+                if i == 0:
+                    axes.set_title(column.replace(" · ", "\n"), fontsize=8)
+                if j == 0:
+                    axes.set_ylabel(row, fontsize=8)
+        return to_png(figure)
+
+
+def load_arrays(folder: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The named arrays of a cell that are there; nothing when the file cannot be read: a picture less, never a page."""
+    try:
+        return read_arrays(Path(folder) / "arrays.npz", names)
+    except SintroError:
+        return {}

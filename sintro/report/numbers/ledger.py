@@ -18,9 +18,9 @@ import numpy as np
 from sintro import SintroError, presets, studies
 from sintro.history import HISTORY
 from sintro.metrics import METRICS
-from sintro.report.results import Result, read_history
-from sintro.report.statistics import Summary, summarise
-from sintro.report.tables import Table
+from sintro.report.numbers.results import Result, read_history
+from sintro.report.numbers.statistics import Summary, summarise
+from sintro.report.numbers.tables import Table
 
 COLUMNS = (
     "paper", "table", "row", "column", "value", "spread", "n", "protocol", "training", "dataset", "objective", "prior",
