@@ -17,8 +17,12 @@ CAPTIONS = {
     "(lines); the less they overlap, the better the score detects",
     "history.png": "Losses, reconstruction and KL over the iterations; the warm-up is shaded",
 }
+OF_IMAGES = CAPTIONS | {
+    "data.png": "Training images",
+    "latent.png": "Latent space: posterior means along their first two principal components, coloured by label",
+}
 
 
 def figure_paths(folder: Path) -> list[Path]:
-    """The pictures a cell page may embed."""
+    """List the pictures that a cell's page may embed."""
     return [folder / name for name in CAPTIONS]

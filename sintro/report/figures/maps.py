@@ -1,7 +1,11 @@
-"""The grid of density maps: rows are data sets, columns the data and then each objective and prior."""
+"""The grid of density maps: rows are data sets, columns the data and then each objective and prior.
+
+On a page a density map is one indexed PNG per cell rather than one big picture, so that each can be a link to its cell.
+"""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,73 +16,115 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from sintro import SintroError
-from sintro.cells import DENSITIES
-from sintro.report.figures.style import DENSITY_MAP, HALF_WIDTH, STYLE, data_uri, relative_density, to_png
+from sintro.report.figures.style import (
+    DENSITY_MAP,
+    STYLE,
+    data_uri,
+    half_width_of,
+    relative_density,
+    to_png,
+)
 from sintro.report.numbers.results import Result, read_arrays
+from sintro.report.numbers.tables import Key, in_order
 from sintro.report.numbers.words import DATASET_NAMES, row_label
 
 MOST_COLUMNS = 16
+MAP_PIXELS = 144
+MAP_INCHES = 1.25  # of one map in the grid as one picture
 
 
-def chosen(members: Sequence[Result]) -> Result:
-    """The seed that is shown: the first that is done, so that nobody picks the prettiest; else the first."""
-    return next((r for r in members if r.state == "done"), members[0])
+def _palette() -> bytes:
+    """List the colours of the density map, three bytes each."""
+    colours = np.array(colormaps[DENSITY_MAP](np.arange(256)))[:, :3]
+    return (colours * 255).round().astype(np.uint8).tobytes()
 
 
-def columns_of(results: Sequence[Result]) -> dict[tuple[str, str, str], dict[str, list[Result]]]:
-    """Row of the table -> data set -> its seeds, of the 2D cells with the objective's own betas."""
-    columns: dict[tuple[str, str, str], dict[str, list[Result]]] = {}
+PALETTE = _palette()
+
+
+def shown_of(members: Sequence[Result]) -> Result:
+    """Choose the seed that is shown: the first that is done, so that nobody picks the prettiest; else the first."""
+    return next((result for result in members if result.state == "done"), members[0])
+
+
+def shown_by_row(results: Sequence[Result]) -> dict[tuple[str, Key], Result]:
+    """Choose the seed that is shown of every data set and row of the table."""
+    seeds: dict[tuple[str, Key], list[Result]] = {}
     for result in results:
-        if result.cell.dataset in DENSITIES:
-            columns.setdefault(result.row, {}).setdefault(result.cell.dataset, []).append(result)
-    return columns
+        seeds.setdefault((result.cell.dataset, result.row), []).append(result)
+    return {place: shown_of(members) for place, members in seeds.items()}
 
 
-def grid_view(results: Sequence[Result], link: Callable[[Result], str]) -> dict[str, Any] | None:
-    """The grid for the study's page: each map an embedded picture that leads to its cell; None without 2D cells.
+@dataclass(frozen=True, eq=False)
+class MapGrid:
+    """The maps of a study. A place is a data set and a row of the table; ``shown`` lacks what the study lacks."""
 
-    A study of very many rows (a search) has no such picture: it would be thousands of maps.
+    datasets: tuple[str, ...]
+    rows: tuple[Key, ...]
+    shown: Mapping[tuple[str, Key], Result]
+    maps: Mapping[tuple[str, Key], np.ndarray | str]  # density relative to its peak [G, G], or why there is none
+    data: Mapping[str, np.ndarray]  # histogram of the real data, of the data sets of which a finished cell keeps it
+
+    def view(self, link: Callable[[Result], str]) -> dict[str, Any]:
+        """Lay out the grid for the study's page: each map an embedded picture that leads to its cell."""
+        rows = []
+        for dataset in self.datasets:
+            cells = [self._cell_view(dataset, row, link) for row in self.rows]
+            rows.append({"label": DATASET_NAMES[dataset], "data": self._data_view(dataset), "cells": cells})
+        heads = [[part for part in row if part != "none"] for row in self.rows]
+        return {"heads": heads, "rows": rows}
+
+    def _cell_view(self, dataset: str, row: Key, link: Callable[[Result], str]) -> dict[str, Any]:
+        """Lay out the map of one cell, or the reason why there is none."""
+        result = self.shown.get((dataset, row))
+        if result is None:
+            return {"uri": None, "reason": "not in this study", "href": None, "seed": None}
+        leads = {"href": link(result), "seed": result.cell.seed}
+        found = self.maps[dataset, row]
+        if isinstance(found, str):
+            return {"uri": None, "reason": found} | leads
+        alt = f"Density map of {row_label(row)} on {DATASET_NAMES[dataset]}, seed {result.cell.seed}"
+        return {"uri": data_uri(map_png(found)), "alt": alt, "reason": ""} | leads
+
+    def _data_view(self, dataset: str) -> dict[str, Any]:
+        """Lay out the map of the real data."""
+        if dataset not in self.data:
+            return {"uri": None, "reason": "no finished cell"}
+        alt = f"Histogram of the real data, {DATASET_NAMES[dataset]}"
+        return {"uri": data_uri(map_png(self.data[dataset])), "alt": alt, "reason": ""}
+
+    def png(self) -> bytes | None:
+        """Draw the same grid as one PNG, for a paper or a talk; None where there is no map at all."""
+        panels = {(DATASET_NAMES[dataset], "data"): found for dataset, found in self.data.items()}
+        for (dataset, row), found in self.maps.items():
+            if not isinstance(found, str):
+                panels[DATASET_NAMES[dataset], row_label(row)] = found
+        heads = ["data", *map(row_label, self.rows)]
+        names = [DATASET_NAMES[dataset] for dataset in self.datasets]
+        return draw_grid(panels, names, heads) if panels else None
+
+
+def read_grid(results: Sequence[Result]) -> MapGrid | None:
+    """Read the maps of a study's 2D cells; None without such cells.
+
+    A study of very many rows (a search) has no such picture either: it would be thousands of maps.
     """
-    columns = columns_of(results)
-    if not columns or len(columns) > MOST_COLUMNS:
+    shown = shown_by_row([result for result in results if result.kind == "2d"])
+    datasets = in_order(dataset for dataset, _ in shown)
+    rows = tuple(dict.fromkeys(row for _, row in shown))
+    if not rows or len(rows) > MOST_COLUMNS:
         return None
-    rows = []
-    for dataset in [d for d in DENSITIES if any(d in found for found in columns.values())]:
-        cells = []
-        for row, found in columns.items():
-            if dataset not in found:
-                cells.append({"uri": None, "reason": "not in this study", "href": None, "seed": None})
-                continue
-            result = chosen(found[dataset])
-            cells.append(_map_view(result, row_label(row)) | {"href": link(result), "seed": result.cell.seed})
-        data = _data_view([chosen(found[dataset]) for found in columns.values() if dataset in found], dataset)
-        rows.append({"label": DATASET_NAMES[dataset], "data": data, "cells": cells})
-    heads = [[part for part in row if part != "none"] for row in columns]
-    return {"heads": heads, "rows": rows}
-
-
-def grid_png(results: Sequence[Result]) -> bytes | None:
-    """The same grid as one PNG, for a paper or a talk; None where :func:`grid_view` has none, or nothing is done."""
-    columns = columns_of(results)
-    if not columns or len(columns) > MOST_COLUMNS:
-        return None
-    panels: dict[tuple[str, str], np.ndarray] = {}
-    datasets = [d for d in DENSITIES if any(d in found for found in columns.values())]
+    maps = {place: _map(result) for place, result in shown.items()}
+    data = {}
     for dataset in datasets:
-        shown = [(row, chosen(found[dataset])) for row, found in columns.items() if dataset in found]
-        for row, result in shown:
-            intensity = _intensity(result)
-            if not isinstance(intensity, str):
-                panels[DATASET_NAMES[dataset], row_label(row)] = intensity
-        points = _points([result for _, result in shown])
+        points = _points([result for (where, _), result in shown.items() if where == dataset])
         if points is not None:
-            panels[DATASET_NAMES[dataset], "data"] = data_map(points, HALF_WIDTH[dataset])
-    heads = ["data", *(row_label(row) for row in columns)]
-    return draw_grid(panels, [DATASET_NAMES[d] for d in datasets], heads) if panels else None
+            data[dataset] = data_map(points, half_width_of(dataset))
+    return MapGrid(datasets, rows, shown, maps, data)
 
 
-def _intensity(result: Result) -> np.ndarray | str:
-    """A cell's density relative to its peak [G, G], or the reason why there is none."""
+def _map(result: Result) -> np.ndarray | str:
+    """Read a cell's density relative to its peak [G, G], or the reason why there is none."""
     if result.state != "done":
         return result.state
     energy = load_arrays(result.folder, ["energy"]).get("energy")
@@ -87,43 +133,38 @@ def _intensity(result: Result) -> np.ndarray | str:
     return relative_density(energy) if np.isfinite(energy).any() else "energy is not finite"
 
 
-def _map_view(result: Result, label: str) -> dict[str, Any]:
-    intensity = _intensity(result)
-    if isinstance(intensity, str):
-        return {"uri": None, "reason": intensity}
-    alt = f"Density map of {label} on {DATASET_NAMES[result.cell.dataset]}, seed {result.cell.seed}"
-    return {"uri": data_uri(map_png(intensity)), "alt": alt, "reason": ""}
-
-
 def _points(candidates: Sequence[Result]) -> np.ndarray | None:
-    """The real data [N, 2] that finished cells keep; several cells' points make a smoother picture."""
+    """Read the real data [N, 2] that finished cells keep; several cells' points make a smoother picture."""
     points = []
     for result in candidates:
-        if result.state == "done":
-            data = load_arrays(result.folder, ["data"]).get("data")
-            if data is not None and data.ndim == 2 and data.shape[1] == 2:
-                points.append(data[np.isfinite(data).all(-1)])
+        if result.state != "done":
+            continue
+        data = load_arrays(result.folder, ["data"]).get("data")
+        if data is not None and data.ndim == 2 and data.shape[1] == 2:
+            is_finite = np.isfinite(data).all(-1)
+            points.append(data[is_finite])
     return np.concatenate(points) if points else None
 
 
-def _data_view(candidates: Sequence[Result], dataset: str) -> dict[str, Any]:
-    points = _points(candidates)
-    if points is None:
-        return {"uri": None, "reason": "no finished cell"}
-    uri = data_uri(map_png(data_map(points, HALF_WIDTH[dataset])))
-    return {"uri": uri, "alt": f"Histogram of the real data, {DATASET_NAMES[dataset]}", "reason": ""}
+def load_arrays(folder: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Read the named arrays of a cell that are there.
+
+    Nothing comes back from a file that cannot be read: that costs a picture, never a page.
+    """
+    try:
+        return read_arrays(Path(folder) / "arrays.npz", names)
+    except SintroError:
+        return {}
 
 
-MAP_PIXELS = 144
-
-
-PALETTE = bytes((np.array(colormaps[DENSITY_MAP](np.arange(256)))[:, :3] * 255).round().astype(np.uint8).tobytes())
+# --- drawing
 
 
 def map_png(intensity: np.ndarray, pixels: int = MAP_PIXELS) -> bytes:
-    """A map [G, G] of values in [0, 1], axes (x1, x2) both rising, as an indexed PNG of ``pixels`` x ``pixels``."""
-    grey = (np.clip(intensity, 0, 1) * 255).round().astype(np.uint8).T[::-1]
-    image = Image.fromarray(grey).resize((pixels, pixels), Image.Resampling.BOX).convert("P")
+    """Draw a map [G, G] of values in [0, 1], axes (x1, x2) both rising, as an indexed PNG of pixels x pixels."""
+    grey = (np.clip(intensity, 0, 1) * 255).round().astype(np.uint8)
+    upright = grey.T[::-1]  # rows from top to bottom: x2 falling
+    image = Image.fromarray(upright).resize((pixels, pixels), Image.Resampling.BOX).convert("P")
     image.putpalette(PALETTE)
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
@@ -131,39 +172,38 @@ def map_png(intensity: np.ndarray, pixels: int = MAP_PIXELS) -> bytes:
 
 
 def data_map(points: np.ndarray, half_width: float, bins: int = 128) -> np.ndarray:
-    """Real points [N, 2] as a smoothed histogram [bins, bins] in [0, 1], oriented as the maps of models are."""
+    """Turn real points [N, 2] into a smoothed histogram [bins, bins] in [0, 1], oriented as the maps of models are."""
     edges = np.linspace(-half_width, half_width, bins + 1)
     counts, _, _ = np.histogram2d(points[:, 0], points[:, 1], bins=(edges, edges))
     smooth = gaussian_filter(counts, 1.0)
-    # A few crowded bins would leave the rest black: white is the level that the fullest 2% of the occupied bins pass.
     occupied = smooth[smooth > 0]
-    return np.clip(smooth / np.quantile(occupied, 0.98), 0, 1) if occupied.size else smooth
+    if not occupied.size:
+        return smooth
+    # A few crowded bins would leave the rest black: white is the level that the fullest 2% of the occupied bins pass.
+    return np.clip(smooth / np.quantile(occupied, 0.98), 0, 1)
 
 
 def draw_grid(panels: Mapping[tuple[str, str], np.ndarray], rows: Sequence[str], columns: Sequence[str]) -> bytes:
-    """The study's figure as one PNG: a map [G, G] per (row, column), blank with a dash where there is none."""
+    """Draw the study's figure as one PNG: a map [G, G] per (row, column), a dash where there is none."""
     with rc_context(STYLE):
-        figure = Figure(figsize=(1.25 * len(columns) + 0.4, 1.25 * len(rows) + 0.35))
+        width, height = MAP_INCHES * len(columns) + 0.4, MAP_INCHES * len(rows) + 0.35
+        figure = Figure(figsize=(width, height))
         grid = figure.subplots(len(rows), len(columns), squeeze=False)
         for i, row in enumerate(rows):
             for j, column in enumerate(columns):
-                axes = grid[i, j]
-                axes.set(xticks=[], yticks=[])
-                axes.spines[:].set_visible(False)
-                if (row, column) in panels:
-                    axes.imshow(panels[row, column].T, origin="lower", cmap=DENSITY_MAP, vmin=0, vmax=1)
-                else:
-                    axes.text(0.5, 0.5, "–", ha="center", va="center", transform=axes.transAxes)
-                if i == 0:
-                    axes.set_title(column.replace(" · ", "\n"), fontsize=8)
-                if j == 0:
-                    axes.set_ylabel(row, fontsize=8)
+                _draw_map(grid[i, j], panels.get((row, column)))
+        for axes, column in zip(grid[0], columns, strict=True):
+            axes.set_title(column.replace(" · ", "\n"), fontsize=8)
+        for axes, row in zip(grid[:, 0], rows, strict=True):
+            axes.set_ylabel(row, fontsize=8)
         return to_png(figure)
 
 
-def load_arrays(folder: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The named arrays of a cell that are there; nothing when the file cannot be read: a picture less, never a page."""
-    try:
-        return read_arrays(Path(folder) / "arrays.npz", names)
-    except SintroError:
-        return {}
+def _draw_map(axes, intensity: np.ndarray | None) -> None:
+    """Draw one map without ticks or frame."""
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    if intensity is None:
+        axes.text(0.5, 0.5, "–", ha="center", va="center", transform=axes.transAxes)
+    else:
+        axes.imshow(intensity.T, origin="lower", cmap=DENSITY_MAP, vmin=0, vmax=1)

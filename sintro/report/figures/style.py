@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -29,11 +30,7 @@ STYLE = {
 LINES = (("#00224e", "-"), ("#c1440e", "--"), ("#2a7f62", "-."), ("#8f8f8f", ":"), ("#b58900", (0, (5, 1))))
 DENSITY_MAP = "magma"
 LABEL_MAP = "viridis"
-
-
 INK = "#010203"  # a colour nobody chooses: replaced by the page's own text colour
-
-
 VECTOR = {
     **STYLE,
     "svg.fonttype": "none",
@@ -50,12 +47,13 @@ VECTOR = {
 
 
 def data_uri(content: bytes, kind: str = "image/png") -> str:
-    """The bytes as a ``data:`` address, which a page carries in itself."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+    """Spell bytes as a ``data:`` address, which a page carries in itself."""
+    text = base64.b64encode(content).decode("ascii")
+    return f"data:{kind};base64,{text}"
 
 
 def to_svg(figure: Figure, described: str) -> str:
-    """The figure as an inline SVG element with a text alternative; its ink is the page's text colour."""
+    """Draw the figure as an inline SVG element with a text alternative; its ink is the page's text colour."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
@@ -68,13 +66,14 @@ def to_svg(figure: Figure, described: str) -> str:
 
 
 def compact(svg: str) -> str:
-    """The same picture in fewer bytes, for one of thousands of marks: a group's common style is said once."""
+    """Write a picture of thousands of marks in fewer bytes: the common style of a group is said once."""
 
     def hoist(group: re.Match) -> str:
         styles = set(re.findall(r' style="([^"]*)"/>', group[2]))
         if len(styles) != 1:
             return group[0]
-        return f'<g{group[1]} style="{styles.pop()}">' + re.sub(r' style="[^"]*"/>', "/>", group[2]) + "</g>"
+        bare = re.sub(r' style="[^"]*"/>', "/>", group[2])
+        return f'<g{group[1]} style="{styles.pop()}">{bare}</g>'
 
     svg = re.sub(r"font-family: [^;\"]*", "font-family: 'DejaVu Sans', sans-serif", svg)
     svg = re.sub(r"\n\s+", "\n", svg)
@@ -87,23 +86,37 @@ def compact(svg: str) -> str:
 HALF_WIDTH = {"8gaussians": 2.0, "spirals": 4.0, "checkerboard": 4.0, "rings": 4.0}
 
 
+def half_width_of(dataset: str) -> float:
+    """Find the half-width of a density's plots and maps."""
+    return HALF_WIDTH[dataset]
+
+
 def label_colours(labels: np.ndarray) -> np.ndarray:
-    """One colour per label, evenly spaced along a map whose lightness only rises: [N] -> [N, 4]."""
+    """Choose a colour per label, evenly spaced along a map whose lightness only rises: [N] -> [N, 4]."""
     names, index = np.unique(labels, return_inverse=True)
-    return colormaps[LABEL_MAP](np.linspace(0.0, 0.9, len(names)))[index]
+    places = np.linspace(0.0, 0.9, len(names))
+    return colormaps[LABEL_MAP](places)[index]
+
+
+def ink_or_line(index: int) -> tuple[str, Any]:
+    """Choose colour and dash of the i-th line of a plot on a page; the darkest colour gives way to the page's ink."""
+    colour, dash = LINES[index % len(LINES)]
+    return (INK if colour == LINES[0][0] else colour), dash
 
 
 def relative_density(energy: np.ndarray) -> np.ndarray:
-    """exp(-(e - min e)) in [0, 1]: the model's unnormalised density relative to its peak. NaN energies become 0."""
+    """Compute exp(-(e - min e)) in [0, 1], the density relative to its peak, of energies e; what is not finite is 0."""
     energy = np.asarray(energy, dtype=np.float64)
-    finite = np.isfinite(energy)
-    if not finite.any():
-        return np.zeros_like(energy)
-    return np.where(finite, np.exp(-(np.where(finite, energy, np.inf) - energy[finite].min())), 0.0)
+    is_finite = np.isfinite(energy)
+    density = np.zeros_like(energy)
+    if is_finite.any():
+        finite = energy[is_finite]
+        density[is_finite] = np.exp(finite.min() - finite)
+    return density
 
 
 def to_png(figure: Figure) -> bytes:
-    """The figure as PNG, the same bytes for the same picture (no date, no version)."""
+    """Draw the figure as PNG, the same bytes for the same picture (no date, no version)."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())

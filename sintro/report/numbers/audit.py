@@ -1,144 +1,166 @@
-"""The audit: published conventions that a reader must be able to switch (docs/science.md, section 8), and their effect.
+"""The audit: what the switch of each published convention does to the runs that are there.
 
-For every item: what is published, what is standard, and what the switch does to the runs that are there: both forms
-side by side, and the rows whose rank flips.
+For every item: what is published, what is standard, both forms side by side, and the rows whose rank flips.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 from pydantic import ValidationError
-from scipy import stats
 
 from sintro.metrics import definition
 from sintro.presets import Settings, in_words
+from sintro.report.numbers.audit_items import AUDIT_ITEMS, AuditItem
+from sintro.report.numbers.ranks import best_of, by_weight, mean_by_weight, rank
 from sintro.report.numbers.results import OTHER, Result
 from sintro.report.numbers.statistics import summarise
-from sintro.report.numbers.tables import Key, Table, family
+from sintro.report.numbers.tables import Entry, Key, Table
 from sintro.report.numbers.words import DATASET_NAMES, plural, row_label, show_number
 
 MOST_ROWS = 40
+LONGEST = 40  # characters of a setting's value
 
 
-@dataclass(frozen=True)
-class AuditItem:
-    """One published convention. ``pairs`` are metrics in the published and the other form, compared rank by rank."""
+def audit(studies: Sequence[tuple[str, Sequence[Result], Sequence[Table]]]) -> list[dict[str, Any]]:
+    """Fill the audit page: every item, and per study what it changes there."""
+    views = []
+    for item in AUDIT_ITEMS:
+        found = []
+        for name, results, tables in studies:
+            shown = _in_study(item, results, tables)
+            if any(shown.values()):
+                found.append({"study": name} | shown)
+        views.append({"item": item, "studies": found})
+    return views
 
-    name: str
-    title: str
-    published: str
-    standard: str
-    pairs: tuple[tuple[str, str], ...] = ()
+
+def _in_study(item: AuditItem, results: Sequence[Result], tables: Sequence[Table]) -> dict[str, Any]:
+    """Find what an item changes in a study: blocks of ranks, chosen weights, and a text, each empty where nothing."""
+    shown: dict[str, Any] = {"blocks": [], "weights": [], "text": ""}
+    last = tables[-1] if tables else None  # Table 5 holds every cell, Table 2 a selection of them
+    if last is not None:
+        blocks = [both_forms(last, *pair) for pair in item.pairs]
+        shown["blocks"] = [block for block in blocks if block]
+    if item.name == "A4":
+        has_fid = any("fid_published" in result.metrics for result in results)
+        shown["weights"] = chosen_weights(results, "fid_published" if has_fid else "cfid_published")
+    else:
+        shown["text"] = _text(item.name, results, last)
+    return shown
 
 
-AUDIT_ITEMS = (
-    AuditItem("A1", "Mode of the feature network", "in train mode: batch-norm statistics of each evaluation batch",
-           "in eval mode; the generator stays in train mode here, so this switch alone is seen",
-           (("fid_published", "fid_eval_train"), ("cfid_published", "cfid_eval_train"))),
-    AuditItem("A2", "Mode of the generator", "in train mode too",
-           "in eval mode, after its statistics were refreshed; the feature network stays in train mode here",
-           (("fid_published", "fid_train_eval"), ("cfid_published", "cfid_train_eval"))),
-    AuditItem("A3", "Which checkpoint", "the one with the lowest published FID of six", "the last",
-           (("fid_published", "fid_last_published"), ("cfid_published", "cfid_last_published"))),
-    AuditItem("A4", "Which weight r", "the r with the best value of the reported metric", "an r fixed before"),
-    AuditItem("A5", "Form of KL and JSD", "sums scaled by the bins, JSD in the reverse direction, floor 1e-14",
-           "nats of the histograms, the textbook direction", (("kl_published", "kl"), ("jsd_published", "jsd"),
-           ("gnelbo_published", "gnelbo"))),
-    AuditItem("A6", "Logits at the conversion", "set to the weights, so the softmax flattens them",
-           "set to the weights' logarithms, so the weights are kept"),
-    AuditItem("A7", "Normalising the responsibility entropy", "divided by log K only when log K > 1",
-           "divided by log K always; differs for K = 2 only, which no table has"),
-    AuditItem("A8", "Neighbours", "the point itself counts as its own neighbour: k = 4 for precision, 5 for recall, "
-           "so 3 and 4 other points", "it does not, k = 3 for both",
-           (("precision_published", "precision"), ("recall_published", "recall"))),
-    AuditItem("A9", "What stands behind ±", "population sd / √n (ddof 0)", "95% t interval of the mean"),
-    AuditItem("A10", "What the probes see", "z sampled once per image, linear SVM",
-           "the posterior mean, logistic regression run to its optimum",
-           (("svc_many", "linear_probe"),)),
-    AuditItem("A11", "β_neg on MNIST", "128 in the released configuration", "256 in the paper's text"),
-    AuditItem("A12", "Choosing hyper-parameters", "on the reported metric and a reported seed",
-           "on data and seeds that are not reported"),
-    AuditItem("A22", "Adam's state when the introspective phase begins", "carried over from the warm-up, whose losses "
-           "lack the factor s = 1/D: its second moments are 1/s² too large and hold the steps down until they decay",
-           "restarted, as the conversion of a VampPrior does anyway a little before"),
-)  # fmt: skip
+def _text(item: str, results: Sequence[Result], table: Table | None) -> str:
+    """Say what an item changes in a study, where that is a sentence."""
+    if item == "A6":
+        return settings_seen(results, "logits_at_conversion")
+    if item == "A11":
+        return settings_seen(results, "beta_neg", "mnist")
+    if item == "A22":
+        return adam_seen(results)
+    if item == "A9" and table is not None:
+        return spread_ratio(table)
+    was_searched = any("chosen" in _origin(result) for result in results)
+    if item == "A12" and table is not None and was_searched:
+        return at_the_seed_of_the_search(table)
+    return ""
+
+
+# --- both forms, rank by rank
 
 
 def both_forms(table: Table, published: str, standard: str) -> dict[str, Any] | None:
-    """Per data set: every row's mean and rank in both forms, and the pairs of rows whose order flips."""
+    """Rank every row by both forms, per data set -> the ranks, and the pairs of rows whose order flips."""
     if len(table.rows) > MOST_ROWS:
         return None
     blocks = []
     for dataset in table.datasets:
-        means: dict[Key, tuple[float, float]] = {}
-        for row in table.rows:
-            entry = table.entries.get((row, dataset))
-            if entry is None:
-                continue
-            both = [summarise(list(entry.values(metric).values())).mean for metric in (published, standard)]
-            if all(map(math.isfinite, both)):
-                means[row] = (both[0], both[1])
+        both = {row: (_mean(e, published), _mean(e, standard)) for row, e in table.column(dataset).items()}
+        means = {row: pair for row, pair in both.items() if all(map(math.isfinite, pair))}
         if len(means) > 1:
             blocks.append({"dataset": DATASET_NAMES[dataset]} | _ranks(means, published, standard))
     if not blocks:
         return None
-    flipped, pairs = (sum(block[name] for block in blocks) for name in ("flipped", "pairs"))
-    return {"published": published, "standard": standard, "blocks": blocks, "flipped": flipped, "pairs": pairs}
+    return {
+        "published": published,
+        "standard": standard,
+        "blocks": blocks,
+        "flipped": sum(block["flipped"] for block in blocks),
+        "pairs": sum(block["pairs"] for block in blocks),
+    }
+
+
+def _mean(entry: Entry, metric: str) -> float:
+    """Average a metric over the seeds of an entry; NaN where none has it."""
+    values = entry.values(metric)
+    return summarise(list(values.values())).mean
 
 
 def _ranks(means: Mapping[Key, tuple[float, float]], published: str, standard: str) -> dict[str, Any]:
-    """Ranks by both forms; a pair of rows flips when one form puts the one first and the other form the other."""
-    signs = [1 if definition(name).direction == "lower" else -1 for name in (published, standard)]
-    rows = list(means)
-    keys = [[sign * means[row][i] for row in rows] for i, sign in enumerate(signs)]
-    ranks = [stats.rankdata(values).tolist() for values in keys]
-    flips = dict.fromkeys(range(len(rows)), 0)
-    for i, j in combinations(range(len(rows)), 2):
-        if (ranks[0][i] - ranks[0][j]) * (ranks[1][i] - ranks[1][j]) < 0:
-            flips[i] += 1
-            flips[j] += 1
-    scales = [definition(name).display_scale for name in (published, standard)]
+    """Rank by both forms; a pair of rows flips when one form puts the one first and the other form the other."""
+    by_published = _ranks_by(published, {row: pair[0] for row, pair in means.items()})
+    by_standard = _ranks_by(standard, {row: pair[1] for row, pair in means.items()})
+    flips = Counter()
+    for one, other in combinations(means, 2):
+        before = by_published[one] - by_published[other]
+        after = by_standard[one] - by_standard[other]
+        if before * after < 0:
+            flips.update((one, other))
     lines = [
         {
             "row": row_label(row),
-            "published": show_number(means[row][0] * scales[0], 4),
-            "published_rank": f"{ranks[0][i]:g}",
-            "standard": show_number(means[row][1] * scales[1], 4),
-            "standard_rank": f"{ranks[1][i]:g}",
-            "flips": flips[i],
+            "published": _shown(published, means[row][0]),
+            "published_rank": f"{by_published[row]:g}",
+            "standard": _shown(standard, means[row][1]),
+            "standard_rank": f"{by_standard[row]:g}",
+            "flips": flips[row],
         }
-        for i, row in sorted(enumerate(rows), key=lambda found: ranks[0][found[0]])
+        for row in sorted(means, key=by_published.get)
     ]
-    return {"lines": lines, "flipped": sum(flips.values()) // 2, "pairs": len(rows) * (len(rows) - 1) // 2}
+    return {"lines": lines, "flipped": flips.total() // 2, "pairs": math.comb(len(means), 2)}
+
+
+def _ranks_by(metric: str, means: Mapping[Key, float]) -> dict[Key, float]:
+    return rank(means, definition(metric).direction == "lower")
+
+
+def _shown(metric: str, value: float) -> str:
+    """Show a stored value in the metric's unit."""
+    return show_number(value * definition(metric).display_scale, 4)
+
+
+# --- single items
 
 
 def chosen_weights(results: Sequence[Result], metric: str) -> list[dict[str, str]]:
-    """A4: per row and data set the chosen r, its published value, and what r = 0 gives."""
-    means: dict[tuple[Key, str], dict[float, float]] = {}
-    for result in results:
-        value = result.value(metric)
-        if value is not None and math.isfinite(value):
-            weights = means.setdefault((family(result), result.cell.dataset), {})
-            weights.setdefault(result.cell.regularizer_spec.responsibility, []).append(value)
+    """A4: list per row and data set the chosen r, its published value, and what the others give."""
+    finite = [result for result in results if _is_finite(result.value(metric))]
     lines = []
-    for (row, dataset), weights in means.items():
+    for (row, dataset), weights in by_weight(finite).items():
         if len(weights) < 2:
             continue
-        average = {weight: sum(values) / len(values) for weight, values in weights.items()}
-        best = min(average, key=average.get)
-        lines.append({
-            "row": row_label(row), "dataset": DATASET_NAMES[dataset], "chosen": f"{best:g}",
-            "value": show_number(average[best], 4), "others": ", ".join(
-                f"r = {w:g}: {show_number(m, 4)}" for w, m in sorted(average.items()) if w != best),
-        })  # fmt: skip
+        means = mean_by_weight(weights, metric)
+        best = best_of(means, lower_is_better=True)
+        others = [f"r = {weight:g}: {show_number(mean, 4)}" for weight, mean in sorted(means.items()) if weight != best]
+        line = {
+            "row": row_label(row),
+            "dataset": DATASET_NAMES[dataset],
+            "chosen": f"{best:g}",
+            "value": show_number(means[best], 4),
+            "others": ", ".join(others),
+        }
+        lines.append(line)
     return lines
 
 
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
 def spread_ratio(table: Table) -> str:
-    """A9: how many times wider the 95% t interval is than what is published, for the seeds these runs have."""
+    """A9: say how many times wider the 95% t interval is than what is published, for the seeds these runs have."""
     ratios: dict[int, float] = {}
     for entry in table.entries.values():
         for summary in entry.summaries.values():
@@ -148,78 +170,50 @@ def spread_ratio(table: Table) -> str:
 
 
 def at_the_seed_of_the_search(table: Table, metric: str = "kl_published", seed: int = 0) -> str:
-    """A12: a metric at the seed by which hyper-parameters were chosen, against the seeds that had no say."""
+    """A12: compare a metric at the seed by which hyper-parameters were chosen with the seeds that had no say."""
     chosen, others = [], []
     for entry in table.entries.values():
-        values = {k: v for k, v in entry.values(metric).items() if math.isfinite(v)}
+        values = {k: value for k, value in entry.values(metric).items() if math.isfinite(value)}
         if seed in values and len(values) > 1:
-            chosen.append(values[seed])
-            others.append(sum(v for k, v in values.items() if k != seed) / (len(values) - 1))
+            chosen.append(values.pop(seed))
+            others.append(sum(values.values()) / len(values))
     if not chosen:
         return ""
-    means = [show_number(sum(found) / len(found), 4) for found in (chosen, others)]
-    return f"mean {metric} over {len(chosen)} rows: {means[0]} at seed {seed}, {means[1]} at the other seeds"
+    at_seed = show_number(sum(chosen) / len(chosen), 4)
+    elsewhere = show_number(sum(others) / len(others), 4)
+    rows = plural(len(chosen), "row")
+    return f"mean {metric} over {rows}: {at_seed} at seed {seed}, {elsewhere} at the other seeds"
 
 
 def settings_seen(results: Sequence[Result], name: str, dataset: str | None = None) -> str:
-    """A6, A11: the values of a hyper-parameter among the cells, with how many cells have each."""
-    counts: dict[str, int] = {}
+    """A6, A11: list the values of a hyper-parameter among the cells, with how many cells have each."""
+    counts = Counter()
     for result in results:
-        stored = {} if result.state == OTHER else result.record.get("settings")
-        if isinstance(stored, Mapping) and stored.get(name) is not None and dataset in (None, result.cell.dataset):
-            counts[str(stored[name])[:40]] = counts.get(str(stored[name])[:40], 0) + 1
-    return ", ".join(f"{value} in {count} cells" for value, count in sorted(counts.items()))
+        stored = None if result.state == OTHER else result.record.get("settings")
+        value = stored.get(name) if isinstance(stored, Mapping) else None
+        if value is not None and dataset in (None, result.cell.dataset):
+            counts[str(value)[:LONGEST]] += 1
+    return _counted(counts)
 
 
 def adam_seen(results: Sequence[Result]) -> str:
-    """A22: with what Adam's state the introspective phases of these cells began, and in how many cells each."""
-    counts: dict[str, int] = {}
+    """A22: say with what Adam's state the introspective phases of these cells began, and in how many cells each."""
+    counts = Counter()
     for result in results:
         try:
             settings = Settings.model_validate(result.record.get("settings"))
         except ValidationError:
             continue
         if 0 < settings.warmup < settings.iterations:
-            word = str(in_words(settings)["adam_at_introspection"])
-            counts[word] = counts.get(word, 0) + 1
-    return ", ".join(f"{word} in {plural(count, 'cell')}" for word, count in sorted(counts.items()))
+            counts[str(in_words(settings)["adam_at_introspection"])] += 1
+    return _counted(counts)
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{value} in {plural(count, 'cell')}" for value, count in sorted(counts.items()))
 
 
 def _origin(result: Result) -> str:
-    """Where a cell's betas come from, as its cell.json says."""
+    """Say where a cell's betas come from, as its cell.json does."""
     told = result.record.get("sources")
     return str(told.get("beta_rec", "")) if isinstance(told, Mapping) else ""
-
-
-def audit(studies: Sequence[tuple[str, Sequence[Result], Sequence[Table]]]) -> list[dict[str, Any]]:
-    """The audit page's content: every item, and per study what it changes there."""
-    views = []
-    for item in AUDIT_ITEMS:
-        found = []
-        for name, results, tables in studies:
-            shown = _in_study(item, results, tables)
-            if shown["blocks"] or shown["weights"] or shown["text"]:
-                found.append({"study": name} | shown)
-        views.append({"item": item, "studies": found})
-    return views
-
-
-def _in_study(item: AuditItem, results: Sequence[Result], tables: Sequence[Table]) -> dict[str, Any]:
-    shown: dict[str, Any] = {"blocks": [], "weights": [], "text": ""}
-    last = tables[-1:]  # Table 5 holds every cell, Table 2 a selection of them
-    for published, standard in item.pairs:
-        shown["blocks"] += [found for table in last if (found := both_forms(table, published, standard))]
-    if item.name == "A4":
-        metric = "fid_published" if any("fid_published" in r.metrics for r in results) else "cfid_published"
-        shown["weights"] = chosen_weights(results, metric)
-    elif item.name == "A6":
-        shown["text"] = settings_seen(results, "logits_at_conversion")
-    elif item.name == "A9" and last:
-        shown["text"] = spread_ratio(last[0])
-    elif item.name == "A12" and last and any("chosen" in _origin(result) for result in results):
-        shown["text"] = at_the_seed_of_the_search(last[0])
-    elif item.name == "A11":
-        shown["text"] = settings_seen(results, "beta_neg", "mnist")
-    elif item.name == "A22":
-        shown["text"] = adam_seen(results)
-    return shown

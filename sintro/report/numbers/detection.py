@@ -1,23 +1,43 @@
-"""Out-of-distribution detection in the report: the score histograms of a cell and the tables of a study."""
+"""The tables of out-of-distribution detection: one per kind of outlier."""
 
+import math
 from collections.abc import Sequence
 
 from sintro.metrics import OOD_KINDS, OOD_SCORES, ood_metric
 from sintro.report.numbers.results import Result
 from sintro.report.numbers.tables import Measure, Table, make_table
+from sintro.report.numbers.words import DATASET_NAMES, row_label, show_number
 
 
 def tables_of(results: Sequence[Result]) -> list[Table]:
-    """Detection by each score on every data set, a table per kind of outlier that any of the results has."""
+    """Make a table of detection by every score, for each kind of outlier that any of the results has."""
     made = []
     for kind, (_, described, _) in OOD_KINDS.items():
-        held = [r for r in results if any(ood_metric(kind, score, "auroc") in r.metrics for score in OOD_SCORES)]
-        if not held:
+        aurocs = [ood_metric(kind, score, "auroc") for score in OOD_SCORES]
+        datasets = {r.cell.dataset for r in results if any(name in r.metrics for name in aurocs)}
+        if not datasets:
             continue
-        datasets = {r.cell.dataset for r in held}
-        names = [ood_metric(kind, score, "auroc") for score in OOD_SCORES]
-        names += [ood_metric(kind, "elbo", measure) for measure in ("aupr", "fpr95")]
-        title = f"Out-of-distribution detection: own data against {described}"
-        beside = [r for r in results if r.cell.dataset in datasets]  # those without a number are counted
-        made.append(make_table(f"ood-{kind}", title, beside, [Measure(name, name) for name in names]))
+        others = [ood_metric(kind, "elbo", measure) for measure in ("aupr", "fpr95")]
+        measures = [Measure(name, name) for name in (*aurocs, *others)]
+        beside = [r for r in results if r.cell.dataset in datasets]  # cells without a score are counted
+        title = f"Own data against {described}"
+        made.append(make_table(f"ood-{kind}", title, beside, measures))
     return made
+
+
+def summary(table: Table) -> str:
+    """Say in one line, per data set, which row and score detect best: the highest mean AUROC, where 0.5 is chance."""
+    best = []
+    for dataset in table.datasets:
+        means = {}
+        for row, entry in table.column(dataset).items():
+            for measure in table.measures:
+                mean = entry.summaries[measure.published, "published"].mean
+                if measure.published.endswith("_auroc") and math.isfinite(mean):
+                    means[row, measure] = mean
+        if means:
+            row, measure = max(means, key=means.get)
+            score = measure.label("published").removeprefix("AUROC ").strip("()").partition(",")[0]
+            value = show_number(means[row, measure], 3)
+            best.append(f"{DATASET_NAMES[dataset]}: {value} by {score} of {row_label(row)}")
+    return "; ".join(best)

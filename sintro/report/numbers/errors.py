@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sintro import SintroError, studies
-from sintro.cells import DENSITIES
 from sintro.metrics.definitions_images import FLOORS, KERNELS
 from sintro.report.numbers.results import Result
-from sintro.report.numbers.tables import Floor, Measure, Table, is_density, make_table
+from sintro.report.numbers.tables import Floor, Measure, Table, make_table
 
 PLANE = ("sliced_w2", "energy_distance", "density", "coverage", "one_nna")
 PLANE_TITLE = "2D densities, a metric for each kind of error: weights of the parts, then shapes (standard form)"
@@ -16,33 +15,55 @@ IMAGES_TITLE = "Images: kernel distance, distances to the test split, density an
 
 
 def tables_of(results: Sequence[Result], floors: Mapping[str, Floor]) -> list[Table]:
-    """A table for each kind of data of which any result has such a metric; cells without a number are counted in it."""
-    made = []
-    for name, title, held, names in (
-        ("errors", PLANE_TITLE, [r for r in results if is_density(r)], PLANE),
-        ("errors-images", IMAGES_TITLE, images := [r for r in results if not is_density(r)], image_metrics(images)),
-    ):
-        if any(metric in result.metrics for result in held for metric in names):
-            made.append(make_table(name, title, held, [Measure(each, each, ours=True) for each in names], floors))
-    return made
+    """Make a table for each kind of data of which any result has such a metric.
+
+    The cells without a number are counted in it.
+    """
+    plane = [result for result in results if result.kind == "2d"]
+    images = [result for result in results if result.kind == "images"]
+    candidates = (
+        _table("errors", PLANE_TITLE, plane, PLANE, floors),
+        _table("errors-images", IMAGES_TITLE, images, image_metrics(images), floors),
+    )
+    return [table for table in candidates if table is not None]
+
+
+def _table(
+    name: str, title: str, results: Sequence[Result], metrics: Sequence[str], floors: Mapping[str, Floor]
+) -> Table | None:
+    """Make a table of these metrics; None where no result has any of them."""
+    stored = {metric for result in results for metric in result.metrics}
+    if stored.isdisjoint(metrics):
+        return None
+    measures = [Measure(metric, metric, ours=True) for metric in metrics]
+    return make_table(name, title, results, measures, floors)
 
 
 def image_metrics(results: Sequence[Result]) -> tuple[str, ...]:
-    """The columns for images: in Inception features where any of the results has them, else in the classifier's."""
-    frechet = "fid" if any(KERNELS["fid"] in result.metrics for result in results) else "cfid"
-    return (KERNELS[frechet], f"{frechet}_test", f"{KERNELS[frechet]}_test", "density", "coverage")
+    """List the columns for images: in Inception features where any of the results has them, else the classifier's."""
+    has_inception = any(KERNELS["fid"] in result.metrics for result in results)
+    frechet = "fid" if has_inception else "cfid"
+    kernel = KERNELS[frechet]
+    return (kernel, f"{frechet}_test", f"{kernel}_test", "density", "coverage")
 
 
 def floors_of(results: Sequence[Result]) -> dict[str, Floor]:
-    """What no model beats, save by chance, on each data set of these cells: a perfect model, or data against data."""
+    """Find what no model beats, save by chance, on each data set of these cells.
+
+    In the plane that is the score of a perfect model, for images that of data against data.
+    """
     grouped: dict[str, list[Result]] = {}
     for result in results:
         grouped.setdefault(result.cell.dataset, []).append(result)
-    return {d: _plane_floor(found[0]) if d in DENSITIES else _image_floor(found) for d, found in grouped.items()}
+    floors = {}
+    for dataset, found in grouped.items():
+        is_plane = found[0].kind == "2d"
+        floors[dataset] = _plane_floor(found[0]) if is_plane else _image_floor(found)
+    return floors
 
 
 def _plane_floor(result: Result) -> Floor:
-    """With as many points and bins as the study of this cell asks for."""
+    """Score a perfect model with as many points and bins as the study of this cell asks for."""
     from sintro.metrics.floors import floor  # imports torch
 
     try:
@@ -53,10 +74,13 @@ def _plane_floor(result: Result) -> Floor:
 
 
 def _image_floor(results: Sequence[Result]) -> Floor:
-    """As the cells' evaluations measured it: one number, or mean and sd where their references were not the same."""
+    """Collect the floors that the cells' evaluations measured: mean and sd where their references were not the same."""
     found = {}
     for metric, floor in FLOORS.items():
-        values = sorted({value for result in results if (value := result.value(floor)) is not None})
-        if values:
-            found[metric] = (float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None)
+        stored = {result.value(floor) for result in results} - {None}
+        values = sorted(stored)
+        if not values:
+            continue
+        spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        found[metric] = (float(np.mean(values)), spread)
     return found

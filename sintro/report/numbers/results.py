@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from sintro import SintroError
+from sintro.cells import DENSITIES
 from sintro.history import todays
 from sintro.metrics import METRICS, outdated
 from sintro.results import (
@@ -67,6 +68,11 @@ class Result:
     notes: tuple[str, ...] = ()
 
     @property
+    def kind(self) -> str:
+        """The kind of the cell's data: ``2d`` or ``images``."""
+        return "2d" if self.cell.dataset in DENSITIES else "images"
+
+    @property
     def row(self) -> tuple[str, str, str]:
         """What a table's row is about: objective, prior, regularizers."""
         return (self.cell.objective, self.cell.prior, self.cell.regularizers)
@@ -101,7 +107,7 @@ def read_cell(cell: Any, results: Path = Path("results"), digest: str | None = N
 
 
 def _read_record(cell: Any, folder: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """What cell.json holds, and what is to be said of it: no number depends on it, so it decides no state."""
+    """Read cell.json -> the remarks on it, and what it holds. No number depends on it, so it decides no state."""
     try:
         record = read(folder, CellFile)
     except Unreadable as error:
@@ -109,25 +115,30 @@ def _read_record(cell: Any, folder: Path) -> tuple[tuple[str, ...], dict[str, An
     if record is None:
         return (), {}
     path = record.cell.get("path")
-    notes = () if path in (None, cell.path) else (f"cell.json is of another cell: {path}",)
+    is_own = path in (None, cell.path)
+    notes = () if is_own else (f"cell.json is of another cell: {path}",)
     return notes, record.content()
 
 
 def _notes(stored: Mapping[str, Any], old: Iterable[str]) -> tuple[str, ...]:
-    """What a reader should know before trusting a finished cell's metrics."""
-    notes = [stored["warning"]] if isinstance(stored.get("warning"), str) else []
+    """Note what a reader should know before trusting a finished cell's metrics."""
+    notes = []
+    if isinstance(stored.get("warning"), str):
+        notes.append(stored["warning"])
     if old:
         notes.append(f"evaluate again: an older definition computed {', '.join(old)}")
-    wrong = [name for name in stored if name in METRICS and stored[name] is not None and number(stored[name]) is None]
+    given = [name for name in stored if name in METRICS and stored[name] is not None]
+    wrong = [name for name in given if number(stored[name]) is None]
     if wrong:
         notes.append(f"not a number in metrics.json: {', '.join(wrong)}")
     return tuple(notes)
 
 
 def read_cells(cells: Iterable[Any], results: Path = Path("results"), digests: Mapping[str, str] | None = None):
-    """Every cell's result, in the cells' order -> list[Result]; as many as cells were asked for, each once."""
+    """Read every cell's result, in the cells' order -> list[Result]; as many as cells were asked for, each once."""
     cells = list(cells)
-    repeated = [path for path, count in Counter(cell.path for cell in cells).items() if count > 1]
+    counts = Counter(cell.path for cell in cells)
+    repeated = [path for path, count in counts.items() if count > 1]
     if repeated:
         raise SintroError(f"a study names the cell {repeated[0]} more than once")
     found = [read_cell(cell, results, (digests or {}).get(cell.path)) for cell in cells]
@@ -137,8 +148,10 @@ def read_cells(cells: Iterable[Any], results: Path = Path("results"), digests: M
 
 def check_complete(found: Iterable[Result], paths: Iterable[str]) -> None:
     """Raise SintroError unless ``found`` holds exactly the cells of ``paths``: a table must not lose one silently."""
-    have, want = Counter(result.cell.path for result in found), Counter(paths)
-    lost, extra = list((want - have).elements()), list((have - want).elements())
+    have = Counter(result.cell.path for result in found)
+    want = Counter(paths)
+    lost = list((want - have).elements())
+    extra = list((have - want).elements())
     if lost or extra:
         example = (lost or extra)[0]
         raise SintroError(
@@ -148,13 +161,13 @@ def check_complete(found: Iterable[Result], paths: Iterable[str]) -> None:
 
 
 def count_states(found: Iterable[Result]) -> dict[str, int]:
-    """How many cells are in each state, zeros included."""
+    """Count the cells in each state, zeros included."""
     counts = Counter(result.state for result in found)
     return {state: counts[state] for state in STATES}
 
 
 def by_group(found: Iterable[Result]) -> dict[tuple, list[Result]]:
-    """The results over seeds of each study, dataset, objective, prior, regularizers; every result is in one group."""
+    """Group the results over seeds: of each study, dataset, objective, prior, regularizers. None is left out."""
     groups: dict[tuple, list[Result]] = {}
     for result in found:
         groups.setdefault(result.group, []).append(result)
@@ -162,7 +175,7 @@ def by_group(found: Iterable[Result]) -> dict[tuple, list[Result]]:
 
 
 def read_history(path: Path, columns: Iterable[str] | None = None, most_rows: int = 1000) -> dict[str, np.ndarray]:
-    """``history.csv`` as columns of floats, NaN where empty; at most about ``most_rows`` rows, evenly thinned.
+    """Read ``history.csv`` as columns of floats, NaN where empty; at most about ``most_rows`` rows, evenly thinned.
 
     Columns have the names of today, whatever an older version called them.
 
@@ -182,10 +195,13 @@ def read_history(path: Path, columns: Iterable[str] | None = None, most_rows: in
         kept = np.unique(np.linspace(0, len(body) - 1, most_rows).astype(int))
         body = [body[i] for i in kept]
     wanted = [name for name in header if columns is None or name in columns]
-    places = [header.index(name) for name in wanted]
     try:
-        table = [[float(row[i]) if row[i] else np.nan for i in places] for row in body]
+        return {name: _column(body, header.index(name)) for name in wanted}
     except (ValueError, IndexError):
         raise SintroError(f"{path}: a row is cut short or holds something that is not a number") from None
-    values = np.array(table, dtype=np.float64).reshape(len(body), len(places))
-    return {name: values[:, i] for i, name in enumerate(wanted)}
+
+
+def _column(rows: list[list[str]], place: int) -> np.ndarray:
+    """Read one column of texts as floats [T], NaN where empty."""
+    values = [float(row[place]) if row[place] else np.nan for row in rows]
+    return np.array(values, dtype=np.float64)

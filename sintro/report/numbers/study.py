@@ -1,46 +1,19 @@
-"""The tables that a study can fill."""
+"""A study as its pages see it: every cell's result, how its cells differ from the published ones, and its tables."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sintro import SintroError, studies
-from sintro.cells import DENSITIES
+from sintro.cells import Cell
 from sintro.report.numbers.facts import shortened, study_facts
+from sintro.report.numbers.ranks import select_weight
 from sintro.report.numbers.results import Result, check_complete, read_cells
-from sintro.report.numbers.tables import (
-    TABLE1,
-    Floor,
-    Table,
-    family,
-    image_measures,
-    is_density,
-    make_table,
-    select_weight,
-)
+from sintro.report.numbers.tables import TABLE1, Floor, Table, family, image_measures, make_table
 
-
-def tables_of(report: Any, floors: Mapping[str, Floor]) -> list[Table]:
-    """The tables a study can fill: Table 1's layout for 2D cells, Tables 2 and 5 for images."""
-    plane = [r for r in report.results if is_density(r)]
-    images = [r for r in report.results if not is_density(r)]
-    made = []
-    if plane:
-        title = "2D densities, in the layout of Table 1"
-        made.append(make_table("table1", title, plane, TABLE1, floors))
-    if images:
-        measures = image_measures(images)
-        if any(r.cell.regularizer_spec.responsibility for r in images):
-            chosen, notes = select_weight(images, measures[1].published, lower_is_better=True)
-            title = "Images, in the layout of Table 2: per row and data set the r with the best published FID"
-            made.append(make_table("table2", title, chosen, measures, floors, notes, family))
-        made.append(make_table("table5", "Images, every r, in the layout of Table 5", images, measures, floors))
-    kept = {id(result) for table in made for result in table.results}
-    if len(kept) != len(report.results):
-        raise AssertionError(f"study {report.name}: {len(report.results)} results, {len(kept)} of them in a table")
-    return made
+Kind = tuple[str, str, str, str]  # of cells that differ from the published ones in the same way
 
 
 @dataclass(eq=False)
@@ -53,7 +26,7 @@ class StudyReport:
     root: Path  # of the results
     parts: tuple[str, ...] = ()
     unresolved: str = ""  # why the settings of the study's cells could not be worked out
-    shortened: tuple[str, ...] = ()
+    differences: Mapping[Kind, tuple[str, ...]] = field(default_factory=dict)  # from the published cells
 
     @property
     def title(self) -> str:
@@ -62,7 +35,7 @@ class StudyReport:
 
     @property
     def comparable(self) -> bool:
-        """May its numbers stand beside the papers'?"""
+        """Whether its numbers may stand beside the papers'."""
         return bool(self.study.comparable)
 
     @cached_property
@@ -70,12 +43,35 @@ class StudyReport:
         """Counts, commits, hardware, dates, cost."""
         return study_facts(self.results)
 
+    @cached_property
+    def shortened(self) -> tuple[str, ...]:
+        """How the study's cells differ from the published ones; what concerns images alone says so."""
+        return self.shortened_of(self.results)
+
+    def shortened_of(self, results: Iterable[Result]) -> tuple[str, ...]:
+        """List how these cells differ from the published ones; of two kinds of data, what concerns images says so."""
+        told: dict[str, list[str]] = {"2d": [], "images": []}
+        for kind, data in {kind_of(result.cell): result.kind for result in results}.items():
+            told[data] += self.differences.get(kind, ())
+        plane, images = told["2d"], told["images"]
+        if plane and images:
+            images = [change if change in plane else f"images: {change}" for change in images]
+        return tuple(dict.fromkeys([*plane, *images]))
+
+
+def kind_of(cell: Cell) -> Kind:
+    """Name what a cell's difference from its published one depends on."""
+    return (cell.study, cell.dataset, cell.objective_name, cell.prior_spec.kind)
+
 
 def read_study(name: str, results: Path) -> StudyReport:
-    """Read every cell of a study; as many results as the study has cells, or an error."""
+    """Read every cell of a study; as many results as the study has cells.
+
+    Raises SintroError for an unknown study and where a result would be lost.
+    """
     study = studies.load(name)
     cells = study.cells()
-    digests, unresolved, short = {}, "", {}
+    digests, unresolved, differences = {}, "", {}
     for cell in cells:
         try:
             settings = studies.settings(cell)
@@ -83,19 +79,38 @@ def read_study(name: str, results: Path) -> StudyReport:
             unresolved = str(error)
             continue
         digests[cell.path] = settings.digest
-        kind = (cell.study, cell.dataset in DENSITIES, cell.objective_name, cell.prior_spec.kind)
-        if kind not in short:
-            short[kind] = shortened(settings, cell)
+        kind = kind_of(cell)
+        if kind not in differences:
+            differences[kind] = tuple(shortened(settings, cell))
     found = read_cells(cells, results, digests)
     check_complete(found, [cell.path for cell in cells])
-    changes = _differences(short)
-    return StudyReport(study, name, found, Path(results), tuple(study.include or ()), unresolved, changes)
+    parts = tuple(study.include or ())
+    return StudyReport(study, name, found, Path(results), parts, unresolved, differences)
 
 
-def _differences(short: Mapping[tuple, Sequence[str]]) -> tuple[str, ...]:
-    """How the kinds of cells differ from the published ones; what concerns images says so where a study has both."""
-    plane = [change for kind, changed in short.items() if kind[1] for change in changed]
-    images = [change for kind, changed in short.items() if not kind[1] for change in changed]
-    if plane and images:
-        images = [change if change in plane else f"images: {change}" for change in images]
-    return tuple(dict.fromkeys([*plane, *images]))
+def tables_of(report: StudyReport, floors: Mapping[str, Floor]) -> list[Table]:
+    """Make the tables that a study can fill: Table 1's layout for 2D cells, Tables 2 and 5 for images."""
+    plane = [result for result in report.results if result.kind == "2d"]
+    images = [result for result in report.results if result.kind == "images"]
+    made = []
+    if plane:
+        title = "2D densities, in the layout of Table 1"
+        made.append(make_table("table1", title, plane, TABLE1, floors))
+    if images:
+        made += _image_tables(images, floors)
+    kept = {id(result) for table in made for result in table.results}
+    if len(kept) != len(report.results):
+        raise AssertionError(f"study {report.name}: {len(report.results)} results, {len(kept)} of them in a table")
+    return made
+
+
+def _image_tables(images: list[Result], floors: Mapping[str, Floor]) -> list[Table]:
+    """Make Table 2, where the study has a responsibility weight to choose, and Table 5."""
+    measures = image_measures(images)
+    title = "Images, every r, in the layout of Table 5"
+    every = make_table("table5", title, images, measures, floors)
+    if not any(result.cell.regularizer_spec.responsibility for result in images):
+        return [every]
+    chosen, notes = select_weight(images, measures[1].published, lower_is_better=True)
+    title = "Images, in the layout of Table 2: per row and data set the r with the best published FID"
+    return [make_table("table2", title, chosen, measures, floors, notes, family), every]

@@ -5,11 +5,11 @@ counted beside it.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from sintro.cells import DATASETS, DENSITIES
+from sintro.cells import DATASETS
 from sintro.metrics import METRICS, Metric
 from sintro.report.numbers.results import Result, count_states
 from sintro.report.numbers.statistics import Summary, best_and_equals, summarise
@@ -57,7 +57,6 @@ class Entry:
     results: list[Result]
     note: str = ""
     summaries: dict[tuple[str, str], Summary] = field(default_factory=dict)
-    lacking: dict[str, int] = field(default_factory=dict)  # metric -> finished cells without that number
 
     @cached_property
     def states(self) -> dict[str, int]:
@@ -70,16 +69,19 @@ class Entry:
         states, total = self.states, len(self.results)
         if states["done"] == total:
             return f"{total}"
-        rest = ", ".join(f"{states[state]} {state}" for state in states if state != "done" and states[state])
-        return f"{states['done']}/{total}, {rest}"
+        others = [f"{count} {state}" for state, count in states.items() if state != "done" and count]
+        return f"{states['done']}/{total}, {', '.join(others)}"
 
     def outdated(self, metric: str) -> str:
         """`evaluate again`, where an older definition computed the number of any of the seeds; else empty."""
-        return EVALUATE_AGAIN if any(metric in result.outdated for result in self.results) else ""
+        is_outdated = any(metric in result.outdated for result in self.results)
+        return EVALUATE_AGAIN if is_outdated else ""
 
     def values(self, metric: str) -> dict[int, float]:
         """Seed -> stored number, of the finished cells that have it (a NaN included)."""
-        return {r.cell.seed: v for r in self.results if r.state == "done" and (v := r.value(metric)) is not None}
+        finished = [result for result in self.results if result.state == "done"]
+        numbers = {result.cell.seed: result.value(metric) for result in finished}
+        return {seed: value for seed, value in numbers.items() if value is not None}
 
     def ranked(self, metric: Metric) -> dict[int, float]:
         """Seed -> what the metric's value is ranked by: the value itself, save where 1/2 is best."""
@@ -115,17 +117,25 @@ class Table:
         """Every result behind the table."""
         return [result for entry in self.entries.values() for result in entry.results]
 
+    def column(self, dataset: str) -> dict[Key, Entry]:
+        """Row -> what the table holds for it on this data set, for the rows that the study has there."""
+        places = {row: (row, dataset) for row in self.rows}
+        return {row: self.entries[place] for row, place in places.items() if place in self.entries}
+
     def text(self, row: Key, dataset: str, measure: Measure, form: str, spread: str) -> str:
         """One number as shown: `17.23 ± 0.11`, `16.9 … 17.5`, or why there is none."""
         entry = self.entries.get((row, dataset))
         if entry is None:
             return ""
         summary = entry.summaries[measure.published, form]
-        if summary.n == 0 and (again := entry.outdated(measure.metric(form).name)):
+        again = entry.outdated(measure.metric(form).name)
+        if summary.n == 0 and again:
             return again
-        text = format_summary(summary, self.decimals[dataset, measure.published, form], measure.factor(form), spread)
+        places = self.decimals[dataset, measure.published, form]
+        text = format_summary(summary, places, measure.factor(form), spread)
         # The seeds are counted once per row and data set; a metric that fewer of them have says so itself.
-        return f"{text} (n = {summary.n})" if 0 < summary.n < entry.states["done"] else text
+        has_fewer = 0 < summary.n < entry.states["done"]
+        return f"{text} (n = {summary.n})" if has_fewer else text
 
     def floor_text(self, dataset: str, measure: Measure, form: str) -> str:
         """The floor as shown, mean ± standard deviation over its draws; empty where a metric has none."""
@@ -133,17 +143,24 @@ class Table:
         if floor is None:
             return ""
         places = self.decimals[dataset, measure.published, form]
-        return " ± ".join(f"{part * measure.factor(form):.{places}f}" for part in floor if part is not None)
+        shown = [part * measure.factor(form) for part in floor if part is not None]
+        return " ± ".join(f"{part:.{places}f}" for part in shown)
 
     @property
     def floor_kind(self) -> str:
-        """What the floor row is of: ``2d``, ``images``, or empty where there is no such row."""
-        kinds = {"2d" if dataset in DENSITIES else "images" for dataset in self.floors}
-        return kinds.pop() if kinds else ""  # a table is of one kind of data
+        """The kind of data that the floor row is of: ``2d``, ``images``, or empty where there is no such row."""
+        kinds = {result.kind for result in self.results}  # a table is of one kind of data
+        return kinds.pop() if self.floors else ""
+
+
+def in_order(datasets: Iterable[str]) -> tuple[str, ...]:
+    """Name each data set once, in the papers' order."""
+    found = set(datasets)
+    return tuple(dataset for dataset in DATASETS if dataset in found)
 
 
 def seed_text(result: Result, measure: Measure, form: str) -> str:
-    """One seed's number as shown, or why there is none."""
+    """Show one seed's number, or why there is none."""
     name = measure.metric(form).name
     value = result.value(name)
     if value is None:
@@ -152,39 +169,45 @@ def seed_text(result: Result, measure: Measure, form: str) -> str:
 
 
 def format_summary(summary: Summary, places: int, factor: float = 1.0, spread: str = "published") -> str:
-    """Mean and spread as text; with one seed there is no spread to show, and none is shown."""
+    """Show mean and spread; with one seed there is no spread, and none is shown."""
     if summary.n == 0:
         return "–"
     if math.isnan(summary.mean):
         return "NaN"
-    mean = f"{summary.mean * factor:.{places}f}"
+
+    def shown(value: float) -> str:
+        return f"{value * factor:.{places}f}"
+
     if summary.n == 1:
-        return mean
+        return shown(summary.mean)
     if spread == "range":
-        return f"{summary.low * factor:.{places}f} … {summary.high * factor:.{places}f}"
+        return f"{shown(summary.low)} … {shown(summary.high)}"
     half = summary.published if spread == "published" else summary.t95
-    return f"{mean} ± {half * factor:.{places}f}"
+    return f"{shown(summary.mean)} ± {shown(half)}"
 
 
 def decimal_places(summaries: Iterable[Summary], factor: float) -> int:
-    """One number of decimals for a column: two significant digits of the typical spread, else four of the values."""
+    """Choose a column's number of decimals: two significant digits of the typical spread, else four of the values."""
     found = [s for s in summaries if s.n and math.isfinite(s.mean)]
-    spreads = sorted(s.published * abs(factor) for s in found if s.n > 1 and s.published)
-    sizes = sorted(abs(s.mean * factor) for s in found if s.mean)
+    spreads = [s.published * abs(factor) for s in found if s.n > 1 and s.published]
+    sizes = [abs(s.mean * factor) for s in found if s.mean]
     if not sizes:
         return 2
-    digits, size = (2, spreads[len(spreads) // 2]) if spreads else (4, sizes[len(sizes) // 2])
-    return min(max(digits - 1 - math.floor(math.log10(size)), 0), 6)
+    digits = 2 if spreads else 4
+    ordered = sorted(spreads or sizes)
+    typical = ordered[len(ordered) // 2]
+    leading = math.floor(math.log10(typical))  # the place of its first digit
+    return min(max(digits - 1 - leading, 0), 6)
 
 
 def make_entry(results: Sequence[Result], measures: Sequence[Measure], note: str = "") -> Entry:
-    """Summaries of every measure in both forms over the finished cells."""
+    """Summarise every measure in both forms over the finished cells."""
     entry = Entry(list(results), note)
     for measure in measures:
         for form in FORMS:
-            values = entry.values(measure.metric(form).name)
+            name = measure.metric(form).name
+            values = entry.values(name)
             entry.summaries[measure.published, form] = summarise(list(values.values()))
-            entry.lacking[measure.metric(form).name] = entry.states["done"] - len(values)
     return entry
 
 
@@ -195,17 +218,19 @@ def make_table(
     measures: Sequence[Measure],
     floors: Mapping[str, Floor] | None = None,
     notes: Mapping[tuple[Key, str], str] | None = None,
-    row_key=lambda result: result.row,
+    row_key: Callable[[Result], Key] = lambda result: result.row,
 ) -> Table:
-    """Arrange results in rows and data sets, both in the papers' order of first appearance.
+    """Arrange results in rows and data sets, rows by first appearance and data sets in the papers' order.
 
     ``row_key`` says which row a result belongs to (by default its objective, prior and regularizers).
     """
+    notes = notes or {}
     grouped: dict[tuple[Key, str], list[Result]] = {}
     for result in results:
-        grouped.setdefault((row_key(result), result.cell.dataset), []).append(result)
-    entries = {place: make_entry(found, measures, (notes or {}).get(place, "")) for place, found in grouped.items()}
-    datasets = tuple(d for d in DATASETS if any(d == dataset for _, dataset in grouped))
+        place = (row_key(result), result.cell.dataset)
+        grouped.setdefault(place, []).append(result)
+    entries = {place: make_entry(found, measures, notes.get(place, "")) for place, found in grouped.items()}
+    datasets = in_order(dataset for _, dataset in grouped)
     rows = tuple(dict.fromkeys(row for row, _ in grouped))
     known = {dataset: values for dataset, values in (floors or {}).items() if dataset in datasets and values}
     table = Table(name, title, tuple(measures), datasets, rows, entries, known)
@@ -221,14 +246,16 @@ def make_table(
 def _finish_column(table: Table, dataset: str, measure: Measure, form: str) -> None:
     """Decide a column's decimals, and which rows are best or not significantly worse than the best."""
     place = (dataset, measure.published, form)
-    column = {row: entry for row in table.rows if (entry := table.entries.get((row, dataset)))}
+    column = table.column(dataset)
     summaries = [entry.summaries[measure.published, form] for entry in column.values()]
     table.decimals[place] = decimal_places(summaries, measure.factor(form))
     table.best[place] = set()
     lower_is_better = measure.lower_is_better(form)
-    if lower_is_better is not None and len(column) > 1:
-        values = {row: entry.ranked(measure.metric(form)) for row, entry in column.items()}
-        table.top[place], table.best[place] = best_and_equals(values, lower_is_better)
+    if lower_is_better is None or len(column) < 2:
+        return
+    metric = measure.metric(form)
+    values = {row: entry.ranked(metric) for row, entry in column.items()}
+    table.top[place], table.best[place] = best_and_equals(values, lower_is_better)
 
 
 # --- what the papers tabulate (docs/science.md, section 4)
@@ -246,7 +273,7 @@ DISTANCES = {
 
 
 def image_measures(results: Iterable[Result]) -> tuple[Measure, ...]:
-    """The columns of Tables 2 and 5; cFID stands in where no cell has an FID (no Inception, or images too small)."""
+    """List the columns of Tables 2 and 5; cFID stands in where no cell has an FID (no Inception, or small images)."""
     stored = {name for result in results for name in result.metrics}
     kind = "cfid" if "cfid_published" in stored and "fid_published" not in stored else "fid"
     unswitched = [Measure(name, name) for name in ("svc_few", "svc_many", "knn_few", "knn_many")]
@@ -259,33 +286,7 @@ def image_measures(results: Iterable[Result]) -> tuple[Measure, ...]:
     )
 
 
-def select_weight(results: Sequence[Result], metric: str, lower_is_better: bool) -> tuple[list[Result], dict]:
-    """Per row and data set, keep the responsibility weight r with the best mean metric, as Table 2 does (audit A4).
-
-    -> the results kept, and a note per (row without r, data set) that names the r; where no r has a number, the first.
-    """
-    families: dict[tuple[Key, str], dict[float, list[Result]]] = {}
-    for result in results:
-        weight = result.cell.regularizer_spec.responsibility
-        families.setdefault((family(result), result.cell.dataset), {}).setdefault(weight, []).append(result)
-    kept, notes = [], {}
-    for place, weights in families.items():
-        means = {}
-        for weight, members in weights.items():
-            summary = summarise([v for r in members if (v := r.value(metric)) is not None])
-            if math.isfinite(summary.mean):
-                means[weight] = summary.mean
-        chosen = (min if lower_is_better else max)(means, key=means.get) if means else next(iter(weights))
-        kept += weights[chosen]
-        notes[place] = f"r = {chosen:g}" if len(weights) > 1 else ""
-    return kept, notes
-
-
 def family(result: Result) -> Key:
-    """A row of Table 2: objective, prior and the regularizers without the responsibility weight."""
-    return (result.cell.objective, result.cell.prior, "clip" if result.cell.regularizer_spec.clip else "none")
-
-
-def is_density(result: Result) -> bool:
-    """Is the cell's data set one of the four in the plane?"""
-    return result.cell.dataset in DENSITIES
+    """Name the row of Table 2: objective, prior and the regularizers without the responsibility weight."""
+    regularizers = "clip" if result.cell.regularizer_spec.clip else "none"
+    return (result.cell.objective, result.cell.prior, regularizers)

@@ -1,30 +1,62 @@
 """The page of a group: the training runs of one row and data set, which differ in their seed only."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from sintro.report.figures.study import band
 from sintro.report.numbers.results import Result
 from sintro.report.numbers.study import StudyReport
-from sintro.report.numbers.tables import FORMS, seed_text
+from sintro.report.numbers.tables import FORMS, Measure, Table, seed_text
 from sintro.report.pages.writer import Writer, cell_page, group_page, page_key, render, result_stamp
 
 
-def build_group(writer: Writer, report: StudyReport, members: Sequence[Result], measures: Sequence) -> None:
-    """The page of one row and data set: its seeds side by side and their"""
+def build_group(writer: Writer, report: StudyReport, members: Sequence[Result], tables: Sequence[Table]) -> None:
+    """Write the page of a group: its seeds side by side, in a table per table of the study, and their histories."""
     page = group_page(members)
+    shortened = report.shortened_of(members)
+    own = own_tables(members, tables)
 
     def make() -> str:
-        seeds = [
-            {
-                "result": r,
-                "values": [seed_text(r, m, f) for m in measures for f in FORMS],
-            }
-            for r in members
-        ]
-        heads = [f"{m.label(f)} ({f})" for m in measures for f in FORMS]
-        drawn = band(members)
-        return render("group.html", page, report=report, members=members, seeds=seeds, heads=heads, band=drawn,
-                      cell_page=cell_page, first=members[0])  # fmt: skip
+        return render(
+            "group.html",
+            page,
+            report=report,
+            shortened=shortened,
+            members=members,
+            blocks=[_block(table, members) for table in own],
+            band=band(members),
+            cell_page=cell_page,
+            first=members[0],
+        )
 
-    about = (report.title, report.comparable, report.shortened, [m.published for m in measures])
-    writer.page(page, page_key(about, [result_stamp(r) for r in members]), make)
+    columns = [(table.name, measure.published) for table in own for measure in table.measures]
+    about = (report.title, report.comparable, shortened, columns)
+    writer.page(page, page_key(about, [result_stamp(result) for result in members]), make)
+
+
+def own_tables(members: Sequence[Result], tables: Sequence[Table]) -> list[Table]:
+    """Find the study's tables that a group's cells are in; of tables with the same columns, the last (every r)."""
+    paths = {result.cell.path for result in members}
+    found: dict[tuple[Measure, ...], Table] = {}
+    for table in tables:
+        is_own = any(result.cell.path in paths for result in table.results)
+        if is_own:
+            found[table.measures] = table
+    return list(found.values())
+
+
+def _block(table: Table, members: Sequence[Result]) -> dict[str, Any]:
+    """Lay out the seeds' numbers of one table's columns; a metric of one form only stands there once."""
+    columns = []
+    for measure in table.measures:
+        has_two_forms = measure.published != measure.standard
+        columns += [(measure, form) for form in (FORMS if has_two_forms else FORMS[:1])]
+    heads = [
+        f"{measure.label(form)} ({form})" if measure.published != measure.standard else measure.label(form)
+        for measure, form in columns
+    ]
+    seeds = [
+        {"result": result, "values": [seed_text(result, measure, form) for measure, form in columns]}
+        for result in members
+    ]
+    return {"title": table.title, "heads": heads, "seeds": seeds}
