@@ -28,7 +28,8 @@ except SintroError as error:
     refuse(error)
 
 from sintro import fleets, jobs, places, results, studies
-from sintro.cells import IMAGES, PARTS, Cell
+from sintro.cells import PARTS, Cell
+from sintro.components import datasets
 
 validate(config, "workflow/schemas/config.schema.yaml")  # also sets the defaults
 

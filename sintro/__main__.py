@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sintro import SintroError, failures, runs
-from sintro.cells import IMAGES, RESULTS, Cell
+from sintro.cells import RESULTS, Cell
 from sintro.progress import print_whatever_comes
 from sintro.running import SECONDS_OF_PATIENCE
 
@@ -129,8 +129,8 @@ def train(
     """
     if not math.isfinite(checkpoint_every):
         raise SintroError(f"--checkpoint-every {checkpoint_every}: legal are 0 and more seconds")
+    _use_data(data)  # first: an extension may count its images there
     grid = _cells(cells)
-    _use_data(data)
     given = {"device": device, "threads": threads, "iterations": iterations, "precision": precision, "data": data}
     return _train(grid, given, fleet, checkpoint_every=checkpoint_every, restart=restart, graph=graph, wait=wait)
 
@@ -166,7 +166,7 @@ def _train(cells: Sequence[Cell], given: dict, fleet: int | None, **options: flo
     failures.refuse_repeated("train", [Path(cell.path) for cell in cells])
     asked = given.get("iterations"), given.get("precision")
     resolved = [(cell, known.settings(cell, *asked), known.sources(cell, *asked)) for cell in cells]
-    for dataset in {cell.dataset for cell in cells if cell.dataset in IMAGES}:
+    for dataset in {cell.dataset for cell in cells if cell.data.kind == "images"}:
         from sintro.data.sources import missing_inception
 
         if note := missing_inception(dataset):
@@ -194,8 +194,8 @@ def evaluate(
 
     A cell that cannot be evaluated does not stop the others; the exit code is then 2.
     """
+    _use_data(data)  # first: an extension may count its images there
     grid = _cells(cells)
-    _use_data(data)
     if images is not None:
         _look(grid, images, device, threads)
         return 0
@@ -346,6 +346,30 @@ def fetch(
     from sintro.data import fetch as fetching
 
     fetching.fetch(datasets or (), data)
+
+
+new = typer.Typer(help="Write an extension: a file under extensions/ with comments that works as it is.")
+app.add_typer(new, name="new")
+NewName = Annotated[str, typer.Argument(metavar="NAME", help="Its name, as it stands in paths and studies")]
+
+
+@new.command("density", epilog="Example: sintro new density moons")
+def new_density(name: NewName) -> None:
+    """Write a density in the plane of your own."""
+    _new("density", name, "soft-introvae/mog64-learned/clip")
+
+
+@new.command("images", epilog="Example: sintro new images faces")
+def new_images(name: NewName) -> None:
+    """Write a set of images that is read from a folder of pictures."""
+    _new("images", name, "vae/normal/none")
+
+
+def _new(kind: str, name: str, example: str) -> None:
+    from sintro.components import new as templates
+
+    path = templates.write(kind, name)
+    print(f"{path}; its settings: sintro show {RESULTS}/quick/{name}/{example}/seed0")
 
 
 @app.command(epilog="Example: sintro choose search2d")

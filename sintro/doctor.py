@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from sintro import __version__, places
+from sintro import __version__, components, places
 from sintro.cells import RESULTS
 
 JOB_MINUTES = 5
@@ -30,7 +30,16 @@ def here(data: bool = True) -> list[Check]:
     """The checks of this machine. ``data`` reads and hashes all data sets, which takes seconds."""
     checks = [Check("machine", "ok", f"{platform.node()}, {os.cpu_count()} CPUs, {_memory()}"), _python(), _path()]
     checks += [_torch(), _driver(), _results(), _space()]
-    return [*checks, *(_data() if data else [])]
+    return [*checks, *_extensions(), *(_data() if data else [])]
+
+
+def _extensions() -> list[Check]:
+    """A row for each extension file that cannot be read, and one for all others."""
+    broken = components.broken()
+    checks = [Check("extension", "bad", error) for error in broken.values()]
+    every = [*components.datasets().values(), *components.priors().values(), *components.objectives().values()]
+    found = [f"{one.what} {one.name} of {one.source}" for one in every if one.source]
+    return [*checks, Check("extensions", "ok", ", ".join(found))] if found else checks
 
 
 def _python() -> Check:

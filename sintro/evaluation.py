@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from sintro import SintroError, results
-from sintro.cells import IMAGES, Cell
+from sintro.cells import Cell
+from sintro.components import dataset
 from sintro.data import images
 from sintro.data.densities import Density, density
 from sintro.data.files import hash_file
@@ -103,7 +104,7 @@ def look(cell: Cell, count: int, device: str = "auto", threads: int | None = Non
     Errors: SintroError for 2D cells, diverged ones, more images than the cell's own evaluation generates, and as
     :func:`evaluate`.
     """
-    if cell.dataset not in IMAGES:
+    if cell.data.kind != "images":
         raise SintroError(f"{cell.path}: --images is for image cells; a 2D cell is evaluated in seconds without it")
     device = pick_device(device)
     set_threads(threads)
@@ -243,7 +244,7 @@ def _remove_snapshots(folder: Path, settings: Settings, metrics: dict[str, Any])
 
     Where FID could not be measured, all stay for the day its weights are there.
     """
-    if "fid" not in metrics and settings.dataset != "digits":
+    if "fid" not in metrics and dataset(settings.dataset).photographs:
         return
     for after, name in snapshots_of(folder, settings).items():
         if after not in (metrics["selected_iteration"], settings.iterations):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sintro import SintroError, studies
-from sintro.cells import DENSITIES, Cell
+from sintro.cells import Cell
 from sintro.presets import Settings
 
 OWN_TO_A_CELL = ("seed", "dataset", "beta_rec", "beta_kl", "beta_neg", "margin", "responsibility_weight")
@@ -55,7 +55,7 @@ def of_study(study: studies.Study) -> dict[str, tuple[Cell, ...]]:
     """
     if study.fleet == 1 or study.include:
         return {}
-    plane = [(cell, studies.settings(cell)) for cell in study.cells() if cell.dataset in DENSITIES]
+    plane = [(cell, studies.settings(cell)) for cell in study.cells() if cell.data.kind == "2d"]
     fleets = {}
     for members in by_shape(plane, lambda member: member[1]):
         for part in split(members, len(members) if study.fleet == "auto" else study.fleet):

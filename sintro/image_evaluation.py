@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from sintro import SintroError
+from sintro.components import dataset
 from sintro.data import images, sources
 from sintro.data.images import ImageSet, to_float
 from sintro.data.outliers import image_outliers
@@ -276,8 +277,8 @@ class ImageEvaluation:
 
 
 def pick_extractor(train: ImageSet, results: Path, device: str) -> FeatureExtractor:
-    """Inception where its weights are (never for ``digits``, which is no photograph), else the data's classifier."""
-    if train.name == "digits" or sources.missing_inception(train.name):
+    """Inception where its weights are (never for what is no photograph), else the data's classifier."""
+    if not dataset(train.name).photographs or sources.missing_inception(train.name):
         return classifier_features(train, results, device)
     return inception_features(device=device)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sintro import SintroError, studies
-from sintro.cells import DENSITIES, Cell
+from sintro.cells import Cell
 from sintro.presets import Settings
 from sintro.results import FINISHED, Provenance, Unreadable, read
 from sintro.states import State
@@ -44,7 +44,7 @@ class Length(NamedTuple):
 
 def length(settings: Settings) -> Length:
     """The length of a cell with these settings, at shipped costs."""
-    if settings.dataset not in DENSITIES:
+    if settings.network != "mlp":
         return Length(settings.iterations, IMAGE_ITERATION, 60.0)  # no measurement of images is shipped
     size = settings.batch_size / 512
     share = settings.samples / 100 * (settings.components or 0) / 64

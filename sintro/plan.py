@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sintro import SintroError, running
-from sintro.cells import IMAGES, RESULTS, Cell
+from sintro.cells import RESULTS, Cell
 from sintro.pace import Pace, in_words, wall_seconds
 from sintro.runs import UNFINISHED
 from sintro.states import FINISHED, LOGS, State, listed, of_cells
@@ -38,7 +38,7 @@ def needs(states: Mapping[Cell, State], jobs: int, root: str | Path = ".") -> Ne
     """What the cells that are not finished still need, with so many jobs at a time."""
     pace = Pace(states, root)
     left = {cell: pace.seconds_left(cell, state) for cell, state in states.items()}
-    on_gpu = sum(seconds for cell, seconds in left.items() if cell.dataset in IMAGES)
+    on_gpu = sum(seconds for cell, seconds in left.items() if cell.data.kind == "images")
     unfinished = [cell for cell, state in states.items() if state.name not in FINISHED]
     size, measured = _cell_sizes(states, Path(root))
     at_the_end = sum(size[kind(cell)] for cell in unfinished)
@@ -58,7 +58,7 @@ def needs(states: Mapping[Cell, State], jobs: int, root: str | Path = ".") -> Ne
 
 def kind(cell: Cell) -> str:
     """``2d`` or ``image``."""
-    return "image" if cell.dataset in IMAGES else "2d"
+    return "image" if cell.data.kind == "images" else "2d"
 
 
 def _cell_sizes(states: Mapping[Cell, State], root: Path) -> tuple[dict[str, int], bool]:

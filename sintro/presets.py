@@ -7,18 +7,17 @@ A row says for which data sets and objectives it holds; later rows win. Lengths 
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from sintro import SintroError
-from sintro.cells import BOOTSTRAP, DATA_SIZES, DATASETS, DENSITIES, IMAGES, OBJECTIVES, Cell, PriorSpec
+from sintro import SintroError, components
+from sintro.cells import BOOTSTRAP, Cell
+from sintro.components import INTRO, PROTOCOLS, SOFT, VAE, Component, Dataset, Objective, PriorSpec, Row, suggestion
 
-# Whose program is followed where the two papers' differ: Athanasiadis et al. (prior learning) or Daniel & Tamar.
-PROTOCOLS = ("pl", "si")
-Protocol = Literal["pl", "si"]
+Protocol = Literal[PROTOCOLS]
 
 
 class Settings(BaseModel):
@@ -27,7 +26,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str
-    objective: Literal["vae", "soft-introvae", "soft-introvae-bootstrap", "introvae"]
+    objective: str
     beta_rec: PositiveFloat
     beta_kl: PositiveFloat
     beta_neg: PositiveFloat | None  # None: a vae has no fakes
@@ -36,7 +35,7 @@ class Settings(BaseModel):
     gamma: NonNegativeFloat
     gamma_r: NonNegativeFloat
     scale: PositiveFloat  # 1 / D
-    prior: Literal["normal", "vamp", "mixture"]
+    prior: str
     components: PositiveInt | None
     learned: bool  # the prior goes on learning after the warm-up
     contributions: bool  # its weights are parameters
@@ -67,6 +66,7 @@ class Settings(BaseModel):
     adam_beta2: NonNegativeFloat
     precision: Literal["float32", "bfloat16"] | None = None  # of the image networks in training; None in 2D
     revision: PositiveInt | None = None  # of how these settings are carried out (REVISIONS); None: the first
+    extension_sha256: str | None = None  # of the user's files that define parts of the cell; None: all are the suite's
     seed: NonNegativeInt
     evaluation_points: NonNegativeInt  # 0 for images
     evaluation_bins: NonNegativeInt  # per axis, 0 for images
@@ -80,134 +80,108 @@ class Settings(BaseModel):
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-class Row(NamedTuple):
-    """Published values, for whom they hold, and where they were read."""
+class KindRow(NamedTuple):
+    """A row of hyper-parameters and the kind of data set that it holds for."""
 
-    datasets: tuple[str, ...]
-    objectives: tuple[str, ...]
-    values: Mapping[str, Any]
-    source: str
-    protocols: tuple[str, ...] = PROTOCOLS
+    holds_for: Callable[[Dataset], bool]
+    row: Row
 
 
-SOFT, VAE, INTRO = ("soft-introvae", BOOTSTRAP), ("vae",), ("introvae",)
+def _rows_for(holds_for: Callable[[Dataset], bool]) -> Callable[..., KindRow]:
+    """Make rows that hold for one kind of data set."""
+    return lambda *fields: KindRow(holds_for, Row(*fields))
+
+
+every = _rows_for(lambda dataset: True)
+plane = _rows_for(lambda dataset: dataset.kind == "2d")
+images = _rows_for(lambda dataset: dataset.kind == "images")
+grey_images = _rows_for(lambda dataset: dataset.kind == "images" and dataset.event[0] == 1)
+colour_images = _rows_for(lambda dataset: dataset.kind == "images" and dataset.event[0] != 1)
+paper_images = _rows_for(lambda dataset: dataset.kind == "images" and dataset.in_papers)
+
+ANY = None  # objective
 SECTION_1 = "docs/science.md, section 1"
 SECTION_2 = "docs/science.md, section 2"
 SECTION_4 = "docs/science.md, section 4"
 DT = "Daniel & Tamar 2021"
 ADF = "Athanasiadis et al. 2025"
-PAPER_IMAGES = tuple(name for name in IMAGES if name != "digits")  # those that the papers have
 OURS = "ours (no paper has this data set)"
+BORROWED = f"{OURS}; the published values of 8gaussians"
 CHOSEN = "a choice of this suite, not published: no paper gives IntroVAE's settings for this data set"
 HUANG = "Huang et al. 2018, released run at 256 x 256"
 
 # length, warmup, conversion_lead (before the warm-up ends), milestones, snapshots: in `unit`.
-TABLE: tuple[Row, ...] = (
-    Row(DATASETS, OBJECTIVES, {"alpha": 2.0, "gamma": 1.0, "gamma_r": 1e-8}, f"{DT}, released code; {SECTION_1}"),
-    Row(DATASETS, (BOOTSTRAP,), {"gamma_r": 1.0}, f"{DT}, README of the released bootstrap variant"),
-    Row(DATASETS, OBJECTIVES, {"samples": 100}, f"{ADF}, S = 100 posterior samples; {SECTION_1}"),
-    Row(
-        DATASETS,
-        OBJECTIVES,
+TABLE: tuple[KindRow, ...] = (
+    every(ANY, {"alpha": 2.0, "gamma": 1.0, "gamma_r": 1e-8}, f"{DT}, released code; {SECTION_1}"),
+    every((BOOTSTRAP,), {"gamma_r": 1.0}, f"{DT}, README of the released bootstrap variant"),
+    every(ANY, {"samples": 100}, f"{ADF}, S = 100 posterior samples; {SECTION_1}"),
+    every(
+        ANY,
         {"learning_rate": 2e-4, "learning_rate_factor": 0.1, "adam_beta1": 0.9, "adam_beta2": 0.999},
         f"{ADF}, released code, Adam for each player; {SECTION_4}",
     ),
     # the plane
-    Row(
-        DENSITIES,
-        OBJECTIVES,
+    plane(
+        ANY,
         {"unit": "iterations", "length": 30_000, "milestones": (10_000, 15_000), "snapshots": ()},
         f"{ADF}, 2D; {SECTION_4}",
     ),
-    Row(DENSITIES, INTRO, {"warmup": 2_000}, f"{CHOSEN}; Soft-IntroVAE's schedule, for comparison"),
-    Row(DENSITIES, INTRO, {"beta_rec": 1.0, "beta_kl": 0.3, "beta_neg": 1.0, "margin": 5.0}, CHOSEN),
-    Row(DENSITIES, SOFT, {"warmup": 2_000, "conversion_lead": 100}, f"{ADF}, 2D; {SECTION_4}"),
-    Row(DENSITIES, OBJECTIVES, {"batch_size": 512, "latent_size": 2}, f"{ADF}, 2D; {SECTION_4}"),
-    Row(
-        DENSITIES,
-        OBJECTIVES,
-        {"event": (2,), "network": "mlp", "channels": ()},
+    plane(SOFT, {"beta_rec": 0.2, "beta_kl": 0.3, "beta_neg": 0.9}, BORROWED),
+    plane(VAE, {"beta_rec": 0.8, "beta_kl": 0.05}, BORROWED),
+    plane(INTRO, {"warmup": 2_000}, f"{CHOSEN}; Soft-IntroVAE's schedule, for comparison"),
+    plane(INTRO, {"beta_rec": 1.0, "beta_kl": 0.3, "beta_neg": 1.0, "margin": 5.0}, CHOSEN),
+    plane(SOFT, {"warmup": 2_000, "conversion_lead": 100}, f"{ADF}, 2D; {SECTION_4}"),
+    plane(ANY, {"batch_size": 512, "latent_size": 2}, f"{ADF}, 2D; {SECTION_4}"),
+    plane(
+        ANY,
+        {"network": "mlp", "channels": ()},
         f"{DT} and {ADF}, 2D; docs/science.md, section 5",
     ),
-    Row(
-        DENSITIES,
-        OBJECTIVES,
+    plane(
+        ANY,
         {"evaluation_points": 5_000, "evaluation_bins": 100, "evaluation_grid": 1_024, "evaluation_images": 0},
         f"{ADF}, 2D metrics; docs/science.md, section 7",
     ),
-    Row(("8gaussians",), SOFT, {"beta_rec": 0.2, "beta_kl": 0.3, "beta_neg": 0.9}, f"{DT}, README; {SECTION_4}"),
-    Row(("spirals",), SOFT, {"beta_rec": 0.2, "beta_kl": 0.5, "beta_neg": 1.0}, f"{DT}, README; {SECTION_4}"),
-    Row(("checkerboard",), SOFT, {"beta_rec": 0.2, "beta_kl": 0.1, "beta_neg": 0.2}, f"{DT}, README; {SECTION_4}"),
-    Row(("rings",), SOFT, {"beta_rec": 0.2, "beta_kl": 0.2, "beta_neg": 1.0}, f"{DT}, README; {SECTION_4}"),
-    Row(("8gaussians",), VAE, {"beta_rec": 0.8, "beta_kl": 0.05}, f"{ADF}, released configuration; {SECTION_4}"),
-    Row(("spirals",), VAE, {"beta_rec": 1.0, "beta_kl": 0.05}, f"{ADF}, released configuration; {SECTION_4}"),
-    Row(("checkerboard",), VAE, {"beta_rec": 0.8, "beta_kl": 0.1}, f"{ADF}, released configuration; {SECTION_4}"),
-    Row(("rings",), VAE, {"beta_rec": 0.8, "beta_kl": 0.05}, f"{ADF}, released configuration; {SECTION_4}"),
     # how the two programs differ, beside the schedules of images
-    Row(DATASETS, VAE + SOFT, {"kl_of_normal": "sampled"}, f"{ADF}, released code; {SECTION_1}", ("pl",)),
-    Row(DATASETS, SOFT, {"fakes": "reused"}, f"{DT}, released code; {SECTION_2}", ("si",)),
+    every(VAE + SOFT, {"kl_of_normal": "sampled"}, f"{ADF}, released code; {SECTION_1}", ("pl",)),
+    every(SOFT, {"fakes": "reused"}, f"{DT}, released code; {SECTION_2}", ("si",)),
     # images
-    Row(
-        IMAGES,
-        OBJECTIVES,
+    images(
+        ANY,
         {"unit": "epochs", "length": 220, "milestones": (350,), "snapshots": (0, 80, 120, 160, 200, 219)},
         f"{ADF}, images (the milestone lies beyond the end; snapshots at the start of these epochs); {SECTION_4} and 7",
     ),
-    Row(IMAGES, SOFT, {"warmup": 20, "conversion_lead": 5}, f"{ADF}, images; {SECTION_4}"),
-    Row(
-        IMAGES,
-        OBJECTIVES,
+    images(SOFT, {"warmup": 20, "conversion_lead": 5}, f"{ADF}, images; {SECTION_4}"),
+    images(
+        ANY,
         {"evaluation_points": 0, "evaluation_bins": 0, "evaluation_grid": 0, "evaluation_images": 50_000},
         f"{ADF}, image metrics; docs/science.md, section 7",
     ),
-    Row(IMAGES, OBJECTIVES, {"precision": "float32"}, f"{ADF}, released code"),
-    Row(IMAGES, OBJECTIVES, {"beta_rec": 1.0, "beta_kl": 1.0}, f"{ADF}, images; {SECTION_4}"),
-    Row(IMAGES, INTRO, {"warmup": 20}, f"{CHOSEN}; Soft-IntroVAE's schedule, for comparison"),
-    Row(IMAGES, INTRO, {"beta_neg": 0.5}, f"{HUANG}: weight_neg 0.5; other images and networks than here"),
-    Row(IMAGES, INTRO, {"margin": 100.0}, f"{CHOSEN}; the released program's default margin (its run at 256 has 120)"),
-    Row(IMAGES, SOFT, {"beta_neg": 256.0}, f"{ADF}, images; {SECTION_4}"),
-    Row(
-        ("mnist",),
-        SOFT,
-        {"beta_neg": 128.0},
-        f"{ADF}, released MNIST configuration (its text says 256: audit A11); {SECTION_4}",
-    ),
-    Row(
-        ("mnist", "fmnist"),
-        OBJECTIVES,
-        {"batch_size": 128, "latent_size": 32, "event": (1, 28, 28), "network": "residual", "channels": (64, 128)},
+    images(ANY, {"precision": "float32"}, f"{ADF}, released code"),
+    images(ANY, {"beta_rec": 1.0, "beta_kl": 1.0}, f"{ADF}, images; {SECTION_4}"),
+    images(INTRO, {"warmup": 20}, f"{CHOSEN}; Soft-IntroVAE's schedule, for comparison"),
+    images(INTRO, {"beta_neg": 0.5}, f"{HUANG}: weight_neg 0.5; other images and networks than here"),
+    images(INTRO, {"margin": 100.0}, f"{CHOSEN}; the released program's default margin (its run at 256 has 120)"),
+    images(SOFT, {"beta_neg": 256.0}, f"{ADF}, images; {SECTION_4}"),
+    grey_images(
+        ANY,
+        {"batch_size": 128, "latent_size": 32, "network": "residual", "channels": (64, 128)},
         f"{ADF}, images, IntroVAE's residual network; {SECTION_4} and 5",
     ),
-    Row(
-        ("cifar10", "svhn"),
-        OBJECTIVES,
-        {"batch_size": 32, "latent_size": 128, "event": (3, 32, 32), "network": "residual", "channels": (64, 128, 256)},
+    colour_images(
+        ANY,
+        {"batch_size": 32, "latent_size": 128, "network": "residual", "channels": (64, 128, 256)},
         f"{ADF}, images, IntroVAE's residual network; {SECTION_4} and 5",
     ),
-    Row(
-        ("digits",),
-        OBJECTIVES,
-        {"batch_size": 128, "latent_size": 16, "event": (1, 16, 16), "network": "residual", "channels": (32, 64)},
-        f"{OURS}, the published network made smaller",
-    ),
-    Row(("digits",), OBJECTIVES, {"evaluation_images": 1_500}, f"{OURS}, as many as it has training images"),
-    Row(
-        ("digits",),
-        OBJECTIVES,
-        {"beta_rec": 10.0, "beta_kl": 1.0},
-        f"{OURS}: their pixels vary by 5 in squared error, MNIST's by 52; with beta_rec = 1 the posterior collapses",
-    ),
-    Row(("digits",), SOFT, {"beta_neg": 256.0}, f"{OURS}, the published value of images"),
     # images as Soft-IntroVAE's own program trains them
-    Row(
-        PAPER_IMAGES,
-        OBJECTIVES,
+    paper_images(
+        ANY,
         {"length": 250, "snapshots": (0, *range(100, 250, 20), 249)},
         f"{DT}, released code, images (snapshots at the start of these epochs, the last before the last); {SECTION_4}",
         ("si",),
     ),
-    Row(PAPER_IMAGES, SOFT + INTRO, {"warmup": 0}, f"{DT}, released code, images: no warm-up; {SECTION_4}", ("si",)),
-    Row(PAPER_IMAGES, SOFT, {"beta_neg": 256.0}, f"{DT}, released code, images; {SECTION_4}", ("si",)),
+    paper_images(SOFT + INTRO, {"warmup": 0}, f"{DT}, released code, images: no warm-up; {SECTION_4}", ("si",)),
+    paper_images(SOFT, {"beta_neg": 256.0}, f"{DT}, released code, images; {SECTION_4}", ("si",)),
 )
 
 FEWEST_IMAGES = 10  # to train on: one of each class, if chance is kind
@@ -270,8 +244,9 @@ def resolve(
     """
     values = dict(values or {})
     adam = values.pop("adam_at_introspection", None)
-    training_images = values.pop("training_images", None) if cell.dataset in IMAGES else None
-    table, _ = _rows(cell.dataset, cell.objective_name, protocol)
+    training_images = values.pop("training_images", None)
+    training_images = training_images if cell.data.kind == "images" else None
+    table, _ = _rows(cell.data, components.objective(cell.objective_name), protocol)
     fields = {name: value for name, value in table.items() if name in Settings.model_fields}
     fields |= _from_cell(cell, cell.prior_spec, table)
     fields |= {name: value for name, value in values.items() if fields.get(name)}
@@ -280,7 +255,7 @@ def resolve(
     if cell.margin is not None:
         fields["margin"] = cell.margin
     fields["training_images"] = training_images
-    count = training_images or DATA_SIZES[cell.dataset]
+    count = training_images or cell.data.size
     epoch = 1 if table["unit"] == "iterations" else math.ceil(count / fields["batch_size"])
     fields |= _schedule(cell, table | _in_units(shares or {}, table["length"]), epoch, length, iterations)
     if adam == "restarted" and 0 < fields["warmup"] < fields["iterations"]:
@@ -301,14 +276,14 @@ def _in_units(shares: Mapping[str, Any], length: int) -> dict[str, Any]:
 
 def _why_not(cell: Cell, settings: Settings) -> str:
     """What of the settings does not fit the cell, and what is legal; empty where all does."""
-    components, images, most = settings.components or 0, settings.training_images, DATA_SIZES[cell.dataset]
-    if cell.dataset in DENSITIES:
-        if components > settings.batch_size:
+    modes, images, most = settings.components or 0, settings.training_images, cell.data.size
+    if cell.data.kind == "2d":
+        if modes > settings.batch_size:
             return f"prior {cell.prior!r} starts from the first batch, and batch_size is {settings.batch_size}"
         return ""
-    if images and not max(components, FEWEST_IMAGES) <= images <= most:
-        why = f", since prior {cell.prior!r} starts from different ones" if images < components else ""
-        return f"training_images {images}: legal are {max(components, FEWEST_IMAGES)} to {most}{why}"
+    if images and not max(modes, FEWEST_IMAGES) <= images <= most:
+        why = f", since prior {cell.prior!r} starts from different ones" if images < modes else ""
+        return f"training_images {images}: legal are {max(modes, FEWEST_IMAGES)} to {most}{why}"
     if settings.event[-1] % 2 ** len(settings.channels):
         size, levels = settings.event[-1], 0
         while size % 2 == 0:
@@ -326,7 +301,8 @@ def sources(settings: Settings, protocol: Protocol = "pl") -> dict[str, str]:
 
     `studies.sources` adds what a study or a search changed.
     """
-    table, origin = _rows(settings.dataset, settings.objective, protocol)
+    dataset, objective = components.dataset(settings.dataset), components.objective(settings.objective)
+    table, origin = _rows(dataset, objective, protocol)
     told = {}
     for name, value in settings.model_dump().items():
         row = SCHEDULE_ROWS.get(name, name)
@@ -360,7 +336,7 @@ def _applies(name: str, settings: Settings) -> bool:
     if name == "kl_of_normal":
         return settings.prior == "normal" or settings.components == 1
     if name == "fakes":
-        return settings.objective in SOFT
+        return bool({settings.objective, components.objective(settings.objective).like} & set(SOFT))
     if name == "adam_at_introspection":
         return 0 < settings.warmup < settings.iterations
     if name == "training_images":
@@ -382,6 +358,8 @@ def _derived_source(name: str, value: Any) -> str:
     """The source of a field that no row of the table gives."""
     if name == "scale":
         return f"1 / D; {SECTION_1}"
+    if name == "extension_sha256":
+        return "the content of the extension files that define parts of the cell"
     if name == "warmup":
         return "a vae is a warm-up from end to end"
     if name == "logits_at_conversion":
@@ -397,16 +375,36 @@ def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-@lru_cache(maxsize=64)
-def _rows(dataset: str, objective: str, protocol: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """The table's values that hold for a data set, an objective and a protocol, and the source of each."""
+@lru_cache(maxsize=256)
+def _rows(dataset: Dataset, objective: Objective, protocol: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """The values that hold for a data set, an objective and a protocol, and the source of each; later rows win.
+
+    First the table's, then the data set's own, then the objective's own.
+    """
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}
-    for row in TABLE:
-        if dataset in row.datasets and objective in row.objectives and protocol in row.protocols:
+    for row in (*(one.row for one in TABLE if one.holds_for(dataset)), *dataset.rows, *objective.rows):
+        named = row.objectives is None or {objective.name, objective.like} & set(row.objectives)
+        if named and protocol in row.protocols:
             values |= row.values
             origin |= dict.fromkeys(row.values, row.source)
+    _refuse_unknown(values, (dataset, objective))
+    values["event"], origin["event"] = dataset.event, origin["network"]
+    if values["evaluation_images"] > dataset.size:
+        values["evaluation_images"] = dataset.size
+        origin["evaluation_images"] = f"{OURS}, as many as it has training images"
     return values, origin
+
+
+def _refuse_unknown(values: Mapping[str, Any], owners: tuple[Component, ...]) -> None:
+    """Raise SintroError where a component's own rows name what is no hyper-parameter."""
+    legal = {*Settings.model_fields, *SCHEDULE_ROWS.values(), "unit"}
+    for owner in owners:
+        for name in {name for row in owner.rows for name in row.values} - legal:
+            where = owner.source or "the suite"
+            raise SintroError(
+                f"{where}: {owner.what} {owner.name!r}: rows: {name!r} is no hyper-parameter{suggestion(name, legal)}"
+            )
 
 
 def _from_cell(cell: Cell, prior: PriorSpec, table: Mapping[str, Any]) -> dict[str, Any]:
@@ -427,6 +425,7 @@ def _from_cell(cell: Cell, prior: PriorSpec, table: Mapping[str, Any]) -> dict[s
         "kl_of_normal": table.get("kl_of_normal") if single else None,
         "fakes": table.get("fakes") if prior.kind == "normal" else None,  # the program that re-uses them has N(0, I)
         "revision": _revision(cell, prior),
+        "extension_sha256": _extension_sha256(cell),
         "logits_at_conversion": "weights" if converted_contributions else None,
         "clip": regularizers.clip,
         "responsibility_weight": regularizers.responsibility,
@@ -436,8 +435,14 @@ def _from_cell(cell: Cell, prior: PriorSpec, table: Mapping[str, Any]) -> dict[s
 
 def _revision(cell: Cell, prior: PriorSpec) -> int | None:
     """The last of `REVISIONS` that changed a cell's numbers; None for the first."""
-    pseudo_images = cell.dataset in IMAGES and prior.kind != "normal"
+    pseudo_images = cell.data.kind == "images" and prior.kind != "normal"
     return 2 if pseudo_images or prior.cooperation == "encoder" else None
+
+
+def _extension_sha256(cell: Cell) -> str | None:
+    """What the cell's settings say of the user's files: the sha256 of the only one, or of their sha256s together."""
+    found = sorted({one.sha256 for one in cell.components if one.sha256 is not None})
+    return hashlib.sha256("".join(found).encode()).hexdigest() if len(found) > 1 else next(iter(found), None)
 
 
 def _schedule(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sintro import SintroError, __version__, results
-from sintro.cells import IMAGES, Cell
+from sintro.cells import Cell
 from sintro.data.facts import Facts
 from sintro.data.files import hash_file
 from sintro.history import COLUMNS, to_csv, todays
@@ -227,7 +227,7 @@ def is_finished(task: Task) -> bool:
 
 def _compare_data(task: Task, finished: Mapping[str, Any]) -> None:
     """Refuse a finished run on other data than lie here; where none lie here that can be read, say so."""
-    if task.cell.dataset not in IMAGES:
+    if task.cell.data.kind != "images":
         return
     from sintro.data import images
 

@@ -26,7 +26,7 @@ from pydantic import (
 
 import sintro
 from sintro import SintroError, presets, search_results, yamlfiles
-from sintro.cells import IMAGES, Betas, Cell, check_study_name, objective_token, suggestion
+from sintro.cells import Betas, Cell, check_study_name, objective_token, suggestion
 
 PRESETS = "presets"
 RESTRICTIONS = {"datasets": "dataset", "priors": "prior", "seeds": "seed"}  # of a grid from another study, by key
@@ -243,7 +243,7 @@ def _resolve(cell: Cell, iterations: int | None, precision: str | None = None) -
     shares = _pop_shares(values)
     changed = dict.fromkeys(values, f"study {study.name}: {key}")
     if precision is not None:
-        if cell.dataset not in IMAGES:
+        if cell.data.kind != "images":
             raise SintroError(f"{cell.path}: precision {precision}: it is for image cells only")
         values["precision"], changed["precision"] = precision, "asked for"
     total = values.pop("iterations", None)
@@ -307,7 +307,7 @@ def _check(study: Study) -> None:
         )
     _check_source(study)
     grid = study.cells()  # a bad cell is found now, not when the cells are asked for
-    images = [cell.dataset for cell in grid if cell.dataset in IMAGES] if study.fleet != 1 else []
+    images = [cell.dataset for cell in grid if cell.data.kind == "images"] if study.fleet != 1 else []
     if images:
         raise SintroError(
             f"{study.file}: fleet: {study.fleet}, but {images[0]} is a set of images: only 2D cells train side by "
@@ -375,7 +375,7 @@ def _check_overrides(study: Study, grid: Sequence[Cell]) -> None:
 
 def _overrides(study: Study, cell: Cell) -> tuple[str, dict[str, Any]]:
     """The key whose overrides hold for a cell, and their values."""
-    key = "image_overrides" if cell.dataset in IMAGES and study.image_overrides.given() else "overrides"
+    key = "image_overrides" if cell.data.kind == "images" and study.image_overrides.given() else "overrides"
     return key, getattr(study, key).given()
 
 

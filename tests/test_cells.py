@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sintro import SintroError, cells, studies
+from sintro import SintroError, cells, components, studies
 from sintro.cells import Betas, Cell, PriorSpec, RegularizerSpec
 
 
@@ -26,25 +26,25 @@ def random_path(source: random.Random) -> str:
     if source.random() < 0.5:
         betas = f"-rec{random_decimal(source)}-kl{random_decimal(source)}"
         betas += "" if vae else f"-neg{random_decimal(source)}"
-    components, contributions = source.randint(1, 512), source.choice(["", "-lc"])
+    modes, contributions = source.randint(1, 512), source.choice(["", "-lc"])
     if vae:
-        prior = source.choice(["normal", f"vamp{components}{contributions}"])
+        prior = source.choice(["normal", f"vamp{modes}{contributions}"])
         regularizers = ["none"]
     else:
         cooperation = source.choice(["", "-encoder"])
         prior, regularizers = source.choice(
             [
                 ("normal", ["none"]),
-                (f"mog{components}-fixed{contributions}", ["none", f"resp{random_decimal(source)}"]),
+                (f"mog{modes}-fixed{contributions}", ["none", f"resp{random_decimal(source)}"]),
                 (
-                    f"mog{components}-learned{contributions}{cooperation}",
+                    f"mog{modes}-learned{contributions}{cooperation}",
                     ["none", "clip", f"resp{random_decimal(source)}", f"clip-resp{random_decimal(source)}"],
                 ),
             ]
         )
     study = source.choice("abcxyz") + "".join(source.choices("abcxyz0189-_", k=source.randrange(12)))
     objective = "vae" if vae else "soft-introvae"
-    parts = [study, source.choice(cells.DATASETS), objective + betas, prior, source.choice(regularizers)]
+    parts = [study, source.choice(list(components.datasets())), objective + betas, prior, source.choice(regularizers)]
     return "/".join(["results", *parts, f"seed{source.randrange(cells.SEED_LIMIT)}"])
 
 
@@ -177,7 +177,7 @@ def test_parts_that_mean_nothing_together_are_refused_with_the_reason(
         Cell.from_path(f"results/quick/rings/{objective}/{prior}/{regularizers}/seed0")
 
 
-@pytest.mark.parametrize(("dataset", "most"), cells.DATA_SIZES.items())
+@pytest.mark.parametrize(("dataset", "most"), [(name, one.size) for name, one in components.datasets().items()])
 def test_there_are_no_more_components_than_data(dataset: str, most: int) -> None:
     assert Cell.from_path(f"results/s/{dataset}/vae/vamp{most}/none/seed0").prior_spec.components == most
     with pytest.raises(SintroError, match=f"{most + 1} components, but {dataset} has only {most}"):

@@ -10,7 +10,7 @@ from made_images import TEST, TRAIN, idx, make
 
 from sintro import SintroError, evaluation, failures, record, report, runs, studies, training
 from sintro.cells import Cell
-from sintro.data import images
+from sintro.data import image_sets, images
 from sintro.data.facts import Facts
 from sintro.players import Players
 from sintro.presets import published
@@ -166,7 +166,7 @@ def test_broken_test_files_stop_a_training_before_it_writes_anything(data, tmp_p
 
 def test_digits_of_another_scikit_learn_are_unverified(monkeypatch):
     assert images.load("digits", "test").facts.verified is True
-    monkeypatch.setitem(images.DIGITS_SHA256, "test", "0" * 64)
+    monkeypatch.setitem(image_sets.DIGITS_SHA256, "test", "0" * 64)
     facts = images.load("digits", "train").facts
     assert facts.verified is False
     assert "scikit-learn" in facts.warning("digits")
@@ -175,7 +175,7 @@ def test_digits_of_another_scikit_learn_are_unverified(monkeypatch):
 def test_evaluation_says_and_writes_down_what_it_measured_with(tmp_path, monkeypatch, capsys):
     """On digits, which are there everywhere, made unverified."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(images.DIGITS_SHA256, "test", "0" * 64)
+    monkeypatch.setitem(image_sets.DIGITS_SHA256, "test", "0" * 64)
     cell = Cell.from_path("results/tiny/digits/vae/normal/none/seed0")
     changes = {"network": "residual", "latent_size": 4, "event": (1, 16, 16), "scale": 1 / 256, "dataset": "digits"}
     settings = tiny(**changes)

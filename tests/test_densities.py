@@ -7,7 +7,8 @@ import torch
 from scipy import stats
 
 from sintro import SintroError
-from sintro.data.densities import DENSITIES, RING_RADII, SPIRAL_NOISE, density
+from sintro.components import datasets
+from sintro.data.densities import RING_RADII, SPIRAL_NOISE, density
 from sintro.randomness import generator
 
 NAMES = ("8gaussians", "spirals", "checkerboard", "rings")
@@ -29,7 +30,7 @@ def drawn():
 
 
 def test_the_registry_has_the_four_densities():
-    assert tuple(DENSITIES) == NAMES
+    assert tuple(datasets("2d")) == NAMES
     assert [density(name).half_width for name in NAMES] == [2, 4, 4, 4]
     assert [density(name).labels for name in NAMES] == [8, 2, 8, 4]
 
@@ -228,4 +229,4 @@ def test_support_keeps_leading_axes_and_takes_float64(name):
 
 
 def test_ring_radii_are_those_of_the_paper():
-    assert RING_RADII.tolist() == [3.0, 2.25, 1.5, 0.75]
+    assert RING_RADII == (3.0, 2.25, 1.5, 0.75)

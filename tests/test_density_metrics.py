@@ -11,7 +11,8 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
 from sintro import SintroError
-from sintro.data.densities import DENSITIES, density
+from sintro.components import datasets
+from sintro.data.densities import density
 from sintro.metrics import METRICS
 from sintro.metrics.density import (
     energies,
@@ -29,7 +30,7 @@ from sintro.metrics.density import (
 from sintro.randomness import generator
 
 GOLDEN = Path(__file__).parent / "golden"
-NAMES = tuple(DENSITIES)
+NAMES = tuple(datasets("2d"))
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from PIL import Image
 from sintro import SintroError
 from sintro.cells import DENSITIES, Cell
 from sintro.report.figures import cell as cell_figures
-from sintro.report.figures import image_cell, maps, study, style
+from sintro.report.figures import image_cell, latent, maps, study, style
 from sintro.report.numbers.results import read_history
 
 
@@ -156,7 +156,9 @@ def test_truncated_arrays_are_a_clear_error(tmp_path):
 def test_the_plotted_range_is_that_of_the_densities():
     from sintro.data.densities import density
 
-    assert {name: density(name).half_width for name in DENSITIES} == style.HALF_WIDTH
+    assert {name: density(name).half_width for name in DENSITIES} == {
+        name: style.half_width_of(name) for name in DENSITIES
+    }
 
 
 def test_relative_density_peaks_at_one_and_survives_nan():
@@ -174,7 +176,7 @@ def test_mean_responsibilities_against_scipy():
     weights = np.array([0.2, 0.5, 0.3])
     log_joint = norm.logpdf(z[:, None], means, np.exp(log_vars / 2)).sum(-1) + np.log(weights)
     expected = softmax(log_joint, axis=-1).mean(0)
-    assert cell_figures.mean_responsibilities(z, means, log_vars, weights) == pytest.approx(expected)
+    assert latent.mean_responsibilities(z, means, log_vars, weights) == pytest.approx(expected)
 
 
 def test_the_map_is_upright():

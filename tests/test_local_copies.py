@@ -370,7 +370,7 @@ def test_a_complete_read_only_root_is_enough(name, monkeypatch, readers):
     folder, reading = readers
     content = make(name, monkeypatch)
     content.store(folder)
-    published.source(name)  # the made tables are read from this test's imports, not by the reader
+    sources.source(name)  # the made tables are read from this test's imports, not by the reader
     with reading():
         assert fetched(name, folder) == [f"{name}: all {len(content.files)} files are there and right"]
         assert images.load(name, "train", folder).state == "verified"

@@ -10,8 +10,8 @@ from torch.distributions import MultivariateNormal
 
 from sintro import SintroError, evaluation
 from sintro.cells import Cell
+from sintro.components import datasets
 from sintro.data import images, outliers
-from sintro.data.densities import DENSITIES
 from sintro.metrics import METRICS, ood
 from sintro.model import Model
 from sintro.players import Players
@@ -218,7 +218,7 @@ def test_every_measure_is_defined():
 # --- outliers
 
 
-@pytest.mark.parametrize("target", DENSITIES.values(), ids=lambda target: target.name)
+@pytest.mark.parametrize("target", datasets("2d").values(), ids=lambda target: target.name)
 def test_uniform_points_fill_the_range_off_the_support(target):
     points = outliers.uniform_off_support(target, 4000, generator(0, "u"))
     assert points.shape == (4000, 2)
@@ -241,7 +241,9 @@ def test_made_up_digits_keep_shape_and_histogram():
     assert not torch.equal(made["noise"], test.images)
 
 
-@pytest.mark.parametrize(("name", "partner"), sorted(outliers.PARTNERS.items()))
+@pytest.mark.parametrize(
+    ("name", "partner"), [(name, one.partner) for name, one in datasets("images").items() if one.partner]
+)
 def test_a_missing_partner_is_said_in_one_line(tmp_path, name, partner):
     black = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
     test = images.ImageSet(black, torch.zeros(2), name, "test", "", "verified")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sintro import SintroError, presets, search_results, searches, studies
-from sintro.cells import DENSITIES, Cell
+from sintro.cells import Cell
+from sintro.components import datasets
 from sintro.metrics import VERSIONS, versions
 
 Write = Callable[[str, str], Path]
@@ -40,7 +41,7 @@ def test_table1_is_eight_rows_times_four_densities_times_five_seeds() -> None:
         ],
         20,
     )
-    assert Counter(cell.dataset for cell in cells) == dict.fromkeys(DENSITIES, 40)
+    assert Counter(cell.dataset for cell in cells) == dict.fromkeys(datasets("2d"), 40)
     assert {cell.seed for cell in cells} == {0, 1, 2, 3, 4}
     assert all(studies.settings(cell) == presets.published(cell) for cell in cells)
 
@@ -144,7 +145,7 @@ def test_quick_compares_the_priors_in_a_shortened_schedule() -> None:
     assert not study.comparable
     assert study.length < 1
     cells = study.cells()
-    densities = {cell.dataset for cell in cells} & set(DENSITIES)
+    densities = {cell.dataset for cell in cells} & set(datasets("2d"))
     assert len(densities) >= 2
     expected = {
         ("vae", "normal", "none"),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sintro import SintroError
+from sintro.components import ImageDataset, datasets
 from sintro.data import sources
 
 
@@ -13,7 +14,8 @@ from sintro.data import sources
 class Row:
     """One file: what it is for, where it was looked for, what was found, and how to get or copy it ("" if not needed).
 
-    `state` is verified, unverified, missing, wrong, corrupted, unreadable, embedded or cached; `reason` says more.
+    `state` is verified, unverified, missing, wrong, corrupted, unreadable, embedded, extension (read by one) or cached;
+    `reason` says more.
     """
 
     what: str
@@ -32,17 +34,20 @@ class Row:
 def rows(root: str | Path | None = None, results: str | Path = "results") -> list[Row]:
     """Every file the image benchmark can use. Reads and hashes them all (seconds); no broken one raises."""
     folder = sources.data_root(root)
-    table = [_embedded()]
-    for name in sources.FETCHED:
+    table = [_not_fetched(one) for one in datasets("images").values() if not one.fetched]
+    for name in sources.fetched():
         table += _dataset(name, folder)
     return [*table, _inception(folder), *_statistics(Path(results))]
 
 
-def _embedded() -> Row:
+def _not_fetched(one: ImageDataset) -> Row:
+    """The row of a data set that comes with a library, or that an extension reads."""
+    if one.source is not None:
+        return Row(one.name, str(one.source.resolve()), "extension")
     import sklearn
 
     return Row(
-        "digits", str(Path(sklearn.__file__).parent), "embedded", reason=f"in scikit-learn {sklearn.__version__}"
+        one.name, str(Path(sklearn.__file__).parent), "embedded", reason=f"in scikit-learn {sklearn.__version__}"
     )
 
 

@@ -28,7 +28,7 @@ class Facts:
         if self.sha256 is None:
             return {"data_sha256": None}
         found = {"data_sha256": self.sha256, "data_test_sha256": self.test_sha256, "data_verified": self.verified}
-        return found | ({} if self.verified else {"data_unverified": self.reason})
+        return found | ({"data_unverified": self.reason} if self.verified is False else {})
 
     def warning(self, dataset: str) -> str | None:
         """One line for data that are not known to be the published ones; None for all others."""

@@ -22,6 +22,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from sintro import SintroError
+from sintro.components import dataset, datasets
 from sintro.data import places, sources
 from sintro.data.files import explained, hash_file, locked, whole
 
@@ -38,14 +39,15 @@ def fetch(names: Iterable[str] = (), root: str | Path | None = None, say: Say = 
     Raises:
         SintroError: an unknown name; no address of a file gives the right content; a folder that is not writable.
     """
-    names = tuple(names) or (*sources.NAMES, sources.INCEPTION)
+    legal = (*datasets("images"), sources.INCEPTION)
+    names = tuple(names) or legal
     for name in names:
-        if name not in (*sources.NAMES, sources.INCEPTION):
-            raise SintroError(f"cannot fetch {name!r}; there are {', '.join((*sources.NAMES, sources.INCEPTION))}")
+        if name not in legal:
+            raise SintroError(f"cannot fetch {name!r}; there are {', '.join(legal)}")
     folder = sources.data_root(root)
     for name in names:
-        if name == "digits":
-            say("digits: embedded in scikit-learn, nothing to fetch")
+        if name != sources.INCEPTION and not dataset(name).fetched:
+            say(f"{name}: {dataset(name).origin}, nothing to fetch")
             continue
         sources.check_folder(name, folder)
         if name == sources.INCEPTION:

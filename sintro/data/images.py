@@ -1,14 +1,14 @@
 """The image data sets, each held as one uint8 tensor on the training device. docs/science.md, section 6.
 
 No worker processes: 60,000 MNIST digits are 47 MB, the 73,257 images of SVHN 225 MB, and a batch is an index into them.
-`digits`, scikit-learn's 1,797 handwritten digits, is embedded; the others are read from the data root, verified first.
+What a data set is and how its files are read, the data set itself says (:mod:`sintro.data.image_sets`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,17 +17,11 @@ import torch
 from torch import Tensor
 
 from sintro import SintroError
-from sintro.data import formats, sources
+from sintro.components import SPLITS, ImageDataset, datasets, unknown
+from sintro.data import sources
 from sintro.data.facts import Facts
 from sintro.randomness import generator
 
-NAMES = sources.NAMES
-SPLITS = ("train", "test")
-DIGITS_TRAIN = 1500  # the other 297 are the test split
-DIGITS_SHA256 = {  # by split, as :func:`content_hash` has it: the split is part of the benchmark
-    "train": "020c3e5d599d9c9cd696b43f67f769bfef30dd583b190095b3b57d358fea6a26",
-    "test": "46fe593c8f7e74cc2360c6c9e001092d722c94f9a5c6eb4c1bf683d92a85c721",
-}
 ORDER = "order"  # the random stream of the batches' order
 CHOICE = "training-images"  # the random stream of the choice of some of them, the same for every cell
 
@@ -117,47 +111,34 @@ def load(name: str, split: str, root: str | Path | None = None, device: torch.de
     Raises:
         SintroError: an unknown name or split; files that are missing, corrupted or unreadable. No network is used.
     """
-    if name not in NAMES:
-        raise sources.unknown(name)
+    one = image_dataset(name)
     if split not in SPLITS:
         raise SintroError(f"unknown split {split!r} of {name}; there are {', '.join(SPLITS)}")
-    if name == "digits":
-        found = {each: _digits(each) for each in SPLITS}
-        state, reason = "embedded", ""
-        if {each: content_hash(*found[each]) for each in SPLITS} != DIGITS_SHA256:
-            state, reason = "unverified", "this scikit-learn's digits are not those of the benchmark"
-    else:
-        files = sources.require(name, sources.data_root(root))
-        found = _read_both(name, files)
-        unverified = [file for file in files.values() if file.state == "unverified"]
-        state = "unverified" if unverified else "verified"
-        reason = "; ".join(f"{file.path}: {file.reason}" for file in unverified)
-    hashes = {each: content_hash(*found[each]) for each in SPLITS}
-    images, labels = found[split]
+    found = one.load(sources.data_root(root))
+    hashes = {each: content_hash(*found.arrays[each]) for each in SPLITS}
+    images, labels = found.arrays[split]
     return ImageSet(
         torch.from_numpy(images.copy()).to(device),
-        torch.from_numpy(labels.copy()).to(device),
+        torch.from_numpy(labels.astype(np.int64)).to(device),
         name,
         split,
         hashes[split],
-        state,
-        Facts(hashes["train"], hashes["test"], state != "unverified", reason),
+        found.state,
+        Facts(hashes["train"], hashes["test"], found.verified, found.reason),
     )
+
+
+def image_dataset(name: str) -> ImageDataset:
+    """The set of images of this name; SintroError with the legal names if there is none."""
+    known = datasets("images")
+    if name not in known:
+        raise unknown(f"unknown image data set {name!r}; there are {', '.join(known)}", name)
+    return known[name]
 
 
 def check(name: str, root: str | Path | None = None) -> None:
     """Raise SintroError now if `name` could not be loaded: to be called before any work starts."""
     load(name, "train", root)
-
-
-def _read_both(name: str, files: Mapping[str, sources.FileState]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Both splits, whichever is wanted: a broken test split must stop a training before it begins, not after it."""
-    paths = [file.path for file in files.values()]
-    found = {}
-    for split in SPLITS:
-        images, labels = _read(name, split, paths)
-        found[split] = np.ascontiguousarray(images), np.ascontiguousarray(labels, dtype=np.int64)
-    return found
 
 
 def content_hash(images: np.ndarray, labels: np.ndarray) -> str:
@@ -166,30 +147,3 @@ def content_hash(images: np.ndarray, labels: np.ndarray) -> str:
     digest.update(np.ascontiguousarray(images))
     digest.update(np.ascontiguousarray(labels, dtype="<i8"))
     return digest.hexdigest()
-
-
-def _read(name: str, split: str, paths: list[Path]) -> tuple[np.ndarray, np.ndarray]:
-    """`paths` in the order of the source's files: training files first."""
-    train = split == "train"
-    if name in ("mnist", "fmnist"):
-        return formats.read_idx_pair(*(paths[:2] if train else paths[2:]))
-    if name == "svhn":
-        return formats.read_svhn(paths[0] if train else paths[1])
-    parts = [formats.read_cifar(path) for path in (paths[:-1] if train else paths[-1:])]
-    images, labels = zip(*parts, strict=True)
-    return np.concatenate(images), np.concatenate(labels)
-
-
-def _digits(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """8x8 grey values 0..16, spread over 0..255 and padded with 4 pixels of 0 on each side to 16x16.
-
-    The split is a fixed permutation: scikit-learn keeps the digits in the order of their writers, so that a cut without
-    one would test on other hands than it trained on. RandomState's stream is frozen by NumPy, unlike its successor's.
-    """
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    order = np.random.RandomState(0).permutation(len(digits.target))
-    kept = order[:DIGITS_TRAIN] if split == "train" else order[DIGITS_TRAIN:]
-    pixels = np.rint(digits.images[kept] * (255 / 16)).astype(np.uint8)
-    return np.pad(pixels, ((0, 0), (4, 4), (4, 4)))[:, None], digits.target[kept]

@@ -1,8 +1,8 @@
 """Out-of-distribution data to set against a model's own: points off a density's support, and other or spoilt images.
 
 docs/science.md, section 7. Each kind of outlier has a name that the metrics carry: ``uniform`` in the plane; for images
-``pair``, the other data set of the published comparisons, and for ``digits``, which has no partner, two made-up sets:
-``inverted`` and ``noise``.
+``pair``, the data set's partner (Daniel & Tamar 2021 set CIFAR-10 against SVHN and FashionMNIST against MNIST; here
+both ways round), and for a data set that has none, as ``digits``, two made-up sets: ``inverted`` and ``noise``.
 """
 
 from __future__ import annotations
@@ -13,12 +13,9 @@ import torch
 from torch import Generator, Tensor
 
 from sintro import SintroError
+from sintro.components import Density
 from sintro.data import images
-from sintro.data.densities import Density
 from sintro.data.images import ImageSet
-
-# Daniel & Tamar 2021 set CIFAR-10 against SVHN and FashionMNIST against MNIST; here both ways round.
-PARTNERS = {"cifar10": "svhn", "svhn": "cifar10", "fmnist": "mnist", "mnist": "fmnist"}
 
 
 def uniform_off_support(target: Density, count: int, generator: Generator) -> Tensor:
@@ -60,14 +57,14 @@ def image_outliers(
     line that says why a kind is not there (its files are missing, broken or unverified), or None. ``generator`` is
     a CPU generator.
     """
-    if test.name not in PARTNERS:
+    partner = images.image_dataset(test.name).partner
+    if partner is None:
         return {"inverted": inverted(test.images), "noise": shuffled(test.images, generator)}, None
-    partner = PARTNERS[test.name]
     try:
         found = images.load(partner, "test", root, test.images.device)
     except SintroError as error:  # a data set that the cell was not trained on is no condition of its evaluation
         return {}, f"no out-of-distribution images, {error}"
-    if not found.facts.verified:  # scores against who knows what are no scores
+    if found.facts.verified is False:  # scores against who knows what are no scores
         return {}, f"no out-of-distribution images, {partner} is unverified: {found.facts.reason}"
     order = torch.randperm(len(found), generator=generator).to(found.images.device)
     return {"pair": found.images[order]}, None

@@ -12,17 +12,11 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from sintro.components import datasets
 from sintro.data.published import Source, SourceFile
 
 MIRROR = "SINTRO_DATA_MIRROR"
 DEBIAN = Path("/usr/share/datasets")
-FOLDERS = {  # how people call a data set's folder: letters and digits only
-    "mnist": ("mnist",),
-    "fmnist": ("fashionmnist", "fmnist"),
-    "cifar10": ("cifar10", "cifar10batchespy", "cifar10python"),
-    "svhn": ("svhn",),
-    "inception": ("inception",),
-}
 
 
 def bases(root: Path) -> list[Path]:
@@ -57,12 +51,13 @@ def hint(source: Source, missing: Sequence[SourceFile], root: Path) -> str:
 
 def _folders(name: str, base: Path) -> Iterator[Path]:
     """The folders of a data set under a base, those within them that torchvision makes, and the base itself."""
+    called = datasets()[name].folders if name in datasets() else (name,)  # Inception's weights are no data set
     for folder in _listed(base):
-        if _letters(folder.name) in FOLDERS[name] and os.path.isdir(folder):
+        if _letters(folder.name) in called and os.path.isdir(folder):
             yield folder
             yield folder / "raw"
             for inner in _listed(folder):
-                if _letters(inner.name) in FOLDERS[name] and os.path.isdir(inner):
+                if _letters(inner.name) in called and os.path.isdir(inner):
                     yield inner
                     yield inner / "raw"
     yield base

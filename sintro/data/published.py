@@ -14,12 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sintro import SintroError
 from sintro.data import idx
 from sintro.data.files import hash_file
 
-FETCHED = ("mnist", "fmnist", "cifar10", "svhn")
-NAMES = ("digits", *FETCHED)
 # sha256 of the decompressed streams. FashionMNIST: of the archives whose md5 sums are published. MNIST: the values that
 # more than ten independent public repositories state.
 IDX_SHA256 = {
@@ -91,28 +88,8 @@ class FileState:
         return self.state in ("verified", "unverified")
 
 
-def source(name: str) -> Source:
-    """The files of a data set that is fetched. Raises SintroError for a name we do not have."""
-    from sintro.data.vision import torchvision
-
-    if name in ("mnist", "fmnist"):
-        kind = {"mnist": torchvision.datasets.MNIST, "fmnist": torchvision.datasets.FashionMNIST}[name]
-        return Source(name, tuple(_idx_file(name, kind, file) for file, _ in kind.resources))
-    if name == "cifar10":
-        kind = torchvision.datasets.CIFAR10
-        files = tuple(SourceFile(f"{kind.base_folder}/{file}", md5) for file, md5 in kind.train_list + kind.test_list)
-        return Source(name, files, SourceFile(kind.filename, kind.tgz_md5, (kind.url,)))
-    if name == "svhn":
-        parts = (torchvision.datasets.SVHN.split_list[split] for split in ("train", "test"))
-        return Source(name, tuple(SourceFile(file, md5, (url,)) for url, file, md5 in parts))
-    raise unknown(name)
-
-
-def unknown(name: str) -> SintroError:
-    return SintroError(f"unknown image data set {name!r}; there are {', '.join(NAMES)}")
-
-
-def _idx_file(name: str, kind, file: str) -> SourceFile:
+def idx_file(name: str, kind, file: str) -> SourceFile:
+    """One of the files of MNIST or FashionMNIST, of which torchvision's class ``kind`` knows the addresses."""
     folder, plain = f"{kind.__name__}/raw", file.removesuffix(".gz")
     return SourceFile(
         f"{folder}/{file}",

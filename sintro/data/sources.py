@@ -13,12 +13,12 @@ import os
 import shlex
 from pathlib import Path
 
-from sintro import SintroError
+from sintro import SintroError, components
 from sintro.data import places
 from sintro.data.files import hash_file, whole
-from sintro.data.published import FETCHED, NAMES, FileState, SourceFile, inspect, source, unknown
+from sintro.data.published import FileState, Source, SourceFile, inspect
 
-__all__ = ["FETCHED", "NAMES", "FileState", "SourceFile", "inspect", "source", "unknown"]
+__all__ = ["FileState", "Source", "SourceFile", "inspect"]
 
 INCEPTION = "inception"
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
@@ -57,6 +57,18 @@ def read_lock(name: str, root: Path) -> dict[str, dict]:
 def write_lock(name: str, root: Path, files: dict[str, dict]) -> None:
     with whole(lock_path(name, root)) as temporary:
         temporary.write_text(json.dumps({"dataset": name, "files": files}, indent=1, sort_keys=True) + "\n")
+
+
+def fetched() -> tuple[str, ...]:
+    """The names of the data sets that are fetched."""
+    return tuple(name for name, one in components.datasets("images").items() if one.fetched)
+
+
+def source(name: str) -> Source:
+    """The files of a data set that is fetched. Raises SintroError for a name we do not have."""
+    if name not in fetched():
+        raise SintroError(f"unknown image data set {name!r}; there are {', '.join(components.datasets('images'))}")
+    return components.dataset(name).source()
 
 
 def states(name: str, root: Path) -> list[FileState]:
@@ -184,7 +196,7 @@ def missing_inception(dataset: str, root: str | Path | None = None) -> str | Non
             nobody puts weights somewhere to be measured without them.
     """
     folder = data_root(root)
-    if dataset == "digits":
+    if not components.dataset(dataset).photographs:
         return None
     check_folder(dataset, folder)
     state = inception_state(folder)

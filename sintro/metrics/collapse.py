@@ -1,7 +1,7 @@
 """When a 2D run counts as collapsed. Imports no torch: pages and claims decide it from the stored ``modes_covered``."""
 
-# The parts (modes, arms, squares, rings) of each density; the densities say the same, a test holds the two together.
-PARTS = {"8gaussians": 8, "spirals": 2, "checkerboard": 8, "rings": 4}
+from sintro.components import dataset as find
+
 COLLAPSED_SHARE = 0.5
 
 
@@ -11,4 +11,4 @@ def collapsed(dataset: str, modes_covered: float) -> bool:
     A part is covered as ``metrics.density.mode_coverage`` says. The threshold of one half is this suite's: the papers
     speak of mode collapse without one. A count that is not a number is no sign of health: collapsed.
     """
-    return not modes_covered > COLLAPSED_SHARE * PARTS[dataset]
+    return not modes_covered > COLLAPSED_SHARE * find(dataset).labels

@@ -22,7 +22,7 @@ rule fetch:
     output:
         touch(FETCHED + "/{dataset}"),
     wildcard_constraints:
-        dataset="|".join(name for name in IMAGES if name != "digits"),
+        dataset="|".join(name for name, one in datasets("images").items() if one.fetched),
     log:
         "logs/fetch-{dataset}.log",
     message:

@@ -12,7 +12,7 @@ GRAPH = " --graph" if str(config["graph"]).lower() == "true" else ""
 
 
 def gpus(wildcards):
-    image = Cell.from_path(f"results/{wildcards.cell}").dataset in IMAGES
+    image = Cell.from_path(f"results/{wildcards.cell}").data.kind == "images"
     return int({"images": image, "all": True, "none": False}[config["gpus"]])
 
 
@@ -20,7 +20,7 @@ def data(wildcards):
     """The data a cell trains on; called when Snakemake plans the training, which is judged then."""
     cell = Cell.from_path(f"results/{wildcards.cell}")
     judge_training(cell)
-    if cell.dataset not in IMAGES or cell.dataset == "digits":
+    if not cell.data.fetched:
         return []
     there = fetched(cell.dataset)
     return there if is_forced("train", f"{cell.path}/provenance.json") else ancient(there)

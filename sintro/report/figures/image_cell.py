@@ -3,14 +3,16 @@
 Drawn from plain arrays as those of :mod:`sintro.report.figures`; nothing here imports torch.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sintro.report.figures.style import DENSITY_MAP, LINES
+from sintro.report.figures.style import DENSITY_MAP, LINES, square
 from sintro.results import MEAN_RESPONSIBILITIES, RESPONSIBILITY_ITERATIONS
 
 IN_A_ROW = 8
@@ -26,77 +28,93 @@ NAMES = ("mode_samples.png", "responsibilities.png", "distances.png")
 def drawn(
     arrays: Mapping[str, np.ndarray], record: Mapping[str, Any], metrics: Mapping[str, Any]
 ) -> dict[str, Callable[[], Figure]]:
-    """The pictures that these arrays, this cell.json and this metrics.json have the numbers for."""
+    """Find the pictures that these arrays, this cell.json and this metrics.json have the numbers for."""
     found: dict[str, Callable[[], Figure]] = {}
-    if {"data", "reconstructions"} <= arrays.keys() and arrays["data"].shape == arrays["reconstructions"].shape:
+    stored = arrays.keys()
+    if {"data", "reconstructions"} <= stored and arrays["data"].shape == arrays["reconstructions"].shape:
         found["reconstructions.png"] = lambda: draw_pairs(arrays["data"], arrays["reconstructions"])
-    if {"mode_images", "mode_weights"} <= arrays.keys():
+    if {"mode_images", "mode_weights"} <= stored:
         found["mode_images.png"] = lambda: draw_modes(arrays["mode_images"], arrays["mode_weights"])
-    if {"mode_samples", "mode_weights"} <= arrays.keys():
+    if {"mode_samples", "mode_weights"} <= stored:
         found["mode_samples.png"] = lambda: draw_mode_samples(arrays["mode_samples"], arrays["mode_weights"])
     per_epoch = _per_epoch(record.get("settings", {}))
-    if {RESPONSIBILITY_ITERATIONS, MEAN_RESPONSIBILITIES} <= arrays.keys():
+    if {RESPONSIBILITY_ITERATIONS, MEAN_RESPONSIBILITIES} <= stored:
         epochs = arrays[RESPONSIBILITY_ITERATIONS] / per_epoch
         found["responsibilities.png"] = lambda: draw_responsibilities(epochs, arrays[MEAN_RESPONSIBILITIES])
-    for name, label in DISTANCES.items():
-        if metrics.get(name):
-            values = {int(after) / per_epoch: float(value) for after, value in metrics[name].items()}
-            selected = metrics.get("selected_iteration")
-            found["distances.png"] = lambda v=values, n=label, s=selected: draw_distances(
-                v, n, None if s is None else int(s) / per_epoch
-            )
+    name = next((name for name in reversed(DISTANCES) if metrics.get(name)), None)
+    if name is not None:
+        values = {int(after) / per_epoch: float(value) for after, value in metrics[name].items()}
+        after = metrics.get("selected_iteration")
+        selected = None if after is None else int(after) / per_epoch
+        found["distances.png"] = lambda: draw_distances(values, DISTANCES[name], selected)
     return found
 
 
 def _per_epoch(settings: Mapping[str, Any]) -> float:
-    """Iterations in an epoch, as a cell's settings say; 1 where they do not."""
+    """Find the iterations in an epoch, as a cell's settings say; 1 where they do not."""
     epochs = settings.get("epochs")
     return settings["iterations"] / epochs if epochs else 1.0
 
 
 def _clean(images: np.ndarray) -> np.ndarray:
-    return np.clip(np.nan_to_num(np.asarray(images, dtype=np.float32)), 0, 1)
+    """Bring images into [0, 1]; what is not finite becomes black."""
+    finite = np.nan_to_num(np.asarray(images, dtype=np.float32))
+    return np.clip(finite, 0, 1)
 
 
-def _rows(count: int, most: int = IN_A_ROW) -> tuple[int, int]:
-    """(rows, columns) of a sheet for `count` images."""
+def _shape(count: int, most: int = IN_A_ROW) -> tuple[int, int]:
+    """Find the rows and columns of a sheet for this many images."""
     columns = min(most, count)
-    return -(-count // columns), columns
+    return math.ceil(count / columns), columns
 
 
-def _show(axes, image: np.ndarray) -> None:
-    """One image [C, H, W] in [0, 1]."""
-    axes.imshow(
-        image.transpose(1, 2, 0) if len(image) == 3 else image[0], cmap="gray", vmin=0, vmax=1, interpolation="nearest"
-    )
+def _show(axes: Axes, image: np.ndarray) -> None:
+    """Show an image [C, H, W] in [0, 1], without ticks or frame."""
+    pixels = image.transpose(1, 2, 0) if len(image) == 3 else image[0]
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 
 
-def draw_pairs(data: np.ndarray, reconstructions: np.ndarray) -> Figure:
-    """Images [N, C, H, W] and under each its reconstruction, eight pairs in a row."""
-    data, reconstructions = _clean(data[:PAIRS]), _clean(reconstructions[:PAIRS])
-    count, channels, height, width = data.shape
-    rows, columns = _rows(count)
-    gap, cell = 3, (2 * height + 1, width + 2)
-    sheet = np.ones((rows * (cell[0] + gap), columns * cell[1], channels), dtype=np.float32)
+def _sheet(stacks: Sequence[np.ndarray], gap: int) -> np.ndarray:
+    """Lay out stacks of images [N, C, H, W] on white, the n-th of each below each other -> [C, H', W'].
+
+    Eight stand in a row; ``gap`` white pixels part the rows.
+    """
+    count, channels, height, width = stacks[0].shape
+    rows, columns = _shape(count)
+    tall = len(stacks) * (height + 1) - 1 + gap
+    sheet = np.ones((channels, rows * tall, columns * (width + 2)), dtype=np.float32)
     for index in range(count):
-        top, left = index // columns * (cell[0] + gap), index % columns * cell[1]
-        sheet[top : top + height, left : left + width] = data[index].transpose(1, 2, 0)
-        sheet[top + height + 1 : top + cell[0], left : left + width] = reconstructions[index].transpose(1, 2, 0)
-    figure = Figure(figsize=(SHEET, SHEET))
-    axes = figure.add_subplot()
-    axes.imshow(sheet if channels == 3 else sheet[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        row, column = divmod(index, columns)
+        left = column * (width + 2)
+        for level, images in enumerate(stacks):
+            top = row * tall + level * (height + 1)
+            sheet[:, top : top + height, left : left + width] = images[index]
+    return sheet
+
+
+def draw_images(images: np.ndarray, title: str, most: int = 64) -> Figure:
+    """Draw a sheet of images [N, C, H, W] in [0, 1], eight in a row."""
+    figure, axes = square(SHEET)
+    _show(axes, _sheet([_clean(images[:most])], gap=2))
+    axes.set_title(title)
+    return figure
+
+
+def draw_pairs(data: np.ndarray, reconstructions: np.ndarray) -> Figure:
+    """Draw images [N, C, H, W] and under each its reconstruction, eight pairs in a row."""
+    figure, axes = square(SHEET)
+    _show(axes, _sheet([_clean(data[:PAIRS]), _clean(reconstructions[:PAIRS])], gap=3))
     axes.set_title("test images, under each its reconstruction")
-    axes.set_axis_off()
     return figure
 
 
 def draw_modes(images: np.ndarray, weights: np.ndarray, most: int = 40) -> Figure:
-    """Decoded means [K, C, H, W] of the prior's modes, by falling weight, over each its weight [K]."""
+    """Draw decoded means [K, C, H, W] of the prior's modes, by falling weight, over each its weight [K]."""
     images, weights = _clean(images), np.asarray(weights, np.float64)
     count = min(most, len(images))
-    rows, columns = _rows(count, 5 if count <= 25 else IN_A_ROW)
+    rows, columns = _shape(count, 5 if count <= 25 else IN_A_ROW)
     figure = Figure(figsize=(SHEET, 0.35 + SHEET * rows / columns * 1.2))
     cells = figure.subplots(rows, columns, squeeze=False).flat
     for index, axes in enumerate(cells):
@@ -111,7 +129,7 @@ def draw_modes(images: np.ndarray, weights: np.ndarray, most: int = 40) -> Figur
 
 
 def draw_mode_samples(samples: np.ndarray, weights: np.ndarray) -> Figure:
-    """Samples [K, S, C, H, W] of the prior's heaviest modes: a row per mode, named by its weight."""
+    """Draw samples [K, S, C, H, W] of the prior's heaviest modes: a row per mode, named by its weight."""
     samples = _clean(samples[:SHOWN_MODES])
     modes, each = samples.shape[:2]
     figure = Figure(figsize=(SHEET, 0.35 + SHEET * modes / each))
@@ -124,7 +142,7 @@ def draw_mode_samples(samples: np.ndarray, weights: np.ndarray) -> Figure:
 
 
 def draw_responsibilities(epochs: np.ndarray, mean_responsibilities: np.ndarray) -> Figure:
-    """Mean responsibility a_k [T, K] of each mode over the test images at each snapshot: epochs [T]."""
+    """Draw the mean responsibility a_k [T, K] of each mode over the test images at each snapshot: epochs [T]."""
     finite = np.nan_to_num(np.asarray(mean_responsibilities, np.float64))
     modes = finite.shape[1]
     order = np.argsort(-finite[-1], kind="stable")
@@ -142,7 +160,7 @@ def draw_responsibilities(epochs: np.ndarray, mean_responsibilities: np.ndarray)
 
 
 def draw_distances(values: Mapping[float, float], name: str, selected: float | None) -> Figure:
-    """The distance by which the published checkpoint is selected, {epoch: value}; the selected one is marked."""
+    """Draw the distance that selects the published checkpoint, {epoch: value}; the selected one is marked."""
     epochs = sorted(values)
     figure = Figure(figsize=(SHEET, 3.0))
     axes = figure.add_subplot()

@@ -26,7 +26,7 @@ from sintro.report.figures.style import (
 )
 from sintro.report.numbers.results import Result, read_arrays
 from sintro.report.numbers.tables import Key, in_order
-from sintro.report.numbers.words import DATASET_NAMES, row_label
+from sintro.report.numbers.words import dataset_name, row_label
 
 MOST_COLUMNS = 16
 MAP_PIXELS = 144
@@ -70,7 +70,7 @@ class MapGrid:
         rows = []
         for dataset in self.datasets:
             cells = [self._cell_view(dataset, row, link) for row in self.rows]
-            rows.append({"label": DATASET_NAMES[dataset], "data": self._data_view(dataset), "cells": cells})
+            rows.append({"label": dataset_name(dataset), "data": self._data_view(dataset), "cells": cells})
         heads = [[part for part in row if part != "none"] for row in self.rows]
         return {"heads": heads, "rows": rows}
 
@@ -83,24 +83,24 @@ class MapGrid:
         found = self.maps[dataset, row]
         if isinstance(found, str):
             return {"uri": None, "reason": found} | leads
-        alt = f"Density map of {row_label(row)} on {DATASET_NAMES[dataset]}, seed {result.cell.seed}"
+        alt = f"Density map of {row_label(row)} on {dataset_name(dataset)}, seed {result.cell.seed}"
         return {"uri": data_uri(map_png(found)), "alt": alt, "reason": ""} | leads
 
     def _data_view(self, dataset: str) -> dict[str, Any]:
         """Lay out the map of the real data."""
         if dataset not in self.data:
             return {"uri": None, "reason": "no finished cell"}
-        alt = f"Histogram of the real data, {DATASET_NAMES[dataset]}"
+        alt = f"Histogram of the real data, {dataset_name(dataset)}"
         return {"uri": data_uri(map_png(self.data[dataset])), "alt": alt, "reason": ""}
 
     def png(self) -> bytes | None:
         """Draw the same grid as one PNG, for a paper or a talk; None where there is no map at all."""
-        panels = {(DATASET_NAMES[dataset], "data"): found for dataset, found in self.data.items()}
+        panels = {(dataset_name(dataset), "data"): found for dataset, found in self.data.items()}
         for (dataset, row), found in self.maps.items():
             if not isinstance(found, str):
-                panels[DATASET_NAMES[dataset], row_label(row)] = found
+                panels[dataset_name(dataset), row_label(row)] = found
         heads = ["data", *map(row_label, self.rows)]
-        names = [DATASET_NAMES[dataset] for dataset in self.datasets]
+        names = [dataset_name(dataset) for dataset in self.datasets]
         return draw_grid(panels, names, heads) if panels else None
 
 

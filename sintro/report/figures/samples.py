@@ -11,7 +11,7 @@ from sintro.report.figures.maps import load_arrays, shown_by_row
 from sintro.report.figures.style import data_uri
 from sintro.report.numbers.results import Result
 from sintro.report.numbers.tables import in_order
-from sintro.report.numbers.words import DATASET_NAMES, row_label
+from sintro.report.numbers.words import dataset_name, row_label
 
 IN_A_STRIP = 12
 MOST_ROWS = 16
@@ -30,7 +30,7 @@ def samples_view(results: Sequence[Result], link: Callable[[Result], str]) -> li
         members = [result for (where, _), result in shown.items() if where == dataset]
         strips = [_strip_view(result, link) for result in members] if len(members) <= MOST_ROWS else []
         if any(strip["uri"] for strip in strips):
-            blocks.append({"label": DATASET_NAMES[dataset], "data": _data_view(members), "strips": strips})
+            blocks.append({"label": dataset_name(dataset), "data": _data_view(members), "strips": strips})
     return blocks
 
 
@@ -39,7 +39,7 @@ def _strip_view(result: Result, link: Callable[[Result], str]) -> dict[str, Any]
     view = {"label": row_label(result.row), "href": link(result), "uri": None, "reason": result.state}
     images = _images(result, "samples")
     if images is not None:
-        alt = f"Samples of {row_label(result.row)} on {DATASET_NAMES[result.cell.dataset]}, seed {result.cell.seed}"
+        alt = f"Samples of {row_label(result.row)} on {dataset_name(result.cell.dataset)}, seed {result.cell.seed}"
         view |= {"uri": data_uri(strip_png(images)), "alt": alt, "reason": ""}
     elif result.state == "done":
         view["reason"] = "no samples stored"

@@ -15,7 +15,7 @@ from sintro.report.figures.style import INK, LINES, VECTOR, ink_or_line, to_svg
 from sintro.report.numbers.ranks import ranks_of
 from sintro.report.numbers.results import OTHER, Result, read_history
 from sintro.report.numbers.tables import Measure, Table, family
-from sintro.report.numbers.words import DATASET_NAMES, row_label
+from sintro.report.numbers.words import dataset_name, row_label
 
 MARKERS = "os^Dv<>PX*"
 BAND = {"reconstruction": "reconstruction", "kl_real": "KL of real data", "kl_fake": "KL of generated data"}
@@ -123,8 +123,8 @@ def against_weight(table: Table, measure: Measure) -> list[dict[str, str]]:
         frame = frame[frame["series"].isin(weights.index[weights > 1])]
         if not frame.empty:
             count = frame["series"].nunique()
-            described = f"{label} against r on {DATASET_NAMES[dataset]}, {count} priors"
-            title = f"{label} against r, {DATASET_NAMES[dataset]}"
+            described = f"{label} against r on {dataset_name(dataset)}, {count} priors"
+            title = f"{label} against r, {dataset_name(dataset)}"
             pictures.append({"title": title, "svg": draw_against(frame, label, described)})
     return pictures
 

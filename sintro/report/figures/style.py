@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
+
+from sintro import components
 
 STYLE = {
     "figure.dpi": 100,
@@ -81,14 +84,9 @@ def compact(svg: str) -> str:
     return re.sub(r'( [xy]="-?\d+\.\d)\d+"', r'\1"', svg)
 
 
-# Plots and maps span [-half_width, half_width] in both coordinates (docs/science.md, section 6). The densities say the
-# same, but importing them imports torch; a test holds the two together.
-HALF_WIDTH = {"8gaussians": 2.0, "spirals": 4.0, "checkerboard": 4.0, "rings": 4.0}
-
-
 def half_width_of(dataset: str) -> float:
-    """Find the half-width of a density's plots and maps."""
-    return HALF_WIDTH[dataset]
+    """Find the half-width h of a density: plots and maps span [-h, h] in both coordinates (docs/science.md, 6)."""
+    return components.dataset(dataset).half_width
 
 
 def label_colours(labels: np.ndarray) -> np.ndarray:
@@ -124,3 +122,10 @@ def to_png(figure: Figure) -> bytes:
     # 256 colours are all these pictures have, save for blended edges: a third of the size.
     image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+def square(size: float = 4.0) -> tuple[Figure, Axes]:
+    """Make a square figure and its axes."""
+    # A bare Figure belongs to nobody: unlike pyplot's, it is gone when the function returns.
+    figure = Figure(figsize=(size, size))
+    return figure, figure.add_subplot()

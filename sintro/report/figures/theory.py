@@ -6,82 +6,109 @@ from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sintro import SintroError
-from sintro.report.figures.style import INK, LINES, STYLE, label_colours, to_png
+from sintro.report.figures.style import INK, STYLE, ink_or_line, label_colours, to_png
 from sintro.runs import read_json, write_atomic
 from sintro.theory.experiment import PUBLISHED_GAMMA, RESULT
 
 LEAST = 1e-12  # total variations below are drawn here
-
-
 SHOWN = 60  # rounds of best responses that are drawn: what has not come to rest by then goes round in circles
+MARKERS = ("", "o", "s", "^", "D")
+
+Points = list[tuple[float, float]]  # (gamma, total variation)
 
 
 def _colours(result: dict[str, Any]) -> np.ndarray:
-    """A colour per data point, by its rank in p_data."""
-    return label_colours(np.argsort(np.argsort(result["data"])))
+    """Choose a colour per data point, by its rank in p_data."""
+    ranks = np.argsort(np.argsort(result["data"]))
+    return label_colours(ranks)
 
 
 def draw_trajectories(result: dict[str, Any]) -> Figure:
-    """Best responses from every start, and the path of p_d under gradient play, for the chosen gamma."""
-    plays = result["plays"]
+    """Draw best responses from every start, and the path of p_d under gradient play, for the chosen gamma."""
     figure = Figure(figsize=(9.6, 3.2))
     left, right = figure.subplots(1, 2)
-    for i, above in enumerate(plays["above"]):
-        colour, dash = LINES[i % len(LINES)]
-        values = np.maximum(above[:SHOWN], 1e-16)
-        left.semilogy(values, color=INK if i == 0 else colour, linestyle=dash, label=f"start {i}")
-    left.set(
-        title=f"best responses, gamma {plays['gamma']:g}", xlabel="round", ylabel="criterion above its minimum, nats"
-    )
-    left.legend()
-    rounds, path = 1 + np.array(plays["path_rounds"]), np.array(plays["path"])
-    for values, goal, colour in zip(path.T, plays["minimiser"], _colours(result), strict=True):
-        right.semilogx(rounds, values, color=colour)
-        right.plot([rounds[-1] * 1.3], [goal], marker="D", color=colour, markersize=4)
-    right.set(title="gradient play from start 0; diamonds: the minimiser", xlabel="step + 1", ylabel="$p_d(x)$")
+    _draw_responses(left, result["plays"])
+    _draw_path(right, result["plays"], _colours(result))
     return figure
 
 
+def _draw_responses(axes: Axes, plays: dict[str, Any]) -> None:
+    """Draw the criterion above its minimum over the rounds of best responses, a line per start."""
+    for i, above in enumerate(plays["above"]):
+        colour, dash = ink_or_line(i)
+        values = np.maximum(above[:SHOWN], 1e-16)
+        axes.semilogy(values, color=colour, linestyle=dash, label=f"start {i}")
+    title = f"best responses, gamma {plays['gamma']:g}"
+    axes.set(title=title, xlabel="round", ylabel="criterion above its minimum, nats")
+    axes.legend()
+
+
+def _draw_path(axes: Axes, plays: dict[str, Any], colours: np.ndarray) -> None:
+    """Draw p_d at every data point over the steps of gradient play, and the minimiser behind its end."""
+    rounds = 1 + np.array(plays["path_rounds"])
+    path = np.array(plays["path"])
+    beyond = rounds[-1] * 1.3
+    for values, goal, colour in zip(path.T, plays["minimiser"], colours, strict=True):
+        axes.semilogx(rounds, values, color=colour)
+        axes.plot([beyond], [goal], marker="D", color=colour, markersize=4)
+    axes.set(title="gradient play from start 0; diamonds: the minimiser", xlabel="step + 1", ylabel="$p_d(x)$")
+
+
 def draw_fixed_points(result: dict[str, Any]) -> Figure:
-    """Fixed points against gamma: p_d point by point, and how far what is reached is from what is predicted."""
+    """Draw fixed points against gamma: p_d point by point, and how far what is reached is from what is predicted."""
     sweep = result["sweep"]
     figure = Figure(figsize=(9.6, 3.8))
     left, right = figure.subplots(1, 2)
-    gammas = [at["gamma"] for at in sweep]
-    rested = [at for at in sweep if at["responses"]["at_rest"]]
-    for i, colour in enumerate(_colours(result)):
-        left.semilogx(gammas, [at["minimiser"][i] for at in sweep], color=colour)
-        reached = [at["responses"]["end"][i] for at in rested]
-        left.plot([at["gamma"] for at in rested], reached, "o", color=colour, markersize=3)
-    left.set(title="lines: the minimiser; dots: the game at rest", xlabel="gamma", ylabel="$p_d(x)$")
-    series = {
-        "minimiser to p_data": [(at["gamma"], at["to_data"]) for at in sweep],
-        "best responses to minimiser": [(at["gamma"], at["responses"]["distance"]) for at in rested],
-        "gradient play to minimiser": [(at["gamma"], at["gradient"]["distance"]) for at in sweep],
-        "prior with decoder to minimiser": _third_player(sweep, "decoder"),
-        "prior with encoder to minimiser": _third_player(sweep, "encoder"),
-    }
-    for i, (name, points) in enumerate(series.items()):
-        x, y = np.array(points).reshape(-1, 2).T
-        colour = INK if i == 0 else LINES[i][0]
-        marker = "" if i == 0 else "os^D"[i - 1]
-        right.loglog(
-            x, np.maximum(y, LEAST), color=colour, linestyle=LINES[i][1], marker=marker, markersize=3, label=name
-        )
-    right.set(title="total variation", xlabel="gamma")
+    _draw_minimisers(left, sweep, _colours(result))
+    _draw_distances(right, sweep)
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    unmet = [at["gamma"] for at in sweep if not at["condition"]]
     for axes in (left, right):
-        unmet = [at["gamma"] for at in sweep if not at["condition"]]
         if unmet:
             axes.axvspan(unmet[0], unmet[-1], color="#888888", alpha=0.15, linewidth=0)
         axes.axvline(PUBLISHED_GAMMA, color=INK, linewidth=0.6, linestyle=":")
     return figure
 
 
-def _third_player(sweep: Sequence[dict[str, Any]], kind: str) -> list[tuple[float, float]]:
+def _at_rest(sweep: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """List the gammas of the sweep at which best responses came to rest."""
+    return [at for at in sweep if at["responses"]["at_rest"]]
+
+
+def _draw_minimisers(axes: Axes, sweep: Sequence[dict[str, Any]], colours: np.ndarray) -> None:
+    """Draw p_d at every data point against gamma: lines for the minimiser, dots for the game at rest."""
+    gammas = [at["gamma"] for at in sweep]
+    rested = _at_rest(sweep)
+    for i, colour in enumerate(colours):
+        axes.semilogx(gammas, [at["minimiser"][i] for at in sweep], color=colour)
+        reached = [at["responses"]["end"][i] for at in rested]
+        axes.plot([at["gamma"] for at in rested], reached, "o", color=colour, markersize=3)
+    axes.set(title="lines: the minimiser; dots: the game at rest", xlabel="gamma", ylabel="$p_d(x)$")
+
+
+def _draw_distances(axes: Axes, sweep: Sequence[dict[str, Any]]) -> None:
+    """Draw the total variations between what is reached and what is predicted, against gamma."""
+    series: dict[str, Points] = {
+        "minimiser to p_data": [(at["gamma"], at["to_data"]) for at in sweep],
+        "best responses to minimiser": [(at["gamma"], at["responses"]["distance"]) for at in _at_rest(sweep)],
+        "gradient play to minimiser": [(at["gamma"], at["gradient"]["distance"]) for at in sweep],
+        "prior with decoder to minimiser": _third_player(sweep, "decoder"),
+        "prior with encoder to minimiser": _third_player(sweep, "encoder"),
+    }
+    for i, (name, points) in enumerate(series.items()):
+        gammas, distances = np.array(points).reshape(-1, 2).T
+        colour, dash = ink_or_line(i)
+        drawn = np.maximum(distances, LEAST)
+        axes.loglog(gammas, drawn, color=colour, linestyle=dash, marker=MARKERS[i], markersize=3, label=name)
+    axes.set(title="total variation", xlabel="gamma")
+
+
+def _third_player(sweep: Sequence[dict[str, Any]], kind: str) -> Points:
+    """List how far the game with a learned prior ends from the minimiser."""
     return [(at["gamma"], at["prior"][kind]["distance"]) for at in sweep if "prior" in at]
 
 

@@ -18,7 +18,7 @@ from sintro.report.numbers.ranks import best_of, by_weight, mean_by_weight, rank
 from sintro.report.numbers.results import OTHER, Result
 from sintro.report.numbers.statistics import summarise
 from sintro.report.numbers.tables import Entry, Key, Table
-from sintro.report.numbers.words import DATASET_NAMES, plural, row_label, show_number
+from sintro.report.numbers.words import dataset_name, plural, row_label, show_number
 
 MOST_ROWS = 40
 LONGEST = 40  # characters of a setting's value
@@ -80,7 +80,7 @@ def both_forms(table: Table, published: str, standard: str) -> dict[str, Any] | 
         both = {row: (_mean(e, published), _mean(e, standard)) for row, e in table.column(dataset).items()}
         means = {row: pair for row, pair in both.items() if all(map(math.isfinite, pair))}
         if len(means) > 1:
-            blocks.append({"dataset": DATASET_NAMES[dataset]} | _ranks(means, published, standard))
+            blocks.append({"dataset": dataset_name(dataset)} | _ranks(means, published, standard))
     if not blocks:
         return None
     return {
@@ -146,7 +146,7 @@ def chosen_weights(results: Sequence[Result], metric: str) -> list[dict[str, str
         others = [f"r = {weight:g}: {show_number(mean, 4)}" for weight, mean in sorted(means.items()) if weight != best]
         line = {
             "row": row_label(row),
-            "dataset": DATASET_NAMES[dataset],
+            "dataset": dataset_name(dataset),
             "chosen": f"{best:g}",
             "value": show_number(means[best], 4),
             "others": ", ".join(others),

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeFloat
 
 from sintro import SintroError, studies, yamlfiles
-from sintro.cells import DATASETS, suggestion
+from sintro.components import datasets, suggestion
 from sintro.history import HISTORY
 from sintro.metrics import METRICS
 
@@ -125,9 +125,10 @@ def load_exact(path: Path | None = None) -> dict[str, ExactClaim]:
 def _check(contrast: Contrast, where: str) -> None:
     """Refuse an unknown metric or data set, none or two things to compare with, and stars that cannot be matched."""
     _check_metric(contrast.metric, where)
+    legal = datasets()
     for dataset in contrast.datasets or ():
-        if dataset not in DATASETS:
-            raise SintroError(f"{where}: dataset {dataset!r} is not one of {', '.join(DATASETS)}")
+        if dataset not in legal:
+            raise SintroError(f"{where}: dataset {dataset!r} is not one of {', '.join(legal)}")
     if (contrast.b is None) == (contrast.constant is None):
         given = "both are" if contrast.b else "none is"
         raise SintroError(f"{where}: legal is either b (cells) or constant (a number), and {given} given")

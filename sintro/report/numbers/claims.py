@@ -20,7 +20,7 @@ from sintro.report.numbers.claim_files import DIVERGED, FINAL, UNSTABLE, Claim, 
 from sintro.report.numbers.results import FINISHED, Result, read_history
 from sintro.report.numbers.statistics import LEVEL, Comparison, compare_differences, holm, stouffer
 
-__all__ = ["UNSTABLE", "Outcome", "Stratum", "Verdict", "examine", "judge", "load", "load_exact", "value_of"]
+__all__ = ["UNSTABLE", "Claim", "Outcome", "Stratum", "Verdict", "examine", "judge", "load", "load_exact", "value_of"]
 
 ENDED = (*FINISHED, "unreadable")  # a pair that one of these cells has no number for is lost; others are still to come
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from sintro.metrics import OOD_KINDS, OOD_SCORES, ood_metric
 from sintro.report.numbers.results import Result
 from sintro.report.numbers.tables import Measure, Table, make_table
-from sintro.report.numbers.words import DATASET_NAMES, row_label, show_number
+from sintro.report.numbers.words import dataset_name, row_label, show_number
 
 
 def tables_of(results: Sequence[Result]) -> list[Table]:
@@ -39,5 +39,5 @@ def summary(table: Table) -> str:
             row, measure = max(means, key=means.get)
             score = measure.label("published").removeprefix("AUROC ").strip("()").partition(",")[0]
             value = show_number(means[row, measure], 3)
-            best.append(f"{DATASET_NAMES[dataset]}: {value} by {score} of {row_label(row)}")
+            best.append(f"{dataset_name(dataset)}: {value} by {score} of {row_label(row)}")
     return "; ".join(best)

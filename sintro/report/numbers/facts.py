@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sintro import studies
-from sintro.cells import DATA_SIZES, Cell
+from sintro import components, studies
+from sintro.cells import Cell
 from sintro.presets import Settings
 from sintro.report.numbers.results import OTHER, Result, count_states
 from sintro.report.numbers.words import ABSENT, show_duration, show_setting
@@ -47,7 +47,7 @@ def shortened(settings: Settings, cell: Cell) -> list[str]:
         if have != paper:
             changed.append(_instead(name.replace("_", " "), have, paper))
     if settings.training_images is not None:
-        changed.append(_instead("training images", settings.training_images, DATA_SIZES[cell.dataset]))
+        changed.append(_instead("training images", settings.training_images, components.dataset(cell.dataset).size))
     changed += _rescheduled(settings, preset)
     if settings.adam_at_introspection != preset.adam_at_introspection:
         changed.append("Adam's state restarted where the published code carries it into introspection")

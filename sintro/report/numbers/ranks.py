@@ -9,7 +9,7 @@ import pandas as pd
 from sintro.report.numbers.results import Result
 from sintro.report.numbers.statistics import summarise
 from sintro.report.numbers.tables import Key, Table, family
-from sintro.report.numbers.words import DATASET_NAMES, row_label
+from sintro.report.numbers.words import dataset_name, row_label
 
 
 def rank(means: Mapping[Any, float], lower_is_better: bool) -> dict[Any, float]:
@@ -35,7 +35,7 @@ def ranks_of(table: Table, metric: str) -> dict[str, dict[str, float]]:
         column = table.column(dataset)
         means = {row: entry.summaries[metric, "published"].mean for row, entry in column.items()}
         for row, place in rank(means, lower).items():
-            found.setdefault(row_label(row), {})[DATASET_NAMES[dataset]] = place
+            found.setdefault(row_label(row), {})[dataset_name(dataset)] = place
     return found
 
 

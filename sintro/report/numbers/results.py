@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sintro import SintroError
-from sintro.cells import DENSITIES
+from sintro import SintroError, components
 from sintro.history import todays
 from sintro.metrics import METRICS, outdated
 from sintro.results import (
@@ -70,7 +69,7 @@ class Result:
     @property
     def kind(self) -> str:
         """The kind of the cell's data: ``2d`` or ``images``."""
-        return "2d" if self.cell.dataset in DENSITIES else "images"
+        return components.dataset(self.cell.dataset).kind
 
     @property
     def row(self) -> tuple[str, str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from sintro.cells import DATASETS
+from sintro.components import datasets as known_datasets
 from sintro.metrics import METRICS, Metric
 from sintro.report.numbers.results import Result, count_states
 from sintro.report.numbers.statistics import Summary, best_and_equals, summarise
@@ -154,9 +154,9 @@ class Table:
 
 
 def in_order(datasets: Iterable[str]) -> tuple[str, ...]:
-    """Name each data set once, in the papers' order."""
+    """Name each data set once, in the registry's order: the papers', then the user's own."""
     found = set(datasets)
-    return tuple(dataset for dataset in DATASETS if dataset in found)
+    return tuple(dataset for dataset in known_datasets() if dataset in found)
 
 
 def seed_text(result: Result, measure: Measure, form: str) -> str:

@@ -4,17 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-DATASET_NAMES = {
-    "8gaussians": "8 Gaussians",
-    "spirals": "Spirals",
-    "checkerboard": "Checkerboard",
-    "rings": "Rings",
-    "digits": "Digits",
-    "mnist": "MNIST",
-    "fmnist": "Fashion-MNIST",
-    "cifar10": "CIFAR-10",
-    "svhn": "SVHN",
-}
+from sintro import components
+
 ARROWS = {
     "lower": "lower is better",
     "higher": "higher is better",
@@ -22,6 +13,11 @@ ARROWS = {
     "none": "neither low nor high is better",
 }
 ABSENT = "–"  # in place of a number that does not exist
+
+
+def dataset_name(name: str) -> str:
+    """Find the name of a data set in tables and figures. Raises SintroError for one that nobody registered."""
+    return components.dataset(name).title
 
 
 def plural(count: int, noun: str) -> str:

@@ -12,22 +12,27 @@ from sintro.report.pages.theory import build as build_theory
 
 
 def present(results: Path) -> list[str]:
-    """The studies that have results: those with a folder, and the unions of which a part has one."""
-    found = {name for name in studies.names() if (Path(results) / name).is_dir()}
-    return [n for n in studies.names() if n in found or found & set(studies.load(n).include or ())]
+    """List the studies that have results: those with a folder, and the unions of which a part has one."""
+    names = studies.names()
+    found = {name for name in names if (Path(results) / name).is_dir()}
+    return [name for name in names if name in found or not found.isdisjoint(studies.load(name).include or ())]
 
 
-def build(studies_asked: list[str] | None = None, results: Path = Path("results"), reports: Path = Path("reports")):
+def build(
+    studies_asked: list[str] | None = None, results: Path = Path("results"), reports: Path = Path("reports")
+) -> list[Path]:
     """Build the pages of the studies asked for (all with results by default) and `index.html` -> the main pages.
 
     Raises SintroError for an unknown study, or when the reports folder cannot be written.
     """
     results, reports = Path(results), Path(reports)
-    names = list(dict.fromkeys(studies_asked)) if studies_asked else present(results)
-    asked = {name: read_study(name, results) for name in names}
-    paths = [build_study(report, reports) for report in asked.values()]
-    everything = [asked.get(name) or read_study(name, results) for name in present(results)]
-    everything += [report for name, report in asked.items() if name not in {r.name for r in everything}]
+    known = present(results)
+    asked = list(dict.fromkeys(studies_asked or known))
+    read = {name: read_study(name, results) for name in asked}
+    paths = [build_study(report, reports) for report in read.values()]
+    # The pages over all studies show those that were not asked for as well, the known ones first.
+    order = dict.fromkeys([*known, *asked])
+    everything = [read.get(name) or read_study(name, results) for name in order]
+    tables = {report.name: tables_of(report, {}) for report in everything}
     games = build_theory(results, reports)
-    made = {report.name: tables_of(report, {}) for report in everything}
-    return [*paths, build_overview(everything, made, reports, games)]
+    return [*paths, build_overview(everything, tables, reports, games)]

@@ -8,7 +8,7 @@ from sintro.report.figures.stability import draw_sweeps
 from sintro.report.numbers.results import ABSENT, Result
 from sintro.report.numbers.stability import LEVELS, MEASURES, numbers_of, sweeps_of, to_csv
 from sintro.report.numbers.words import ABSENT as DASH
-from sintro.report.numbers.words import DATASET_NAMES, row_label, show_number
+from sintro.report.numbers.words import dataset_name, row_label, show_number
 
 
 def stability_view(results: Sequence[Result]) -> dict[str, Any] | None:
@@ -20,7 +20,7 @@ def stability_view(results: Sequence[Result]) -> dict[str, Any] | None:
     pictures = []
     for dataset in dict.fromkeys(sweep.dataset for sweep in sweeps):
         svg = draw_sweeps([sweep for sweep in sweeps if sweep.dataset == dataset])
-        pictures.append({"title": f"KL (published) over the grid, {DATASET_NAMES[dataset]}", "svg": svg})
+        pictures.append({"title": f"KL (published) over the grid, {dataset_name(dataset)}", "svg": svg})
     return {
         "lines": [line_view(line) for line in lines],
         "heads": [METRICS[metric].label for metric in MEASURES],
@@ -35,7 +35,7 @@ def line_view(line: dict[str, Any]) -> dict[str, Any]:
     absent = [f"{count} {state}" for state, count in counts.items() if count]
     spreads = [text for metric in MEASURES for text in _spread(line, metric)]
     return {
-        "dataset": DATASET_NAMES[line["dataset"]],
+        "dataset": dataset_name(line["dataset"]),
         "label": row_label((line["objective"], line["prior"], line["regularizers"])),
         "finished": f"{line['done']}/{line['runs']}",
         "diverged": share(line["diverged"], line["ended"]),

@@ -7,7 +7,7 @@ from typing import Any
 from sintro.report.numbers.ranks import best_of
 from sintro.report.numbers.statistics import Comparison, compare, holm
 from sintro.report.numbers.tables import FORMS, SPREADS, Entry, Key, Measure, Table
-from sintro.report.numbers.words import ABSENT, ARROWS, DATASET_NAMES, row_label, show_p
+from sintro.report.numbers.words import ABSENT, ARROWS, dataset_name, row_label, show_p
 
 SIGNS = {"lower": "↓", "higher": "↑", "half": "→ 0.5", "none": ""}  # beside a column's head
 MOST_COMPARED = 40  # rows
@@ -22,7 +22,7 @@ def table_view(table: Table, link: Callable[[Entry], str]) -> dict[str, Any]:
     return {
         "name": table.name,
         "title": table.title,
-        "datasets": [{"name": dataset, "label": DATASET_NAMES[dataset]} for dataset in table.datasets],
+        "datasets": [{"name": dataset, "label": dataset_name(dataset)} for dataset in table.datasets],
         "measures": [_measure_view(measure) for measure in table.measures],
         "rows": [_row_view(table, row, link) for row in table.rows],
         "floor": _floor_view(table) if table.floors else None,
@@ -147,7 +147,7 @@ def _comparison(table: Table, dataset: str, measure: Measure) -> dict[str, Any] 
     label = measure.label("published")
     if metric.direction == "half":
         label += ", distance from 0.5"
-    return {"dataset": DATASET_NAMES[dataset], "measure": label, "best": row_label(best), "lines": lines}
+    return {"dataset": dataset_name(dataset), "measure": label, "best": row_label(best), "lines": lines}
 
 
 def _comparison_line(label: str, found: Comparison, adjusted: float | None, factor: float) -> dict[str, str]:

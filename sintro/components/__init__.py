@@ -1,0 +1,57 @@
+"""Data sets, priors and objectives, each said in one object, and the one door by which they come in.
+
+What an extension file needs is here: ``from sintro.components import Density, register``.
+"""
+
+from sintro.components.component import PROTOCOLS, Component, Row
+from sintro.components.dataset import SPLITS, Dataset, Density, ImageDataset, Splits
+from sintro.components.objective import Betas, Objective
+from sintro.components.prior import Prior, PriorSpec
+from sintro.components.registry import (
+    broken,
+    dataset,
+    datasets,
+    objective,
+    objectives,
+    parse_objective,
+    parse_prior,
+    prior,
+    priors,
+    register,
+    unknown,
+)
+from sintro.components.spelling import spell, suggestion
+
+# The objectives whose published hyper-parameters differ: the first argument of a Row.
+VAE, SOFT, INTRO = ("vae",), ("soft-introvae",), ("introvae",)
+
+__all__ = [
+    "INTRO",
+    "PROTOCOLS",
+    "SOFT",
+    "SPLITS",
+    "VAE",
+    "Betas",
+    "Component",
+    "Dataset",
+    "Density",
+    "ImageDataset",
+    "Objective",
+    "Prior",
+    "PriorSpec",
+    "Row",
+    "Splits",
+    "broken",
+    "dataset",
+    "datasets",
+    "objective",
+    "objectives",
+    "parse_objective",
+    "parse_prior",
+    "prior",
+    "priors",
+    "register",
+    "spell",
+    "suggestion",
+    "unknown",
+]
