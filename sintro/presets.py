@@ -11,7 +11,15 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
 
 from sintro import SintroError, components
 from sintro.cells import BOOTSTRAP, Cell
@@ -260,10 +268,23 @@ def resolve(
     fields |= _schedule(cell, table | _in_units(shares or {}, table["length"]), epoch, length, iterations)
     if adam == "restarted" and 0 < fields["warmup"] < fields["iterations"]:
         fields["adam_at_introspection"] = adam
-    settings = Settings.model_validate(fields)
+    settings = _checked(cell, fields)
     if reason := _why_not(cell, settings):
         raise SintroError(f"{cell.path}: {reason}")
     return settings
+
+
+def _checked(cell: Cell, fields: Mapping[str, Any]) -> Settings:
+    """The settings of these fields; SintroError for a wrong value that an extension's rows give."""
+    try:
+        return Settings.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name, said = first["loc"][0], first["msg"][:1].lower() + first["msg"][1:]
+        for owner in (cell.data, components.objective(cell.objective_name)):
+            if owner.source and any(name in row.values for row in owner.rows):
+                raise SintroError(f"{owner.source}: {owner.what} {owner.name!r}: rows: {name}: {said}") from None
+        raise
 
 
 def _in_units(shares: Mapping[str, Any], length: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Adding a study is adding a file under `workflow/studies`. Nothing here imports t
 
 import itertools
 import os
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
@@ -26,7 +27,8 @@ from pydantic import (
 
 import sintro
 from sintro import SintroError, presets, search_results, yamlfiles
-from sintro.cells import Betas, Cell, check_study_name, objective_token, suggestion
+from sintro.cells import PARTS, RESULTS, Betas, Cell, check_study_name, objective_token, suggestion
+from sintro.components import UnknownComponent
 
 PRESETS = "presets"
 RESTRICTIONS = {"datasets": "dataset", "priors": "prior", "seeds": "seed"}  # of a grid from another study, by key
@@ -124,6 +126,7 @@ class Study(_Part):
     include: tuple[str, ...] | None = Field(None, min_length=1)
     _name: str = PrivateAttr("")
     _file: str = PrivateAttr("")
+    _left_out: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -142,6 +145,24 @@ class Study(_Part):
         if self.include is None:
             return self._grid
         return _refuse_duplicates(self, [cell for name in self.include for cell in load(name).cells()])
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Why not, by path, of the cells that nothing is known of: their extension is broken, or was deleted."""
+        if self.cells_from is not None:
+            source = load(self.cells_from)
+            return {path.replace(source.name, self.name, 1): why for path, why in source.left_out.items()}
+        parts = [load(name).left_out for name in self.include or ()]
+        return {path: why for part in (self._left_out, *parts) for path, why in part.items()}
+
+    @property
+    def left_out_in_words(self) -> str:
+        """One line about the cells that are left out; empty where none is."""
+        if not self.left_out:
+            return ""
+        path, why = next(iter(self.left_out.items()))
+        there = " (their results stay where they are)" if any(map(os.path.isdir, self.left_out)) else ""
+        return f"{len(self.left_out)} cells of study {self.name} are left out, as {path}{there}: {why}"
 
     def _copied(self) -> tuple[Cell, ...]:
         """The cells of another study's grid, as this study's."""
@@ -283,6 +304,8 @@ def _load(path: Path, _mtime: int, _size: int) -> Study:
     study = yamlfiles.read(path, Study)
     study._name, study._file = path.stem, str(path)
     _check(study)
+    if study.left_out:
+        print(f"warning: {study.left_out_in_words}", file=sys.stderr)
     return study
 
 
@@ -360,7 +383,8 @@ def _check_overrides(study: Study, grid: Sequence[Cell]) -> None:
             raise SintroError(f"{study.file}: {key}.milestones: legal are shares that increase, not {listed}")
     kinds: dict[tuple, Cell] = {}
     for cell in grid:
-        kinds.setdefault((cell.dataset, cell.objective_name, cell.prior), cell)
+        if not any(one.source for one in cell.components):  # a fault of an extension is its own cells' alone
+            kinds.setdefault((cell.dataset, cell.objective_name, cell.prior), cell)
     for cell in kinds.values():
         key, values = _overrides(study, cell)
         shares, total = _pop_shares(values), values.pop("iterations", None)
@@ -405,13 +429,28 @@ def _product(study: Study, block: Block) -> list[Cell]:
     if block.betas is not None:
         objectives = tuple(token for objective in objectives for token in block.betas.tokens(objective))
     axes = itertools.product(block.datasets, objectives, block.priors, block.regularizers, seeds)
-    return [
-        Cell(study=study.name, dataset=dataset, objective=objective, prior=prior, regularizers=regularizers, seed=seed)
-        for dataset, objective, prior, regularizers, seed in axes
-    ]
+    cells = []
+    for *names, seed in axes:
+        try:
+            cells.append(Cell(study=study.name, **dict(zip(PARTS[1:-1], names, strict=True)), seed=seed))
+        except UnknownComponent as error:
+            if not error.broken and not _has_results(study, error):
+                raise
+            study._left_out[f"{RESULTS}/{study.name}/{'/'.join(names)}/seed{seed}"] = (
+                str(error) if error.broken else f"no extension defines {error.what} {error.name!r} any more"
+            )
+    return cells
+
+
+def _has_results(study: Study, unknown: UnknownComponent) -> bool:
+    """Whether the study's results know the name: then its extension was deleted, and it is no misspelling."""
+    depth = PARTS.index(unknown.what) - 1
+    return any(Path(RESULTS, study.name).glob("*/" * depth + unknown.name))
 
 
 def _refuse_duplicates(study: Study, cells: list[Cell]) -> tuple[Cell, ...]:
+    if not cells:  # all of them left out
+        return ()
     path, times = Counter(cell.path for cell in cells).most_common(1)[0]
     if times > 1:
         raise SintroError(f"{study.file}: {path} is there {times} times; every cell of a study is there once")

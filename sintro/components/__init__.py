@@ -3,7 +3,7 @@
 What an extension file needs is here: ``from sintro.components import Density, register``.
 """
 
-from sintro.components.component import PROTOCOLS, Component, Row
+from sintro.components.component import PROTOCOLS, Component, Row, UnknownComponent
 from sintro.components.dataset import SPLITS, Dataset, Density, ImageDataset, Splits
 from sintro.components.objective import Betas, Objective
 from sintro.components.prior import Prior, PriorSpec
@@ -41,6 +41,7 @@ __all__ = [
     "PriorSpec",
     "Row",
     "Splits",
+    "UnknownComponent",
     "broken",
     "dataset",
     "datasets",

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+from sintro import SintroError
+
 # Whose program is followed where the two papers' differ: Athanasiadis et al. (prior learning) or Daniel & Tamar.
 PROTOCOLS = ("pl", "si")
 LEGAL_NAME = r"[a-z0-9][a-z0-9_-]*"
@@ -22,6 +24,14 @@ class Row(NamedTuple):
     values: Mapping[str, Any]
     source: str
     protocols: tuple[str, ...] = PROTOCOLS
+
+
+class UnknownComponent(SintroError):
+    """A name that no component has: ``what`` it is the name of, and whether a ``broken`` extension would define it."""
+
+    def __init__(self, said: str, what: str, name: str, broken: bool):
+        super().__init__(said)
+        self.what, self.name, self.broken = what, name, broken
 
 
 class Component:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from sintro import SintroError
-from sintro.components.component import Component
+from sintro.components.component import Component, UnknownComponent
 from sintro.components.dataset import Dataset
 from sintro.components.objective import Betas, Objective
 from sintro.components.prior import Prior, PriorSpec
@@ -108,14 +108,17 @@ class Registry:
         found = self.known[kind].get(name)
         if found is None:
             names = list(self.known[kind])
-            raise self.unknown(f"{kind.what} {name!r} is not one of {', '.join(names)}{suggestion(name, names)}", name)
+            said = f"{kind.what} {name!r} is not one of {', '.join(names)}{suggestion(name, names)}"
+            raise self.unknown(said, kind.what, name)
         return found
 
-    def unknown(self, said: str, name: str) -> SintroError:
+    def unknown(self, said: str, what: str, name: str) -> UnknownComponent:
         """The error about a name that is not found: that of the file which would define it, if that is broken."""
         if name in self.claimed:
-            return SintroError(f"{name!r} is of an extension that cannot be read: {self.broken[self.claimed[name]]}")
-        return SintroError("; ".join([said, *(f"not read: {error}" for error in self.broken.values())]))
+            said = f"{what} {name!r} is of an extension that cannot be read: {self.broken[self.claimed[name]]}"
+            return UnknownComponent(said, what, name, broken=True)
+        said = "; ".join([said, *(f"not read: {error}" for error in self.broken.values())])
+        return UnknownComponent(said, what, name, broken=False)
 
 
 class _Load(NamedTuple):
@@ -231,9 +234,9 @@ def objective(name: str) -> Objective:
     return current().find(Objective, name)
 
 
-def unknown(said: str, name: str) -> SintroError:
-    """The error ``said`` about a name that is not found, or that of the extension which would define it."""
-    return current().unknown(said, name)
+def unknown(said: str, name: str) -> UnknownComponent:
+    """The error ``said`` about a data set that is not found, or that of the extension which would define it."""
+    return current().unknown(said, "dataset", name)
 
 
 def broken() -> dict[Path, str]:
@@ -262,7 +265,7 @@ def _parse_prior(registry: Registry, token: str) -> PriorSpec:
     notes = "; ".join(["K a number", *(one.note for one in known if one.note)])
     number = next(iter(re.findall(r"[0-9]+", token)), "64")  # suggest with the components that the word itself names
     near = suggestion(token, [spelling.replace("K", number) for spelling in spellings])
-    raise registry.unknown(f"prior {token!r} is not one of {', '.join(spellings)} ({notes}){near}", token)
+    raise registry.unknown(f"prior {token!r} is not one of {', '.join(spellings)} ({notes}){near}", "prior", token)
 
 
 def parse_objective(token: str) -> tuple[str, Betas | None, float | None]:
@@ -280,5 +283,6 @@ def _parse_objective(registry: Registry, token: str) -> tuple[str, Betas | None,
     legal = f"{', '.join(known)}, or with explicit betas {examples}"
     begun = [name for name in known if token == name or token.startswith(f"{name}-")]
     if not begun:
-        raise registry.unknown(f"objective {token!r} is not one of {legal}{suggestion(token, known)}", token)
+        said = f"objective {token!r} is not one of {legal}{suggestion(token, known)}"
+        raise registry.unknown(said, "objective", token)
     return known[max(begun, key=len)].parse(token, legal)

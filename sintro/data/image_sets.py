@@ -85,7 +85,7 @@ class Fetched(ImageDataset):
     origin = "fetched"
     folders: tuple[str, ...]
 
-    def source(self) -> Source:
+    def published(self) -> Source:
         """Its files, and what their content must be."""
         raise NotImplementedError
 
@@ -118,13 +118,13 @@ class _Idx(Fetched):
     event, size = (1, 28, 28), 60_000
     torchvision_name: str
 
-    def source(self) -> Source:
-        from sintro.data import published
+    def published(self) -> Source:
+        from sintro.data.published import Source, idx_file
         from sintro.data.vision import torchvision
 
         kind = getattr(torchvision.datasets, self.torchvision_name)
-        files = (published.idx_file(self.name, kind, file) for file, _ in kind.resources)
-        return published.Source(self.name, tuple(files))
+        files = (idx_file(self.name, kind, file) for file, _ in kind.resources)
+        return Source(self.name, tuple(files))
 
     def read_files(self, split: str, paths: list[Path]) -> Arrays:
         from sintro.data import formats
@@ -165,7 +165,7 @@ class Cifar10(Fetched):
     event, size = (3, 32, 32), 50_000
     folders, partner = ("cifar10", "cifar10batchespy", "cifar10python"), "svhn"
 
-    def source(self) -> Source:
+    def published(self) -> Source:
         from sintro.data.published import Source, SourceFile
         from sintro.data.vision import torchvision
 
@@ -192,7 +192,7 @@ class Svhn(Fetched):
     event, size = (3, 32, 32), 73_257
     folders, partner = ("svhn",), "cifar10"
 
-    def source(self) -> Source:
+    def published(self) -> Source:
         from sintro.data.published import Source, SourceFile
         from sintro.data.vision import torchvision
 

@@ -68,7 +68,7 @@ def source(name: str) -> Source:
     """The files of a data set that is fetched. Raises SintroError for a name we do not have."""
     if name not in fetched():
         raise SintroError(f"unknown image data set {name!r}; there are {', '.join(components.datasets('images'))}")
-    return components.dataset(name).source()
+    return components.dataset(name).published()
 
 
 def states(name: str, root: Path) -> list[FileState]:

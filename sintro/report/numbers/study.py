@@ -71,7 +71,7 @@ def read_study(name: str, results: Path) -> StudyReport:
     """
     study = studies.load(name)
     cells = study.cells()
-    digests, unresolved, differences = {}, "", {}
+    digests, unresolved, differences = {}, study.left_out_in_words, {}
     for cell in cells:
         try:
             settings = studies.settings(cell)
