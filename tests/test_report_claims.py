@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sintro import SintroError, studies
+from sintro import SintroError, components, studies
 from sintro.cells import DENSITIES, Cell
 from sintro.report.numbers import claims
 from sintro.report.numbers.results import Result, read_cells
@@ -304,10 +304,10 @@ def test_instability_is_pooled_over_the_grid_and_counts_divergence_and_collapse(
     assert (outcome.pairs, outcome.lost) == (4 * 2, 4)  # a part of the grid is not the grid
 
 
-def test_the_parts_that_collapse_counts_are_the_densities():
-    from sintro.data.densities import density
-    from sintro.metrics.collapse import PARTS, collapsed
+def test_a_run_collapses_at_half_of_the_densitys_parts():
+    from sintro.metrics.collapse import collapsed
 
-    assert {name: density(name).labels for name in DENSITIES} == PARTS
-    assert collapsed("rings", 2)
-    assert not collapsed("rings", 3)
+    for name, density in components.datasets("2d").items():
+        half = density.labels // 2
+        assert collapsed(name, half)
+        assert not collapsed(name, half + 1)

@@ -23,9 +23,24 @@ from sintro.report.numbers.statistics import Summary, summarise
 from sintro.report.numbers.tables import Table
 
 COLUMNS = (
-    "paper", "table", "row", "column", "value", "spread", "n", "protocol", "training", "dataset", "objective", "prior",
-    "regularizers", "metric", "source", "transcribed_by",
-)  # fmt: skip
+    "paper",
+    "table",
+    "row",
+    "column",
+    "value",
+    "spread",
+    "n",
+    "protocol",
+    "training",
+    "dataset",
+    "objective",
+    "prior",
+    "regularizers",
+    "metric",
+    "source",
+    "transcribed_by",
+)
+NEEDED = ("paper", "source", "transcribed_by")
 PROTOCOLS = ("published", "standard", "unknown")  # of the measurement: which form of the metric
 HISTORY_METRIC = re.compile(r"history:(?P<column>\w+)@(?P<iteration>\d+)")  # a column of history.csv at an iteration
 NEAR = 0.01  # a history's row stands for an iteration that is at most this share of it away
@@ -52,7 +67,10 @@ class Reported:
 
 
 def load(path: Path | None = None) -> list[Reported]:
-    """The transcribed numbers; none when there is no file. SintroError names file, line, column and what is legal."""
+    """Read the transcribed numbers; none when there is no file.
+
+    Raises SintroError for a bad entry: file, line, column and what is legal, in one line.
+    """
     path = path or studies.folder().parent / "reported.csv"
     if not path.exists():
         return []
@@ -64,9 +82,31 @@ def load(path: Path | None = None) -> list[Reported]:
 
 
 def _entry(row: Mapping[str, Any], where: str) -> Reported:
+    """Read one line of the file."""
     if None in row or None in row.values():
         raise SintroError(f"{where}: {len(COLUMNS)} fields are legal")
-    for name in ("paper", "source", "transcribed_by"):
+    _check_words(row, where)
+    n = _number(row, "n", where)
+    return Reported(
+        paper=row["paper"],
+        table=row["table"],
+        row=row["row"],
+        column=row["column"],
+        value=_number(row, "value", where, needed=True),
+        spread=_number(row, "spread", where),
+        n=None if n is None else int(n),
+        protocol=row["protocol"],
+        training=row["training"],
+        place=(row["dataset"], row["objective"], row["prior"], row["regularizers"]),
+        metric=row["metric"],
+        source=row["source"],
+        transcribed_by=row["transcribed_by"],
+    )
+
+
+def _check_words(row: Mapping[str, str], where: str) -> None:
+    """Refuse a line without a source, and an unknown protocol or metric."""
+    for name in NEEDED:
         if not row[name].strip():
             raise SintroError(f"{where}: {name} is empty; a number without it is not shown")
     if row["protocol"] not in PROTOCOLS:
@@ -74,64 +114,72 @@ def _entry(row: Mapping[str, Any], where: str) -> Reported:
     if row["training"] and row["training"] not in presets.PROTOCOLS:
         legal = ", ".join(presets.PROTOCOLS)
         raise SintroError(f"{where}: training {row['training']!r} is not one of {legal}, or empty for either")
-    if row["metric"] and row["metric"] not in METRICS and not _of_history(row["metric"]):
+    metric = row["metric"]
+    if metric and metric not in METRICS and not _of_history(metric):
         raise SintroError(
-            f"{where}: metric {row['metric']!r} is not one of {', '.join(METRICS)}, nor history:COLUMN@ITERATION with "
+            f"{where}: metric {metric!r} is not one of {', '.join(METRICS)}, nor history:COLUMN@ITERATION with "
             "a column of history.csv"
         )
-    value = _number(row["value"], f"{where}: value")
-    spread = _number(row["spread"], f"{where}: spread") if row["spread"] else None
-    n = _number(row["n"], f"{where}: n") if row["n"] else None
-    place = (row["dataset"], row["objective"], row["prior"], row["regularizers"])
-    return Reported(row["paper"], row["table"], row["row"], row["column"], value, spread, None if n is None else int(n),
-                    row["protocol"], row["training"], place, row["metric"], row["source"],
-                    row["transcribed_by"])  # fmt: skip
 
 
-def _number(text: str, where: str) -> float:
+def _number(row: Mapping[str, str], column: str, where: str, needed: bool = False) -> float | None:
+    """Read a finite number; None where the field is empty and may be."""
+    text = row[column]
+    if not text and not needed:
+        return None
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise SintroError(f"{where} {text!r} is not a number")
+        raise SintroError(f"{where}: {column} {text!r} is not a number")
     return value
 
 
 def _of_history(metric: str) -> re.Match | None:
-    """The column and iteration that `history:COLUMN@ITERATION` names; None where it is no such name."""
+    """Read the column and iteration that `history:COLUMN@ITERATION` names; None where it is no such name."""
     named = HISTORY_METRIC.fullmatch(metric)
     return named if named and named["column"] in HISTORY else None
 
 
+# --- ours beside a reported number
+
+
 def compare(entry: Reported, results: Iterable[Result]) -> dict[str, str]:
-    """Ours beside a reported number -> ours, difference, whether the reported number lies in our 95% interval.
+    """Set ours beside a reported number -> ours, difference, whether the reported one lies in our 95% interval.
 
     Empty texts, with the reason, where there is nothing to compare: another protocol, no such cells, too few seeds.
     """
+    nothing = {"ours": "", "difference": "", "inside": ""}
     if not _same_form(entry):
-        return {"ours": "", "difference": "", "inside": "", "why": "the protocol is not the same, or not known"}
-    matching = [r for r in results if (r.cell.dataset, *r.row) == entry.place]
-    if entry.training:
-        matching = [r for r in matching if studies.load(r.cell.study).protocol == entry.training]
-    values = [value for r in matching if (value := _ours(entry.metric, r)) is not None and math.isfinite(value)]
-    ours = summarise(values)
-    if not ours.n:
-        followed = f" that follows protocol {entry.training}" if entry.training else ""
-        why = f"no such finished cell in a comparable study{followed}"
-        return {"ours": "", "difference": "", "inside": "", "why": why}
-    return _beside(entry, ours)
+        return nothing | {"why": "the protocol is not the same, or not known"}
+    matching = [result for result in results if _is_of(entry, result)]
+    values = [_ours(entry.metric, result) for result in matching]
+    ours = summarise([value for value in values if value is not None and math.isfinite(value)])
+    if ours.n:
+        return _beside(entry, ours)
+    followed = f" that follows protocol {entry.training}" if entry.training else ""
+    return nothing | {"why": f"no such finished cell in a comparable study{followed}"}
 
 
 def _same_form(entry: Reported) -> bool:
-    """Whether we measure what was reported; a training's history has one form only."""
+    """Tell whether we measure what was reported; a training's history has one form only."""
     if not entry.metric:
         return False
-    return bool(_of_history(entry.metric)) or METRICS[entry.metric].form in (entry.protocol, "both")
+    if _of_history(entry.metric):
+        return True
+    return METRICS[entry.metric].form in (entry.protocol, "both")
+
+
+def _is_of(entry: Reported, result: Result) -> bool:
+    """Tell whether the result is of the cell, and of the training protocol, that the number was reported for."""
+    if (result.cell.dataset, *result.row) != entry.place:
+        return False
+    return not entry.training or studies.load(result.cell.study).protocol == entry.training
 
 
 def _ours(metric: str, result: Result) -> float | None:
-    """A result's value in the unit shown: of a metric, or of the row of its history nearest to an iteration."""
+    """Find a result's value in the unit shown: of a metric, or of the history's row nearest to an iteration."""
     named = _of_history(metric)
     if not named:
         value = result.value(metric)
@@ -146,28 +194,33 @@ def _ours(metric: str, result: Result) -> float | None:
     distances = np.abs(history["iteration"] - wanted)
     if not distances.size or distances.min() > NEAR * wanted:
         return None
-    return float(history[named["column"]][distances.argmin()])
+    nearest = distances.argmin()
+    return float(history[named["column"]][nearest])
 
 
 def _beside(entry: Reported, ours: Summary) -> dict[str, str]:
-    """Ours, the difference, and where the reported number lies."""
-    interval = "" if ours.t95 is None else f" ± {ours.t95:.3g}"
-    shown = {"ours": f"{ours.mean:.4g}{interval} (n = {ours.n})", "difference": f"{ours.mean - entry.value:+.3g}"}
-    if ours.t95 is None:
-        return shown | {"inside": "", "why": "one seed gives no interval"}
-    inside = abs(ours.mean - entry.value) <= ours.t95
-    return shown | {"inside": "inside our 95% interval" if inside else "outside our 95% interval", "why": ""}
+    """Spell ours, the difference, and where the reported number lies."""
+    difference = ours.mean - entry.value
+    interval, inside, why = "", "", "one seed gives no interval"
+    if ours.t95 is not None:
+        interval, why = f" ± {ours.t95:.3g}", ""
+        place = "inside" if abs(difference) <= ours.t95 else "outside"
+        inside = f"{place} our 95% interval"
+    shown = f"{ours.mean:.4g}{interval} (n = {ours.n})"
+    return {"ours": shown, "difference": f"{difference:+.3g}", "inside": inside, "why": why}
+
+
+# --- what is transcribed
 
 
 def places(table: Table) -> list[tuple[str, str, str, str, str]]:
-    """Every number that the papers' table of this layout holds: dataset, objective, prior, regularizers, metric."""
-    return [
-        (dataset, *row, measure.published) for (row, dataset) in table.entries for measure in table.reported
-    ]  # fmt: skip
+    """List the numbers that the papers' table of this layout holds: dataset, objective, prior, regularizers, metric."""
+    metrics = [measure.published for measure in table.reported]
+    return [(dataset, *row, metric) for row, dataset in table.entries for metric in metrics]
 
 
 def transcribed(table: Table, entries: Sequence[Reported]) -> tuple[int, int]:
-    """How many numbers of the papers' table are transcribed, and how many there are."""
+    """Count the numbers of the papers' table that are transcribed, and all that there are."""
     known = {(*entry.place, entry.metric) for entry in entries if entry.table == table.name}
     wanted = places(table)
     return sum(place in known for place in wanted), len(wanted)

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from sintro.report.numbers.results import Result
-from sintro.report.numbers.statistics import summarise
+from sintro.report.numbers.statistics import best_of, summarise
 from sintro.report.numbers.tables import Key, Table, family
 from sintro.report.numbers.words import dataset_name, row_label
 
@@ -18,12 +18,6 @@ def rank(means: Mapping[Any, float], lower_is_better: bool) -> dict[Any, float]:
     values = pd.Series(list(finite.values()), dtype=float)
     places = values.rank(ascending=lower_is_better)
     return dict(zip(finite, places.tolist(), strict=True))
-
-
-def best_of(means: Mapping[Any, float], lower_is_better: bool) -> Any:
-    """Name the best mean; the first of equal ones."""
-    choose = min if lower_is_better else max
-    return choose(means, key=means.get)
 
 
 def ranks_of(table: Table, metric: str) -> dict[str, dict[str, float]]:

@@ -4,8 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sintro.report.numbers.ranks import best_of
-from sintro.report.numbers.statistics import Comparison, compare, holm
+from sintro.report.numbers.statistics import Comparison, best_of, compare, holm
 from sintro.report.numbers.tables import FORMS, SPREADS, Entry, Key, Measure, Table
 from sintro.report.numbers.words import ABSENT, ARROWS, dataset_name, row_label, show_p
 

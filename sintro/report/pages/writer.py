@@ -8,6 +8,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import posixpath
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import sintro
-from sintro import SintroError
+from sintro import SintroError, components
 from sintro.report.figures.captions import figure_paths
 from sintro.report.numbers import words
 from sintro.report.numbers.results import FILES, Result
@@ -31,7 +32,7 @@ MANIFEST = ".built.json"
 
 @lru_cache(maxsize=1)
 def environment() -> Environment:
-    """The templates, with everything escaped that is not a template's own text."""
+    """Load the templates, with everything escaped that is not a template's own text."""
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -48,32 +49,33 @@ def environment() -> Environment:
 
 @lru_cache(maxsize=1)
 def code_digest() -> str:
-    """Changes when the report's own code or templates change: then every page is stale."""
-    digest = hashlib.sha256(sintro.__version__.encode())
+    """Digest the report's own code and templates, and the user's components: when one changes, every page is stale."""
     metrics = REPORT.parent / "metrics"
     definitions = [*metrics.glob("definitions_*.py"), metrics / "__init__.py"]
+    digest = hashlib.sha256(sintro.__version__.encode())
     for path in sorted([*REPORT.rglob("*.py"), *TEMPLATES.iterdir(), *definitions]):
         digest.update(path.read_bytes())
+    for known in (components.datasets(), components.priors(), components.objectives()):
+        for name, component in known.items():
+            digest.update(f"{name} {component.sha256}\n".encode())
     return digest.hexdigest()[:16]
 
 
 def cell_page(result: Result) -> str:
-    """The cell's page, relative to the reports folder."""
+    """Address the cell's page, relative to the reports folder."""
     return "/".join((*result.group, f"seed{result.cell.seed}.html"))
 
 
 def group_page(results: Sequence[Result]) -> str:
-    """The page of a group of seeds; with a single seed that is the cell's own."""
-    return cell_page(results[0]) if len(results) == 1 else "/".join((*results[0].group, "index.html"))
+    """Address the page of a group of seeds; with a single seed that is the cell's own."""
+    if len(results) == 1:
+        return cell_page(results[0])
+    return "/".join((*results[0].group, "index.html"))
 
 
 def relative(target: str, page: str) -> str:
-    """The address of one page as seen from another, both relative to the reports folder."""
-    target_parts, page_parts = target.split("/"), page.split("/")[:-1]
-    shared = 0
-    while shared < min(len(target_parts) - 1, len(page_parts)) and target_parts[shared] == page_parts[shared]:
-        shared += 1
-    return "/".join([".."] * (len(page_parts) - shared) + target_parts[shared:])
+    """Address one page as seen from another, both relative to the reports folder."""
+    return posixpath.relpath(target, posixpath.dirname(page) or ".")
 
 
 @dataclass
@@ -96,8 +98,8 @@ class Writer:
     def page(self, page: str, key: str, render: Callable[[], str]) -> None:
         """Write the page unless the same was written from the same before, and is still whole."""
         path = self.reports / page
-        known = self.known.get(page, "").split()
-        if known[:1] != [key] or known[1:] != [str(size_of(path))]:
+        known = self.known.get(page, "").split()  # the key, and the size of what was written
+        if known != [key, str(size_of(path))]:
             content = render().encode()
             write_quickly(path, content)
             self.written.append(path)
@@ -113,13 +115,14 @@ class Writer:
     def finish(self) -> None:
         """Remove pages of cells that the study no longer has, and keep the manifest."""
         for page in set(self.known) - set(self.made):
-            if re.fullmatch(r"[\w./-]+\.html", page) and ".." not in page and not page.startswith("/"):
+            is_ours = re.fullmatch(r"[\w./-]+\.html", page) and ".." not in page and not page.startswith("/")
+            if is_ours:
                 (self.reports / page).unlink(missing_ok=True)
         write_atomic(self.reports / self.name / MANIFEST, json.dumps(self.made, sort_keys=True))
 
 
 def size_of(path: Path) -> int:
-    """The file's size in bytes, -1 when there is none."""
+    """Measure the file in bytes, -1 when there is none."""
     try:
         return path.stat().st_size
     except OSError:
@@ -143,7 +146,7 @@ def write_quickly(path: Path, content: bytes) -> None:
 
 
 def stamp(paths: Iterable[Path]) -> str:
-    """Sizes and times of the files, missing ones included: changes when one of them does."""
+    """List sizes and times of the files, missing ones included: the text changes when one of them does."""
     parts = []
     for path in paths:
         try:
@@ -155,12 +158,13 @@ def stamp(paths: Iterable[Path]) -> str:
 
 
 def page_key(*parts: Any) -> str:
-    """A short digest of everything a page is made from."""
-    return hashlib.sha256(repr((code_digest(), *parts)).encode()).hexdigest()[:20]
+    """Digest everything a page is made from."""
+    content = repr((code_digest(), *parts))
+    return hashlib.sha256(content.encode()).hexdigest()[:20]
 
 
 def result_stamp(result: Result) -> str:
-    """What the page of one cell is made from."""
+    """Spell what the page of one cell is made from."""
     files = [result.folder / name for name in FILES] + figure_paths(result.folder)
     return f"{result.state} {result.reason} {result.notes} {stamp(files)}"
 
