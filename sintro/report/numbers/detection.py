@@ -8,6 +8,8 @@ from sintro.report.numbers.results import Result
 from sintro.report.numbers.tables import Measure, Table, make_table
 from sintro.report.numbers.words import dataset_name, row_label, show_number
 
+PREFIX = "ood-"  # of the tables' names
+
 
 def tables_of(results: Sequence[Result]) -> list[Table]:
     """Make a table of detection by every score, for each kind of outlier that any of the results has."""
@@ -21,7 +23,7 @@ def tables_of(results: Sequence[Result]) -> list[Table]:
         measures = [Measure(name, name) for name in (*aurocs, *others)]
         beside = [r for r in results if r.cell.dataset in datasets]  # cells without a score are counted
         title = f"Own data against {described}"
-        made.append(make_table(f"ood-{kind}", title, beside, measures))
+        made.append(make_table(f"{PREFIX}{kind}", title, beside, measures))
     return made
 
 

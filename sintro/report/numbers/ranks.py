@@ -26,10 +26,12 @@ def ranks_of(table: Table, metric: str) -> dict[str, dict[str, float]]:
     lower = measure.lower_is_better("published")
     found: dict[str, dict[str, float]] = {}
     for dataset in table.datasets:
-        column = table.column(dataset)
-        means = {row: entry.summaries[metric, "published"].mean for row, entry in column.items()}
+        means = {}
+        for row, entry in table.column(dataset).items():
+            means[row] = entry.summaries[metric, "published"].mean
         for row, place in rank(means, lower).items():
-            found.setdefault(row_label(row), {})[dataset_name(dataset)] = place
+            places = found.setdefault(row_label(row), {})
+            places[dataset_name(dataset)] = place
     return found
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sintro.report.figures.study import band
+from sintro.report.numbers.detection import PREFIX
 from sintro.report.numbers.results import Result
 from sintro.report.numbers.study import StudyReport
 from sintro.report.numbers.tables import FORMS, Measure, Table, seed_text
@@ -47,16 +48,15 @@ def own_tables(members: Sequence[Result], tables: Sequence[Table]) -> list[Table
 
 def _block(table: Table, members: Sequence[Result]) -> dict[str, Any]:
     """Lay out the seeds' numbers of one table's columns; a metric of one form only stands there once."""
-    columns = []
+    columns, heads = [], []
     for measure in table.measures:
-        has_two_forms = measure.published != measure.standard
-        columns += [(measure, form) for form in (FORMS if has_two_forms else FORMS[:1])]
-    heads = [
-        f"{measure.label(form)} ({form})" if measure.published != measure.standard else measure.label(form)
-        for measure, form in columns
-    ]
+        has_one_form = measure.published == measure.standard
+        for form in FORMS[:1] if has_one_form else FORMS:
+            label = measure.label(form)
+            columns.append((measure, form))
+            heads.append(label if has_one_form else f"{label} ({form})")
     seeds = [
         {"result": result, "values": [seed_text(result, measure, form) for measure, form in columns]}
         for result in members
     ]
-    return {"title": table.title, "heads": heads, "seeds": seeds}
+    return {"title": table.title, "heads": heads, "seeds": seeds, "folded": table.name.startswith(PREFIX)}
