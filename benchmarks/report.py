@@ -18,7 +18,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import made_cells  # noqa: E402
 
 from sintro import report, studies  # noqa: E402
-from sintro.report import figures  # noqa: E402
+from sintro.report import draw_cell  # noqa: E402
 
 
 def prepare(folder: Path) -> int:
@@ -33,7 +33,7 @@ def prepare(folder: Path) -> int:
         for cell in studies.load(name).cells():
             made = made_cells.write_cell("results", cell, arrays=drawn is None, figures_from=drawn)
             if drawn is None:
-                figures.draw_cell(made)
+                draw_cell(made)
                 drawn = made
             count += 1
     return count

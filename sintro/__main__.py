@@ -195,10 +195,10 @@ def evaluate(
         return 0
     failures.refuse_repeated("evaluate", [Path(one.path) for one in grid])
     from sintro import evaluation
-    from sintro.report import figures
+    from sintro.report import draw_cell
 
     codes = [0]
-    for one, status, error in evaluation.evaluate_each(grid, figures.draw_cell, device, threads):
+    for one, status, error in evaluation.evaluate_each(grid, draw_cell, device, threads):
         if error:
             codes.append(_fail(error))
         else:
@@ -389,10 +389,10 @@ def theory(
     from sintro.theory import experiment
 
     experiment.check(points, alpha, gamma, seed)
-    from sintro.report import theory as drawn
+    from sintro.report import draw_theory
 
     folder = experiment.write(points, alpha, gamma, seed)
-    print("\n".join(map(str, [folder / experiment.RESULT, *drawn.draw(folder)])))
+    print("\n".join(map(str, [folder / experiment.RESULT, *draw_theory(folder)])))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).resolve().parent
-TEMPLATES = "report/templates"
+TEMPLATES = "report/pages/templates"
 SECONDS = 20  # after which git is given up, on a slow network file system
 
 # Every repository is trusted, for these calls alone: this process runs the code that lies in it anyway. Git refuses
@@ -46,8 +46,8 @@ def identify(package: Path = PACKAGE) -> dict[str, Any]:
 def sources_sha256(package: Path = PACKAGE) -> str:
     """SHA-256 of what ``sha256sum`` prints for the package's files, in the order of their bytes.
 
-    The files are all ``*.py`` and everything below ``report/templates``, named relative to the package. By hand:
-    ``cd sintro && find . -name '*.py' -o -path './report/templates/*' -type f | cut -c3- | LC_ALL=C sort | xargs
+    The files are all ``*.py`` and everything below ``report/pages/templates``, named relative to the package. By hand:
+    ``cd sintro && find . -name '*.py' -o -path './report/pages/templates/*' -type f | cut -c3- | LC_ALL=C sort | xargs
     sha256sum | sha256sum``.
     """
     files = {*package.rglob("*.py"), *(package / TEMPLATES).rglob("*")}

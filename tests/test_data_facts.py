@@ -14,7 +14,8 @@ from sintro.data import image_sets, images
 from sintro.data.facts import Facts
 from sintro.players import Players
 from sintro.presets import published
-from sintro.report import cellviews, results
+from sintro.report.numbers import results
+from sintro.report.pages.cell import data_note
 
 CELL = Cell.from_path("results/tiny/fmnist/vae/normal/none/seed0")
 FOLDER = Path(CELL.path)
@@ -187,7 +188,7 @@ def test_evaluation_says_and_writes_down_what_it_measured_with(tmp_path, monkeyp
     for key in ("data_sha256", "data_test_sha256", "data_verified", "data_unverified"):
         assert metrics[key] == provenance[key]
     result = results.read_cell(cell)
-    assert "not those of the benchmark" in cellviews.data_note(result)
+    assert "not those of the benchmark" in data_note(result)
     # what an earlier evaluation measured with other data is not taken over
     stored = runs.read_json(Path(cell.path) / "metrics.json")
     earlier = {"data_sha256": "1" * 64, "cfid_over_iterations": {"3": 9.0}}

@@ -13,8 +13,9 @@ from PIL import Image
 
 from sintro import SintroError
 from sintro.cells import DENSITIES, Cell
-from sintro.report import figures, image_figures, pictures
-from sintro.report.results import read_history
+from sintro.report.figures import cell as cell_figures
+from sintro.report.figures import image_cell, latent, maps, study, style
+from sintro.report.numbers.results import read_history
 
 
 def cell(**changes) -> Cell:
@@ -28,8 +29,8 @@ def folder(tmp_path_factory) -> Path:
 
 
 def test_a_cell_gets_its_five_pictures(folder):
-    paths = figures.draw_cell(folder)
-    assert {path.name for path in paths} == set(figures.CELL_FIGURES)
+    paths = cell_figures.draw_cell(folder)
+    assert {path.name for path in paths} == set(cell_figures.CELL_FIGURES)
     for path in paths:
         with Image.open(path) as image:
             image.load()
@@ -39,26 +40,26 @@ def test_a_cell_gets_its_five_pictures(folder):
 
 
 def test_drawing_again_gives_the_same_bytes(folder):
-    figures.draw_cell(folder)
-    before = {name: (folder / name).read_bytes() for name in figures.CELL_FIGURES}
-    figures.draw_cell(folder)
-    assert before == {name: (folder / name).read_bytes() for name in figures.CELL_FIGURES}
+    cell_figures.draw_cell(folder)
+    before = {name: (folder / name).read_bytes() for name in cell_figures.CELL_FIGURES}
+    cell_figures.draw_cell(folder)
+    assert before == {name: (folder / name).read_bytes() for name in cell_figures.CELL_FIGURES}
 
 
 def test_figures_import_no_torch():
-    code = "import sys, sintro.report.figures, sintro.report.pictures; sys.exit('torch' in sys.modules)"
+    code = "import sys, sintro.report; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_standard_normal_and_a_vae_are_drawn_too(tmp_path):
     made = made_cells.write_cell(tmp_path, cell(objective="vae", prior="normal", regularizers="none"))
-    assert len(figures.draw_cell(made)) == 5
+    assert len(cell_figures.draw_cell(made)) == 5
 
 
 def test_a_diverged_cell_has_its_history_only(tmp_path):
     made = made_cells.write_cell(tmp_path, cell(), diverged_at=77)
     (made / "arrays.npz").unlink(missing_ok=True)
-    assert [path.name for path in figures.draw_cell(made)] == ["history.png"]
+    assert [path.name for path in cell_figures.draw_cell(made)] == ["history.png"]
 
 
 def test_not_finite_numbers_are_drawn_as_far_as_they_go(tmp_path):
@@ -69,7 +70,7 @@ def test_not_finite_numbers_are_drawn_as_far_as_they_go(tmp_path):
     arrays["energy"][:5] = np.inf
     arrays["latent"][3] = np.inf
     np.savez(made / "arrays.npz", **arrays)
-    assert len(figures.draw_cell(made)) == 5
+    assert len(cell_figures.draw_cell(made)) == 5
 
 
 def test_images_are_drawn_as_sheets_and_latents_along_their_principal_axes(tmp_path):
@@ -82,14 +83,14 @@ def test_images_are_drawn_as_sheets_and_latents_along_their_principal_axes(tmp_p
         latent=rng.normal(size=(200, 16)), labels=rng.integers(0, 10, 200), prior_means=rng.normal(size=(10, 16)),
         prior_log_vars=np.zeros((10, 16)), prior_weights=np.full(10, 0.1),
     )  # fmt: skip
-    names = {path.name for path in figures.draw_cell(made)}
+    names = {path.name for path in cell_figures.draw_cell(made)}
     assert names == {"data.png", "samples.png", "latent.png", "history.png"}
     np.savez(
         made / "arrays.npz", data=rng.random((20, 1, 16, 16)), reconstructions=rng.random((20, 1, 16, 16)),
         mode_images=rng.random((10, 1, 16, 16)), codes=rng.normal(size=(200, 16)),
         code_labels=rng.integers(0, 10, 200),
     )  # fmt: skip
-    names = {path.name for path in figures.draw_cell(made)}
+    names = {path.name for path in cell_figures.draw_cell(made)}
     assert names == {"data.png", "reconstructions.png", "mode_images.png", "latent.png", "history.png"}
     assert not (made / "samples.png").exists()  # its numbers are gone
 
@@ -112,30 +113,30 @@ def test_an_image_cell_gets_pairs_modes_responsibilities_and_distances(tmp_path)
     }  # fmt: skip
     np.savez(made / "arrays.npz", **arrays)
     expected = {"data", "reconstructions", "samples", "mode_images", "mode_samples", "responsibilities", "distances"}
-    paths = figures.draw_cell(made)
+    paths = cell_figures.draw_cell(made)
     assert {path.stem for path in paths} == expected | {"history"}
     for path in paths:
         with Image.open(path) as image:
             assert min(image.size) >= 200
-    drawn = image_figures.drawn(arrays, record, scores)
+    drawn = image_cell.drawn(arrays, record, scores)
     (axes,) = drawn["distances.png"]().axes
     np.testing.assert_allclose(axes.lines[0].get_xdata(), [0, 5, 10])  # epochs, not iterations
     assert axes.lines[1].get_xdata() == [5], "the selected one"
     titles = [axes.get_title() for axes in drawn["mode_images.png"]().axes]
     assert titles[:12] == [f"{weight:.3f}" for weight in weights]
     assert list(
-        image_figures.drawn(arrays | {"mean_responsibilities": arrays["mean_responsibilities"][:, :1]}, record, scores)[
+        image_cell.drawn(arrays | {"mean_responsibilities": arrays["mean_responsibilities"][:, :1]}, record, scores)[
             "responsibilities.png"
         ]().axes
     )
     (made / "arrays.npz").unlink()
     (made / "metrics.json").unlink()
-    assert {path.stem for path in figures.draw_cell(made)} == {"history"}
+    assert {path.stem for path in cell_figures.draw_cell(made)} == {"history"}
 
 
 def test_under_each_image_is_its_reconstruction():
     data, reconstructions = np.full((9, 1, 4, 4), 0.25), np.full((9, 1, 4, 4), 0.75)
-    (axes,) = image_figures.draw_pairs(data, reconstructions).axes
+    (axes,) = image_cell.draw_pairs(data, reconstructions).axes
     sheet = axes.images[0].get_array()
     assert sheet.shape == (2 * (2 * 4 + 1 + 3), 8 * 6)
     assert (sheet[:4, :4] == 0.25).all()
@@ -148,20 +149,22 @@ def test_truncated_arrays_are_a_clear_error(tmp_path):
     content = (made / "arrays.npz").read_bytes()
     (made / "arrays.npz").write_bytes(content[: len(content) // 2])
     with pytest.raises(SintroError, match=r"arrays\.npz"):
-        figures.draw_cell(made)
-    assert pictures.load_arrays(made, ["energy"]) == {}
+        cell_figures.draw_cell(made)
+    assert maps.load_arrays(made, ["energy"]) == {}
 
 
 def test_the_plotted_range_is_that_of_the_densities():
     from sintro.data.densities import density
 
-    assert {name: density(name).half_width for name in DENSITIES} == figures.HALF_WIDTH
+    assert {name: density(name).half_width for name in DENSITIES} == {
+        name: style.half_width_of(name) for name in DENSITIES
+    }
 
 
 def test_relative_density_peaks_at_one_and_survives_nan():
     energy = np.array([[3.0, 1.0], [np.nan, np.inf]])
-    assert figures.relative_density(energy) == pytest.approx(np.array([[np.exp(-2), 1.0], [0.0, 0.0]]))
-    assert not figures.relative_density(np.full((2, 2), np.nan)).any()
+    assert style.relative_density(energy) == pytest.approx(np.array([[np.exp(-2), 1.0], [0.0, 0.0]]))
+    assert not style.relative_density(np.full((2, 2), np.nan)).any()
 
 
 def test_mean_responsibilities_against_scipy():
@@ -173,25 +176,25 @@ def test_mean_responsibilities_against_scipy():
     weights = np.array([0.2, 0.5, 0.3])
     log_joint = norm.logpdf(z[:, None], means, np.exp(log_vars / 2)).sum(-1) + np.log(weights)
     expected = softmax(log_joint, axis=-1).mean(0)
-    assert figures.mean_responsibilities(z, means, log_vars, weights) == pytest.approx(expected)
+    assert latent.mean_responsibilities(z, means, log_vars, weights) == pytest.approx(expected)
 
 
 def test_the_map_is_upright():
     """Energies come with axes (x1, x2): a low one at large x1 and small x2 is bright at the bottom right."""
     energy = np.full((64, 64), 50.0)
     energy[60:, :4] = 0.0
-    with Image.open(io.BytesIO(pictures.map_png(figures.relative_density(energy), 64))) as image:
+    with Image.open(io.BytesIO(maps.map_png(style.relative_density(energy), 64))) as image:
         bright = np.asarray(image.convert("L")) > 128
     rows, columns = np.nonzero(bright)
     assert rows.min() > 55
     assert columns.min() > 55
     points = np.tile([3.5, -3.5], (100, 1))
-    found = pictures.data_map(points, 4.0)
+    found = maps.data_map(points, 4.0)
     assert np.unravel_index(found.argmax(), found.shape)[0] > 100  # large x1
     assert np.unravel_index(found.argmax(), found.shape)[1] < 20  # small x2
 
 
-@pytest.mark.parametrize("name", [figures.LABEL_MAP, figures.DENSITY_MAP])
+@pytest.mark.parametrize("name", [style.LABEL_MAP, style.DENSITY_MAP])
 def test_colour_maps_keep_their_order_in_grey(name):
     from matplotlib import colormaps
 
@@ -218,23 +221,23 @@ def test_a_broken_history_is_a_clear_error(tmp_path, text):
 
 
 def test_vector_pictures_take_the_page_colour_and_describe_themselves():
-    svg = pictures.draw_ranks({'a "<b>': {"x": 1.0, "y": 2.0}, "c": {"x": 2.0, "y": 1.0}}, 'ranks of "<b>" & c')
+    svg = study.draw_ranks({'a "<b>': {"x": 1.0, "y": 2.0}, "c": {"x": 2.0, "y": 1.0}}, 'ranks of "<b>" & c')
     assert svg.startswith("<svg ")
     assert 'role="img"' in svg
     assert "currentColor" in svg
     assert "<b>" not in svg
-    assert pictures.INK not in svg
+    assert style.INK not in svg
 
 
 def test_bands_stand_seeds_of_different_length():
     long = {"iteration": np.arange(100.0), "kl_real": np.ones(100)}
     short = {"iteration": np.arange(10.0), "kl_real": np.zeros(10)}
     empty = {"iteration": np.zeros(0)}
-    assert "<svg" in pictures.draw_band({0: long, 1: short, 2: empty}, {"kl_real": "KL", "nothing": "no"}, "d")
+    assert "<svg" in study.draw_band({0: long, 1: short, 2: empty}, {"kl_real": "KL", "nothing": "no"}, "d")
 
 
 def test_the_study_figure_has_a_place_for_every_row_and_column():
-    maps = {("rings", "data"): np.eye(8)}
-    content = pictures.draw_grid(maps, ["rings", "spirals"], ["data", "vae normal"])
+    panels = {("rings", "data"): np.eye(8)}
+    content = maps.draw_grid(panels, ["rings", "spirals"], ["data", "vae normal"])
     with Image.open(io.BytesIO(content)) as image:
         assert image.size[0] > 200

@@ -15,7 +15,7 @@ SOURCES = {
     "part/__init__.py": "",
     "part/b.py": "b = 1\n",
     "a.py": "a = 1\n",
-    "report/templates/page.html": "<p>\n",
+    "report/pages/templates/page.html": "<p>\n",
 }
 
 
@@ -184,8 +184,8 @@ def test_inside_a_hook_of_another_repository_ours_is_found(
 def test_the_hash_of_the_sources_is_what_sha256sum_says(repository: Path) -> None:
     package = repository / "sintro"
     command = (
-        "find . -name '*.py' -o -path './report/templates/*' -type f | cut -c3- | LC_ALL=C sort | xargs sha256sum "
-        "| sha256sum"
+        "find . -name '*.py' -o -path './report/pages/templates/*' -type f | cut -c3- | LC_ALL=C sort "
+        "| xargs sha256sum | sha256sum"
     )
     done = subprocess.run(["sh", "-c", command], cwd=package, capture_output=True, text=True, check=True)
     assert identity.sources_sha256(package) == done.stdout.split()[0]
@@ -201,7 +201,7 @@ def test_the_hash_of_the_sources_is_of_names_and_contents_alone(tmp_path: Path) 
     (other / "a.py").rename(other / "c.py")
     renamed = identity.sources_sha256(other)
     (other / "c.py").rename(other / "a.py")
-    (other / "report" / "templates" / "page.html").write_text("<p>changed\n")
+    (other / "report" / "pages" / "templates" / "page.html").write_text("<p>changed\n")
     assert len({known, renamed, identity.sources_sha256(other)}) == 3
 
 

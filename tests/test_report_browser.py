@@ -14,7 +14,6 @@ import pytest
 from test_report import EVIL, STUDY
 
 from sintro import report, studies
-from sintro.report import figures
 
 pytestmark = pytest.mark.skipif(
     driver.find() is None, reason="needs Chromium (Debian: apt-get install chromium; or set SINTRO_CHROMIUM)"
@@ -38,7 +37,7 @@ def site(tmp_path_factory, repository_root) -> Path:
             made_cells.write_cell("results", cell, settings=studies.settings(cell))
         made_cells.write_cell("results", cells[3], diverged_at=17)
         made_cells.write_cell("results", cells[1], hostname=EVIL, commit=EVIL)
-        figures.draw_cell(Path(cells[0].path))
+        report.draw_cell(Path(cells[0].path))
         report.build(["small"])
     finally:
         os.chdir(before)

@@ -10,8 +10,8 @@ from scipy import stats
 
 from sintro import SintroError, components, studies
 from sintro.cells import DENSITIES, Cell
-from sintro.report import claims
-from sintro.report.results import Result, read_cells
+from sintro.report.numbers import claims
+from sintro.report.numbers.results import Result, read_cells
 
 ENTRY = """
 claims:

@@ -7,7 +7,10 @@ import pytest
 
 from sintro import SintroError, report, studies
 from sintro.cells import Cell
-from sintro.report import cellviews, claims, errors, exports, results, site, tables, views
+from sintro.report.numbers import claims, errors, exports, results, tables
+from sintro.report.numbers import study as study_numbers
+from sintro.report.pages.cell import metric_views
+from sintro.report.pages.tables import comparisons_view, table_view
 
 STUDY = """
 title: A small study
@@ -37,8 +40,8 @@ def small(write_study) -> tuple[Cell, ...]:
 def made_tables(cells) -> dict[str, tables.Table]:
     found = results.read_cells(cells)
     floors = errors.floors_of(found)
-    read = site.StudyReport(studies.load("small"), "small", found, Path("results"))
-    return {table.name: table for table in [*site.tables_of(read, floors), *errors.tables_of(found, floors)]}
+    read = study_numbers.StudyReport(studies.load("small"), "small", found, Path("results"))
+    return {table.name: table for table in [*study_numbers.tables_of(read, floors), *errors.tables_of(found, floors)]}
 
 
 def copies(cell, metrics):
@@ -54,10 +57,10 @@ def test_where_a_half_is_best_copies_are_not(small):
     for form in tables.FORMS:
         assert table.top["rings", "one_nna", form] == SOFT
         assert table.best["rings", "one_nna", form] == {SOFT}
-    shown = views.table_view(table, lambda entry: "")
+    shown = table_view(table, lambda entry: "")
     assert shown["measures"][-1]["arrows"] == ["→ 0.5", "→ 0.5"]
     assert shown["measures"][-1]["forms"][0]["direction"] == "closer to 0.5 is better"
-    block = next(c for c in views.comparisons_view(table) if c["measure"].startswith("1-NN"))
+    block = next(c for c in comparisons_view(table) if c["measure"].startswith("1-NN"))
     assert (block["measure"], block["best"]) == ("1-NN accuracy, distance from 0.5", "soft-introvae · normal")
     assert float(block["lines"][0]["difference"]) == pytest.approx(0.117)
 
@@ -117,7 +120,7 @@ def test_pages_show_the_tables_and_a_cell_its_floors(small):
         assert words in page
     cell = next(cell for cell in small if cell.dataset == "mnist")
     found = results.read_cell(cell)
-    shown = {view["name"]: view for view in cellviews.metric_views(found, errors.floors_of([found])["mnist"])}
+    shown = {view["name"]: view for view in metric_views(found, errors.floors_of([found])["mnist"])}
     assert (shown["fid"]["floor"], shown["kid"]["floor"], shown["recall"]["floor"]) == ("3.5", "0.002", "")
 
 

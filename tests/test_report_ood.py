@@ -12,8 +12,10 @@ from PIL import Image
 from sintro import report, studies
 from sintro.cells import Cell
 from sintro.metrics import METRICS, OOD_SCORES
-from sintro.report import claims, detection, figures
-from sintro.report.results import Result, read_cells
+from sintro.report.figures.cell import CELL_FIGURES
+from sintro.report.figures.detection import ood_figure
+from sintro.report.numbers import claims, detection
+from sintro.report.numbers.results import Result, read_cells
 
 RNG = np.random.default_rng(1)
 
@@ -40,14 +42,14 @@ def folder(tmp_path) -> Path:
 
 
 def test_a_cell_with_scores_gets_their_histograms(folder):
-    assert {path.name for path in figures.draw_cell(folder)} == {*figures.CELL_FIGURES, "ood.png"}
+    assert {path.name for path in report.draw_cell(folder)} == {*CELL_FIGURES, "ood.png"}
     first = (folder / "ood.png").read_bytes()
-    figures.draw_cell(folder)
+    report.draw_cell(folder)
     assert (folder / "ood.png").read_bytes() == first
     with Image.open(io.BytesIO(first)) as image:
         assert image.size[0] > 600
     np.savez(folder / "arrays.npz", data=np.zeros((5, 2)))
-    figures.draw_cell(folder)
+    report.draw_cell(folder)
     assert not (folder / "ood.png").exists()  # its numbers are gone
 
 
@@ -57,12 +59,12 @@ def test_the_histograms_hold_every_datum_and_name_what_they_leave_out():
     arrays["ood_inverted_elbo"] -= 1e4  # far off: in the outermost bin
     arrays["ood_inside_reconstruction"][:] = -1.0
     arrays["ood_inverted_reconstruction"][:] = arrays["ood_noise_reconstruction"][:] = -1.0
-    figure = detection.ood_figure(arrays)
+    figure = ood_figure(arrays)
     for axes in figure.axes:
         assert [patch.get_data().values.sum() for patch in axes.patches] == pytest.approx([1, 1, 1])
     names = [text for axes in figure.axes for text in axes.get_legend_handles_labels()[1]]
     assert "pixels shuffled, 7 not finite" in names
-    assert detection.ood_figure({name: np.full(3, np.nan) for name in arrays}).axes
+    assert ood_figure({name: np.full(3, np.nan) for name in arrays}).axes
 
 
 def test_the_table_has_the_data_sets_with_outliers_only(tmp_path):

@@ -9,8 +9,8 @@ from test_report import STUDY, Page, build
 
 from sintro import SintroError, studies
 from sintro.cells import Cell
-from sintro.report import audit, ledger, tables
-from sintro.report.results import Result
+from sintro.report.numbers import audit, ledger, tables
+from sintro.report.numbers.results import Result
 
 LINE = "Somebody 2020,table1,r,KL,{value},,5,{protocol},{training},rings,vae,normal,none,kl_published,page 3,me"
 

@@ -12,8 +12,10 @@ import pytest
 
 from sintro import report, studies
 from sintro.cells import Cell
-from sintro.report import stability
-from sintro.report.results import read_cells
+from sintro.report.figures import stability as figures
+from sintro.report.numbers import stability
+from sintro.report.numbers.results import read_cells
+from sintro.report.pages.stability import stability_view
 
 STUDY = """
 title: A grid
@@ -81,7 +83,7 @@ def stored(cells) -> pd.DataFrame:
 
 
 def test_the_table_against_pandas(cells):
-    view = stability.stability_view(read_cells(cells))
+    view = stability_view(read_cells(cells))
     table = pd.read_csv(io.StringIO(view["csv"])).set_index(["dataset", "objective"])
     runs = stored(cells)
     assert len(table) == len(view["lines"]) == 4
@@ -103,7 +105,7 @@ def test_the_table_against_pandas(cells):
 
 
 def test_diverged_collapsed_and_missing_cells_are_counted_and_shown(cells):
-    lines = {(line["dataset"], line["label"]): line for line in stability.stability_view(read_cells(cells))["lines"]}
+    lines = {(line["dataset"], line["label"]): line for line in stability_view(read_cells(cells))["lines"]}
     line = lines["Rings", "introvae · normal"]
     assert (line["finished"], line["absent"]) == ("29/32", "1 missing")
     assert (line["diverged"], line["collapsed"]) == ("2/31 (6.5%)", "1/31 (3.2%)")
@@ -124,10 +126,10 @@ def marks(axes) -> dict[str, np.ndarray]:
 
 def test_every_run_has_its_mark(cells):
     (sweep,) = [s for s in stability.sweeps_of(read_cells(cells)) if (s.dataset, s.row[0]) == ("rings", "introvae")]
-    panels = dict(stability.panels_of([sweep]))
+    panels = dict(figures.panels_of([sweep]))
     assert list(panels) == ["introvae · normal, margin 1", "introvae · normal, margin 20"]
-    axes = stability.Figure().subplots()
-    stability.draw_panel(axes, panels["introvae · normal, margin 20"], [0.2, 1])
+    axes = figures.Figure().subplots()
+    figures.draw_panel(axes, panels["introvae · normal, margin 20"], [0.2, 1])
     runs = stored(cells).query("dataset == 'rings' and setting.str.endswith('margin20')")
     drawn = marks(axes)
     for marker, rec in (("o", "rec0.2"), ("s", "rec1-")):
@@ -135,16 +137,16 @@ def test_every_run_has_its_mark(cells):
         assert sorted(drawn[marker]) == pytest.approx(sorted(members.kl_published.dropna()))
     assert len(drawn["x"]) == 2  # diverged: both seeds, at two heights of the strip
     assert len(set(drawn["x"])) == 2
-    assert min(drawn["x"]) > stability.STRIP_START
+    assert min(drawn["x"]) > figures.STRIP_START
     assert drawn["+"] == pytest.approx(runs.kl_published[runs.modes_covered <= 2])  # collapsed
     assert len(drawn["1"]) == 1  # finished without a number
-    assert stability.counted(sweep.results) == "32 runs, 2 diverged, 1 collapsed, 1 missing, 1 no KL"
+    assert figures.counted(sweep.results) == "32 runs, 2 diverged, 1 collapsed, 1 missing, 1 no KL"
 
 
 def test_places_rise_with_each_weight(cells):
     (sweep,) = [s for s in stability.sweeps_of(read_cells(cells)) if (s.dataset, s.row[0]) == ("8gaussians", "vae")]
-    axes = stability.Figure().subplots()
-    stability.draw_panel(axes, sweep.results, [0.2, 1])
+    axes = figures.Figure().subplots()
+    figures.draw_panel(axes, sweep.results, [0.2, 1])
     places = {line.get_marker(): sorted(set(line.get_xdata())) for line in axes.lines if line.get_marker() in "os"}
     assert [text.get_text() for text in axes.get_xticklabels()] == ["0.1", "0.3"]
     assert places["o"][0] < 0 < places["s"][0] < places["o"][1] < 1 < places["s"][1]
@@ -153,7 +155,7 @@ def test_places_rise_with_each_weight(cells):
 def test_the_fakes_weight_is_a_multiple_of_the_real_ones():
     def ratio(objective: str) -> float | None:
         made = Cell(study="t", dataset="rings", objective=objective, prior="normal", regularizers="none", seed=0)
-        return stability.negative_ratio(made)
+        return figures.negative_ratio(made)
 
     assert ratio("soft-introvae-rec0.2-kl0.3-neg0.9") == 3
     assert ratio("introvae-rec0.2-kl0.3-neg5-margin1") == 5
@@ -179,7 +181,7 @@ def test_the_page_has_the_section_with_text_for_its_pictures(cells):
 def test_without_a_grid_of_two_objectives_there_is_no_section(cells, kept, write_study):
     rows = made_cells.grid(datasets=("rings",), seeds=range(1))
     some = [cell for cell in cells if cell.objective in kept]
-    assert stability.stability_view(read_cells([*rows, *some])) is None
+    assert stability_view(read_cells([*rows, *some])) is None
     write_study("plain", STUDY[: STUDY.index("  - datasets: [8gaussians, rings]\n    objectives: [introvae]")])
     report.build(["plain"])
     assert 'id="stability"' not in Path("reports/plain/index.html").read_text()
@@ -188,7 +190,7 @@ def test_without_a_grid_of_two_objectives_there_is_no_section(cells, kept, write
 
 def test_a_study_that_has_not_started_still_has_its_section(write_study):
     write_study("grid", STUDY)
-    view = stability.stability_view(read_cells(studies.load("grid").cells()))
+    view = stability_view(read_cells(studies.load("grid").cells()))
     assert {line["absent"] for line in view["lines"]} == {"8 missing", "32 missing"}
     assert {text for line in view["lines"] for text in line["spreads"]} == {"–", "0/4", "0/16"}
     assert len(view["pictures"]) == 2
@@ -199,14 +201,14 @@ def test_a_study_that_has_not_started_still_has_its_section(write_study):
     [(0.5, 1.5, [5, 10, 20]), (-2, 2, [0.01, 0.1, 1, 10, 100]), (0.4, 0.6, [10**0.4, 10**0.6])],
 )
 def test_ticks_are_round_and_at_least_two(low, high, ticks):
-    assert stability.ticks_between(low, high) == pytest.approx(ticks)
+    assert figures.ticks_between(low, high) == pytest.approx(ticks)
 
 
 def test_the_compact_picture_has_the_same_marks(cells, monkeypatch):
     sweeps = [s for s in stability.sweeps_of(read_cells(cells)) if s.dataset == "rings"]
-    short = stability.draw_sweeps(sweeps)
-    monkeypatch.setattr(stability, "compact", lambda svg: svg)
-    whole = stability.draw_sweeps(sweeps)
+    short = figures.draw_sweeps(sweeps)
+    monkeypatch.setattr(figures, "compact", lambda svg: svg)
+    whole = figures.draw_sweeps(sweeps)
     assert len(short) < 0.7 * len(whole)
     place = r'<use xlink:href="([^"]*)" x="([^"]*)" y="([^"]*)"'
     pairs = list(zip(re.findall(place, short), re.findall(place, whole), strict=True))

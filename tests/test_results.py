@@ -11,7 +11,7 @@ import pytest
 
 from sintro import failures, metrics, results, runs, studies
 from sintro.__main__ import main
-from sintro.report.results import read_cell
+from sintro.report.numbers.results import read_cell
 
 STUDY = """
 title: Tiny
@@ -386,8 +386,7 @@ def test_one_bad_file_stops_no_report(cells, write_study):
 @pytest.mark.parametrize("kind", [kind for kind in DAMAGE if not kind.startswith(("arrays", "failure"))])
 def test_one_bad_file_stops_no_other_evaluation(cells, capsys, monkeypatch, kind):
     """`evaluate` of a bad and a good cell: the bad one is one line and code 2 at most, the good one is evaluated."""
-    from sintro import evaluation
-    from sintro.report import figures
+    from sintro import evaluation, report
 
     bad, good, _ = cells
     made(good)
@@ -397,7 +396,7 @@ def test_one_bad_file_stops_no_other_evaluation(cells, capsys, monkeypatch, kind
     Path(good.path, "metrics.json").unlink()
     measured = {"kl_published": 1.0, "status": "done", "digest": studies.settings(good).digest}
     monkeypatch.setattr(evaluation, "_outcome", lambda *_: (measured.copy(), {}))
-    monkeypatch.setattr(figures, "draw_cell", lambda folder: results.read(folder, results.CellFile))
+    monkeypatch.setattr(report, "draw_cell", lambda folder: results.read(folder, results.CellFile))
     code = main(["evaluate", bad.path, good.path])
     printed = capsys.readouterr().err
     assert code in (0, 2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sintro.report.statistics import (
+from sintro.report.numbers.statistics import (
     best_and_equals,
     compare,
     compare_differences,

@@ -24,9 +24,8 @@ from store_results import (
 from sintro import report, results, states, studies
 from sintro.__main__ import main
 from sintro.cells import Cell
-from sintro.report import figures
-from sintro.report.results import read_history
-from sintro.report.words import show_number
+from sintro.report.numbers.results import read_history
+from sintro.report.numbers.words import show_number
 
 EXPECTED = json.loads((STORED / "expected" / "cells.json").read_text())
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -101,7 +100,7 @@ def test_the_page_of_a_cell_shows_its_metrics(stored):
 
 @pytest.mark.parametrize("cell", [MIXTURE, IMAGES])
 def test_the_pictures_of_a_stored_cell_are_drawn(stored, cell):
-    figures.draw_cell(Path(cell))
+    report.draw_cell(Path(cell))
     drawn = {path.name for path in Path(cell).glob("*.png")}
     expected = {"history.png", "latent.png", "samples.png", "ood.png"}
     assert expected | ({"responsibilities.png"} if cell == IMAGES else {"density.png"}) <= drawn

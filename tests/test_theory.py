@@ -281,11 +281,11 @@ def test_the_ends_of_the_ranges_are_solved():
 
 
 def test_an_unreadable_result_is_one_line(tmp_path):
-    from sintro.report import theory
+    from sintro.report import draw_theory
 
     Path(tmp_path, "result.json").write_text("[]")
     with pytest.raises(SintroError, match="run sintro theory again"):
-        theory.draw(tmp_path)
+        draw_theory(tmp_path)
 
 
 def test_the_page_the_index_and_the_claims_show_the_result(write_study, repository, monkeypatch, capsys):

@@ -1,15 +1,23 @@
-"""The report: tables, statistics, figures and pages made from result folders. Nothing here trains or evaluates."""
+"""The report: what is said (`numbers`), what is drawn (`figures`) and what is written (`pages`), from result folders.
 
-from pathlib import Path
+Nothing here trains or evaluates.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__all__ = ["build", "draw_cell", "draw_theory"]
+
+HOMES = {
+    "build": ("sintro.report.pages.site", "build"),
+    "draw_cell": ("sintro.report.figures.cell", "draw_cell"),
+    "draw_theory": ("sintro.report.figures.theory", "draw"),
+}
 
 
-def build(
-    studies: list[str] | None = None, results: Path = Path("results"), reports: Path = Path("reports")
-) -> list[Path]:
-    """Build the HTML pages of the named studies (all with results by default) and `index.html` -> these pages.
-
-    Raises SintroError for an unknown study, or when a page cannot be written.
-    """
-    from sintro.report import site  # jinja2, scipy and matplotlib only where pages are built
-
-    return site.build(studies, Path(results), Path(reports))
+def __getattr__(name: str) -> Any:
+    """Load what is re-exported when it is asked for: a cell's pictures need neither pandas nor the pages' templates."""
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = HOMES[name]
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,28 @@
+"""What every picture of a cell shows, in words, by the name of its file."""
+
+from pathlib import Path
+
+CAPTIONS = {
+    "data.png": "Real data, coloured by mode, arm, square or ring",
+    "samples.png": "Samples of the model, from the prior through the decoder",
+    "reconstructions.png": "Test images, under each its reconstruction",
+    "mode_images.png": "The means of the prior's modes through the decoder, by falling weight, with their weights",
+    "mode_samples.png": "Samples of the prior's heaviest modes, a row each, by falling weight",
+    "responsibilities.png": "Mean responsibility of each mode over the test images, from snapshot to snapshot",
+    "distances.png": "The distance that selects the published checkpoint, over the epochs",
+    "density.png": "Density map: exp(−energy) over the plane, relative to its peak; bright is probable",
+    "latent.png": "Latent space: posterior samples coloured by label, the prior's modes as discs sized by weight, "
+    "crosses where dead (responsibility below 1/K²)",
+    "ood.png": "Out-of-distribution detection: scores of the model's own kind of data (filled) and of other data "
+    "(lines); the less they overlap, the better the score detects",
+    "history.png": "Losses, reconstruction and KL over the iterations; the warm-up is shaded",
+}
+OF_IMAGES = CAPTIONS | {
+    "data.png": "Training images",
+    "latent.png": "Latent space: posterior means along their first two principal components, coloured by label",
+}
+
+
+def figure_paths(folder: Path) -> list[Path]:
+    """List the pictures that a cell's page may embed."""
+    return [folder / name for name in CAPTIONS]

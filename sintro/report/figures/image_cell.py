@@ -1,0 +1,174 @@
+"""The pictures that only image cells have: pairs, modes with their weights, and what changed from snapshot to snapshot.
+
+Drawn from plain arrays as those of :mod:`sintro.report.figures`; nothing here imports torch.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from sintro.report.figures.style import DENSITY_MAP, LINES, square
+from sintro.results import MEAN_RESPONSIBILITIES, RESPONSIBILITY_ITERATIONS
+
+IN_A_ROW = 8
+SHEET = 4.0  # inches, as the other square pictures
+PAIRS = 32
+SHOWN_MODES = 8  # of which samples are drawn; their means are shown of more
+DISTANCES = {"fid_over_iterations": "FID (published)", "cfid_over_iterations": "cFID (published)"}
+
+# Names of the pictures an image cell can have beside those of figures.SETS.
+NAMES = ("mode_samples.png", "responsibilities.png", "distances.png")
+
+
+def drawn(
+    arrays: Mapping[str, np.ndarray], record: Mapping[str, Any], metrics: Mapping[str, Any]
+) -> dict[str, Callable[[], Figure]]:
+    """Find the pictures that these arrays, this cell.json and this metrics.json have the numbers for."""
+    found: dict[str, Callable[[], Figure]] = {}
+    stored = arrays.keys()
+    if {"data", "reconstructions"} <= stored and arrays["data"].shape == arrays["reconstructions"].shape:
+        found["reconstructions.png"] = lambda: draw_pairs(arrays["data"], arrays["reconstructions"])
+    if {"mode_images", "mode_weights"} <= stored:
+        found["mode_images.png"] = lambda: draw_modes(arrays["mode_images"], arrays["mode_weights"])
+    if {"mode_samples", "mode_weights"} <= stored:
+        found["mode_samples.png"] = lambda: draw_mode_samples(arrays["mode_samples"], arrays["mode_weights"])
+    per_epoch = _per_epoch(record.get("settings", {}))
+    if {RESPONSIBILITY_ITERATIONS, MEAN_RESPONSIBILITIES} <= stored:
+        epochs = arrays[RESPONSIBILITY_ITERATIONS] / per_epoch
+        found["responsibilities.png"] = lambda: draw_responsibilities(epochs, arrays[MEAN_RESPONSIBILITIES])
+    name = next((name for name in reversed(DISTANCES) if metrics.get(name)), None)
+    if name is not None:
+        values = {int(after) / per_epoch: float(value) for after, value in metrics[name].items()}
+        after = metrics.get("selected_iteration")
+        selected = None if after is None else int(after) / per_epoch
+        found["distances.png"] = lambda: draw_distances(values, DISTANCES[name], selected)
+    return found
+
+
+def _per_epoch(settings: Mapping[str, Any]) -> float:
+    """Find the iterations in an epoch, as a cell's settings say; 1 where they do not."""
+    epochs = settings.get("epochs")
+    return settings["iterations"] / epochs if epochs else 1.0
+
+
+def _clean(images: np.ndarray) -> np.ndarray:
+    """Bring images into [0, 1]; what is not finite becomes black."""
+    finite = np.nan_to_num(np.asarray(images, dtype=np.float32))
+    return np.clip(finite, 0, 1)
+
+
+def _shape(count: int, most: int = IN_A_ROW) -> tuple[int, int]:
+    """Find the rows and columns of a sheet for this many images."""
+    columns = min(most, count)
+    return math.ceil(count / columns), columns
+
+
+def _show(axes: Axes, image: np.ndarray) -> None:
+    """Show an image [C, H, W] in [0, 1], without ticks or frame."""
+    pixels = image.transpose(1, 2, 0) if len(image) == 3 else image[0]
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def _sheet(stacks: Sequence[np.ndarray], gap: int) -> np.ndarray:
+    """Lay out stacks of images [N, C, H, W] on white, the n-th of each below each other -> [C, H', W'].
+
+    Eight stand in a row; ``gap`` white pixels part the rows.
+    """
+    count, channels, height, width = stacks[0].shape
+    rows, columns = _shape(count)
+    tall = len(stacks) * (height + 1) - 1 + gap
+    sheet = np.ones((channels, rows * tall, columns * (width + 2)), dtype=np.float32)
+    for index in range(count):
+        row, column = divmod(index, columns)
+        left = column * (width + 2)
+        for level, images in enumerate(stacks):
+            top = row * tall + level * (height + 1)
+            sheet[:, top : top + height, left : left + width] = images[index]
+    return sheet
+
+
+def draw_images(images: np.ndarray, title: str, most: int = 64) -> Figure:
+    """Draw a sheet of images [N, C, H, W] in [0, 1], eight in a row."""
+    figure, axes = square(SHEET)
+    _show(axes, _sheet([_clean(images[:most])], gap=2))
+    axes.set_title(title)
+    return figure
+
+
+def draw_pairs(data: np.ndarray, reconstructions: np.ndarray) -> Figure:
+    """Draw images [N, C, H, W] and under each its reconstruction, eight pairs in a row."""
+    figure, axes = square(SHEET)
+    _show(axes, _sheet([_clean(data[:PAIRS]), _clean(reconstructions[:PAIRS])], gap=3))
+    axes.set_title("test images, under each its reconstruction")
+    return figure
+
+
+def draw_modes(images: np.ndarray, weights: np.ndarray, most: int = 40) -> Figure:
+    """Draw decoded means [K, C, H, W] of the prior's modes, by falling weight, over each its weight [K]."""
+    images, weights = _clean(images), np.asarray(weights, np.float64)
+    count = min(most, len(images))
+    rows, columns = _shape(count, 5 if count <= 25 else IN_A_ROW)
+    figure = Figure(figsize=(SHEET, 0.35 + SHEET * rows / columns * 1.2))
+    cells = figure.subplots(rows, columns, squeeze=False).flat
+    for index, axes in enumerate(cells):
+        if index >= count:
+            axes.set_axis_off()
+            continue
+        _show(axes, images[index])
+        axes.set_title(f"{weights[index]:.3f}", fontsize=8, pad=2)
+    rest = f" (the first {count} of {len(images)})" if count < len(images) else ""
+    figure.suptitle(f"the prior's modes with their weights{rest}", fontsize=10)
+    return figure
+
+
+def draw_mode_samples(samples: np.ndarray, weights: np.ndarray) -> Figure:
+    """Draw samples [K, S, C, H, W] of the prior's heaviest modes: a row per mode, named by its weight."""
+    samples = _clean(samples[:SHOWN_MODES])
+    modes, each = samples.shape[:2]
+    figure = Figure(figsize=(SHEET, 0.35 + SHEET * modes / each))
+    for index, row in enumerate(figure.subplots(modes, each, squeeze=False)):
+        for axes, image in zip(row, samples[index], strict=True):
+            _show(axes, image)
+        row[0].set_ylabel(f"{weights[index]:.3f}", rotation=0, ha="right", va="center", fontsize=8)
+    figure.suptitle("samples of each mode, by falling weight", fontsize=10)
+    return figure
+
+
+def draw_responsibilities(epochs: np.ndarray, mean_responsibilities: np.ndarray) -> Figure:
+    """Draw the mean responsibility a_k [T, K] of each mode over the test images at each snapshot: epochs [T]."""
+    finite = np.nan_to_num(np.asarray(mean_responsibilities, np.float64))
+    modes = finite.shape[1]
+    order = np.argsort(-finite[-1], kind="stable")
+    figure = Figure(figsize=(SHEET, SHEET))
+    axes = figure.add_subplot()
+    picture = axes.imshow(finite[:, order].T, aspect="auto", cmap=DENSITY_MAP, vmin=0, interpolation="nearest")
+    figure.colorbar(picture, ax=axes, shrink=0.75, aspect=30, label="mean responsibility")
+    dead = (finite < 1 / modes**2).sum(1)
+    names = [f"{epoch:.3g}\n{count}" for epoch, count in zip(epochs, dead, strict=True)]
+    axes.set_xticks(range(len(epochs)), names, fontsize=8)
+    axes.set(xlabel="epoch, and under it the inactive modes", ylabel="mode, by its share in the end")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_title("responsibilities over time")
+    return figure
+
+
+def draw_distances(values: Mapping[float, float], name: str, selected: float | None) -> Figure:
+    """Draw the distance that selects the published checkpoint, {epoch: value}; the selected one is marked."""
+    epochs = sorted(values)
+    figure = Figure(figsize=(SHEET, 3.0))
+    axes = figure.add_subplot()
+    axes.plot(epochs, [values[epoch] for epoch in epochs], color=LINES[0][0], marker="o", markersize=4)
+    if selected in values:
+        label = f"selected: {values[selected]:.4g}"
+        axes.plot([selected], [values[selected]], "o", color=LINES[1][0], markersize=9, fillstyle="none", label=label)
+    axes.plot([epochs[-1]], [values[epochs[-1]]], "s", color=LINES[3][0], markersize=5, label="the end of training")
+    axes.set(xlabel="epoch", ylabel=name, title=f"{name} over the epochs")
+    axes.legend()
+    return figure

@@ -1,0 +1,78 @@
+"""The rows of samples that a study of images opens with: one strip of images per row of its table."""
+
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from sintro.report.figures.maps import load_arrays, shown_by_row
+from sintro.report.figures.style import data_uri
+from sintro.report.numbers.results import Result
+from sintro.report.numbers.tables import in_order
+from sintro.report.numbers.words import dataset_name, row_label
+
+IN_A_STRIP = 12
+MOST_ROWS = 16
+GAP = 2  # pixels between two images
+LEAST_PIXELS = 32  # an image's height, to which smaller ones are enlarged
+
+
+def samples_view(results: Sequence[Result], link: Callable[[Result], str]) -> list[dict[str, Any]]:
+    """Lay out, per data set, a strip of samples of each row's first finished seed and one of the data.
+
+    Nothing where no cell keeps its samples, and of a data set with very many rows (a search).
+    """
+    shown = shown_by_row([result for result in results if result.kind == "images"])
+    blocks = []
+    for dataset in in_order(dataset for dataset, _ in shown):
+        members = [result for (where, _), result in shown.items() if where == dataset]
+        strips = [_strip_view(result, link) for result in members] if len(members) <= MOST_ROWS else []
+        if any(strip["uri"] for strip in strips):
+            blocks.append({"label": dataset_name(dataset), "data": _data_view(members), "strips": strips})
+    return blocks
+
+
+def _strip_view(result: Result, link: Callable[[Result], str]) -> dict[str, Any]:
+    """Lay out one row: its samples, or the reason why there are none."""
+    view = {"label": row_label(result.row), "href": link(result), "uri": None, "reason": result.state}
+    images = _images(result, "samples")
+    if images is not None:
+        alt = f"Samples of {row_label(result.row)} on {dataset_name(result.cell.dataset)}, seed {result.cell.seed}"
+        view |= {"uri": data_uri(strip_png(images)), "alt": alt, "reason": ""}
+    elif result.state == "done":
+        view["reason"] = "no samples stored"
+    return view
+
+
+def _data_view(members: Sequence[Result]) -> str | None:
+    """Embed images of the data that a finished cell keeps; None where no cell does."""
+    for result in members:
+        images = _images(result, "data")
+        if images is not None:
+            return data_uri(strip_png(images))
+    return None
+
+
+def _images(result: Result, name: str) -> np.ndarray | None:
+    """Read an array of images [N, C, H, W] of a finished cell; None where it has none."""
+    if result.state != "done":
+        return None
+    images = load_arrays(result.folder, [name]).get(name)
+    is_whole = images is not None and images.ndim == 4 and len(images) and images.shape[1] in (1, 3)
+    return images if is_whole else None
+
+
+def strip_png(images: np.ndarray) -> bytes:
+    """Draw images [N, C, H, W] of values in [0, 1] side by side, as a PNG; what is not finite is black."""
+    finite = np.nan_to_num(np.asarray(images[:IN_A_STRIP], dtype=np.float32))
+    pixels = (np.clip(finite, 0, 1) * 255).round().astype(np.uint8)
+    times = max(1, round(LEAST_PIXELS / pixels.shape[2]))
+    large = pixels.repeat(times, axis=2).repeat(times, axis=3)
+    spaced = np.pad(large, ((0, 0), (0, 0), (0, 0), (0, GAP)), constant_values=255)
+    strip = np.concatenate(list(spaced.transpose(0, 2, 3, 1)), axis=1)  # [H, N * W, C]
+    picture = Image.fromarray(strip if strip.shape[2] == 3 else strip[..., 0])
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()

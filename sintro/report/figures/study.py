@@ -1,0 +1,243 @@
+"""The plots of groups and studies: over seeds, over data sets and over r, as SVG that takes the page's text colour."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sintro import SintroError
+from sintro.report.figures.style import INK, LINES, VECTOR, ink_or_line, to_svg
+from sintro.report.numbers.ranks import ranks_of
+from sintro.report.numbers.results import OTHER, Result, read_history
+from sintro.report.numbers.tables import Measure, Table, family
+from sintro.report.numbers.words import dataset_name, row_label
+
+MARKERS = "os^Dv<>PX*"
+BAND = {"reconstruction": "reconstruction", "kl_real": "KL of real data", "kl_fake": "KL of generated data"}
+BAND_POINTS = 150  # of a line; more cannot be told apart
+MOST_RANKED = 16  # rows
+
+
+def study_pictures(made: Sequence[Table]) -> list[dict[str, str]]:
+    """Draw the plots of a study's page -> a heading and an SVG each."""
+    pictures = []
+    for table in made:
+        measure = next((m for m in table.measures if m.published.startswith(("kl", "fid", "cfid"))), None)
+        if measure is None:
+            continue
+        if 1 < len(table.rows) <= MOST_RANKED:
+            pictures += _ranks_picture(table, measure)
+        if table.name == "table5":
+            pictures += against_weight(table, measure)
+    return pictures
+
+
+def _ranks_picture(table: Table, measure: Measure) -> list[dict[str, str]]:
+    """Draw the ranks by one metric; nothing unless several rows have one."""
+    ranks = ranks_of(table, measure.published)
+    if len(ranks) < 2:
+        return []
+    label = measure.label("published")
+    told = []
+    for row, places in ranks.items():
+        each = ", ".join(f"{dataset} {place:g}" for dataset, place in places.items())
+        told.append(f"{row}: {each}")
+    described = f"Ranks by {label} over {len(table.datasets)} data sets; 1 is best. {'; '.join(told)}"
+    return [{"title": f"Ranks by {label} (published)", "svg": draw_ranks(ranks, described)}]
+
+
+def draw_ranks(ranks: Mapping[str, Mapping[str, float]], described: str) -> str:
+    """Draw the rank of every row (1 is best) across data sets: one line per row, named at its right end.
+
+    ``ranks`` maps row -> {data set: rank}; a row without a rank on some data set has a gap there.
+    """
+    lines = [(row, dataset, rank) for row, places in ranks.items() for dataset, rank in places.items()]
+    frame = pd.DataFrame(lines, columns=["row", "data set", "rank"])
+    datasets = list(frame["data set"].unique())
+    best_first = frame.groupby("row")["rank"].mean().sort_values(kind="stable")
+    rows = list(best_first.index)
+    with rc_context(VECTOR):
+        figure = Figure(figsize=(2.6 + 1.2 * len(datasets), 0.9 + 0.27 * len(rows)))
+        axes = figure.add_subplot()
+        _lines_by(axes, frame, "data set", "rank", "row", datasets, rows, errorbar=None)
+        for row in rows:
+            last = ranks[row].get(datasets[-1])
+            if last is not None:
+                place = (len(datasets) - 1, last)
+                axes.annotate(row, place, xytext=(9, -3), textcoords="offset points", fontsize=8.5)
+        axes.set(xlabel="", ylabel="rank (1 is best)", xlim=(-0.15, len(datasets) - 0.7))
+        axes.set_yticks(range(1, len(rows) + 1))
+        axes.invert_yaxis()
+        axes.get_legend().remove()  # the lines are named where they end
+        return to_svg(figure, described)
+
+
+def _lines_by(
+    axes: Axes, frame: pd.DataFrame, x: str, y: str, name: str, order: Sequence, names: Sequence[str], **given
+) -> None:
+    """Draw a line of means per name over categories, each with its own colour, dash and marker."""
+    styles = [ink_or_line(i) for i in range(len(names))]
+    sns.pointplot(
+        frame,
+        x=x,
+        y=y,
+        hue=name,
+        order=order,
+        hue_order=names,
+        palette=[colour for colour, _ in styles],
+        linestyles=[dash for _, dash in styles],
+        markers=[MARKERS[i % len(MARKERS)] for i in range(len(names))],
+        markersize=5,
+        linewidth=1.3,
+        markeredgewidth=0,
+        ax=axes,
+        **given,
+    )
+
+
+# --- over r
+
+
+def against_weight(table: Table, measure: Measure) -> list[dict[str, str]]:
+    """Draw the published metric against the weight r, a line per prior and a plot per data set."""
+    pictures = []
+    label = measure.label("published")
+    factor = measure.factor("published")
+    for dataset in table.datasets:
+        lines = []
+        for entry in table.column(dataset).values():
+            first = entry.results[0]
+            name = row_label(family(first)[1:])
+            weight = first.cell.regularizer_spec.responsibility
+            values = entry.values(measure.published).values()
+            # One that is not finite makes the mean not finite, as in the table.
+            if all(map(math.isfinite, values)):
+                lines += [(name, weight, value * factor) for value in values]
+        frame = pd.DataFrame(lines, columns=["series", "r", "value"])
+        weights = frame.groupby("series")["r"].nunique()
+        frame = frame[frame["series"].isin(weights.index[weights > 1])]
+        if not frame.empty:
+            count = frame["series"].nunique()
+            described = f"{label} against r on {dataset_name(dataset)}, {count} priors"
+            title = f"{label} against r, {dataset_name(dataset)}"
+            pictures.append({"title": title, "svg": draw_against(frame, label, described)})
+    return pictures
+
+
+def draw_against(frame: pd.DataFrame, label: str, described: str) -> str:
+    """Draw means with their published spread against r -> an SVG element.
+
+    ``frame``: a line per seed, with the columns series, r and value.
+    """
+    with rc_context(VECTOR):
+        figure = Figure(figsize=(6.4, 2.8))
+        axes = figure.add_subplot()
+        names = list(frame["series"].unique())
+        places = sorted(frame["r"].unique())
+        apart = 0.04 * len(names)
+        _lines_by(
+            axes, frame, "r", "value", "series", places, names, errorbar=published_spread, capsize=0.05, dodge=apart
+        )
+        axes.set_xticks(range(len(places)), [f"{r:g}" for r in places])
+        axes.set(xlabel="r, weight of the responsibility regulariser", ylabel=label)
+        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        return to_svg(figure, described)
+
+
+def published_spread(values: pd.Series) -> tuple[float, float]:
+    """Find mean ± sd/√n (ddof 0), as the papers draw it."""
+    half = values.std(ddof=0) / math.sqrt(len(values))
+    return values.mean() - half, values.mean() + half
+
+
+# --- over seeds
+
+
+def band(members: Sequence[Result]) -> str:
+    """Draw the histories over the seeds of a group as an SVG; empty when none can be read.
+
+    Cells that were made with other settings are left out.
+    """
+    found = {}
+    for result in members:
+        if result.state == OTHER:
+            continue
+        try:
+            history = read_history(result.folder / "history.csv", {"iteration", *BAND})
+        except (OSError, SintroError):
+            continue
+        if len(history.get("iteration", ())) > 1:
+            found[result.cell.seed] = history
+    if not found:
+        return ""
+    return draw_band(found, BAND, f"Histories over {len(found)} seeds: mean, and band from the lowest to the highest")
+
+
+def draw_band(histories: Mapping[int, Mapping[str, np.ndarray]], names: Mapping[str, str], described: str) -> str:
+    """Draw histories over seeds: the mean, and a band from the smallest to the largest, per column in ``names``.
+
+    Seeds may have been logged at different iterations: they are brought to those of the longest by interpolation, and
+    a seed that stopped early counts only as far as it went.
+    """
+    longest = max((history["iteration"] for history in histories.values()), key=len, default=np.zeros(0))
+    step = max(1, len(longest) // BAND_POINTS)
+    where = longest[::step]
+    # Hundreds of these are drawn: fixed margins take half the time that a computed layout takes, and the means of
+    # columns of equal length need no seaborn.
+    with rc_context(VECTOR | {"figure.constrained_layout.use": False}):
+        figure = Figure(figsize=(3.1 * len(names), 2.4))
+        figure.subplots_adjust(left=0.16 / len(names), right=0.985, bottom=0.2, top=0.9, wspace=0.25)
+        panels = figure.subplots(1, len(names), squeeze=False)[0]
+        for axes, (column, title) in zip(panels, names.items(), strict=True):
+            axes.set(title=title, xlabel="iteration")
+            axes.locator_params(nbins=3)  # every tick costs time
+            _draw_band(axes, where, _stack(histories.values(), column, where))
+        return to_svg(figure, described)
+
+
+def _stack(histories: Sequence[Mapping[str, np.ndarray]], column: str, where: np.ndarray) -> np.ndarray:
+    """Interpolate a column of every history at the iterations ``where`` [T] -> [seeds, T], NaN beyond a history."""
+    lines = []
+    for history in histories:
+        values = history.get(column, np.zeros(0))
+        is_finite = np.isfinite(values)
+        if is_finite.any():
+            iterations = history["iteration"][is_finite]
+            lines.append(np.interp(where, iterations, values[is_finite], left=np.nan, right=np.nan))
+    return np.array(lines).reshape(-1, len(where))
+
+
+def _draw_band(axes: Axes, where: np.ndarray, stack: np.ndarray) -> None:
+    """Draw mean and band of the values [seeds, T] over the iterations [T]."""
+    is_known = np.isfinite(stack).any(0)
+    if not is_known.any():
+        axes.text(0.5, 0.5, "nothing logged", ha="center", transform=axes.transAxes)
+        return
+    where, stack = where[is_known], stack[:, is_known]
+    colour = LINES[1][0]
+    axes.fill_between(where, np.nanmin(stack, 0), np.nanmax(stack, 0), color=colour, alpha=0.3, linewidth=0)
+    axes.plot(where, np.nanmean(stack, 0), color=colour)
+
+
+# --- contrasts
+
+
+def draw_contrasts(lines: Sequence[tuple[str, float, float | None, float | None]], better: str, described: str) -> str:
+    """Draw a forest plot: per line a name, an effect, and its interval (None where there are too few seeds)."""
+    frame = pd.DataFrame(lines, columns=["name", "effect", "low", "high"])
+    frame[["low", "high"]] = frame[["low", "high"]].astype(float)
+    known = frame[np.isfinite(frame["low"]) & np.isfinite(frame["high"])]
+    with rc_context(VECTOR):
+        figure = Figure(figsize=(8.4, 0.7 + 0.22 * len(frame)))
+        axes = figure.add_subplot()
+        axes.hlines(known.index, known["low"], known["high"], color=LINES[1][0], linewidth=1.5)
+        sns.scatterplot(x=frame["effect"], y=frame.index, color=INK, s=16, linewidth=0, ax=axes, zorder=3)
+        axes.axvline(0, color=INK, linewidth=0.6)
+        axes.set_yticks(range(len(frame)), frame["name"], fontsize=8)
+        axes.set(xlabel=better, ylabel="", ylim=(len(frame) - 0.5, -0.5))
+        return to_svg(figure, described)

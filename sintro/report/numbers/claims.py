@@ -1,0 +1,296 @@
+"""The papers' claims as tests: contrasts between cells (`claim_files`) and their verdicts.
+
+A contrast compares cells A with cells B on every data set (a stratum), paired over common seeds by a t-test, or cells A
+with a constant, such as what chance scores: then the test is the one-sample t-test over the seeds of A. Its strata
+are combined by Stouffer's sum of normal scores, its two directions tested at 5% together, and the contrasts of a claim
+corrected by Holm. So a claim about nothing gets a verdict other than inconclusive in at most 5% of the cases.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import stats
+
+from sintro import SintroError
+from sintro.metrics import METRICS
+from sintro.metrics.collapse import collapsed
+from sintro.report.numbers.claim_files import DIVERGED, FINAL, UNSTABLE, Claim, Contrast, Side, load, load_exact
+from sintro.report.numbers.results import FINISHED, Result, read_history
+from sintro.report.numbers.statistics import LEVEL, Comparison, compare_differences, holm, stouffer
+
+__all__ = ["UNSTABLE", "Claim", "Outcome", "Stratum", "Verdict", "examine", "judge", "load", "load_exact", "value_of"]
+
+ENDED = (*FINISHED, "unreadable")  # a pair that one of these cells has no number for is lost; others are still to come
+
+Seeds = dict[int, list[Result]]  # seed -> the cells of a side with it
+Place = tuple[str, tuple[str, ...]]  # data set, and what the stars stand for
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """One data set and one reading of the stars: the pairs over seeds, positive differences as the claim says."""
+
+    label: str
+    pairs: tuple[tuple[float, float], ...]  # (A, B)
+    lost: int  # seeds that one side or both lack: diverged, missing, unreadable, not finite
+    as_claimed: Comparison
+    beyond_margin: Comparison
+
+    @property
+    def relative(self) -> tuple[float, float | None, float | None]:
+        """Difference as the claim says, and its interval, in percent of B's mean."""
+        percent = abs(_mean_of_b(self.pairs)) / 100
+        if not percent or not math.isfinite(percent):
+            return math.nan, None, None
+        found = self.as_claimed
+        low = None if found.low is None else found.low / percent
+        high = None if found.high is None else found.high / percent
+        return found.difference / percent, low, high
+
+
+def _mean_of_b(pairs: Sequence[tuple[float, float]]) -> float:
+    """Average side B of the pairs; 0 where there are none."""
+    return float(np.mean([b for _, b in pairs])) if pairs else 0.0
+
+
+@dataclass
+class Outcome:
+    """What a contrast came to. ``state``: as claimed, against, undecided, too few seeds, not run."""
+
+    contrast: Contrast
+    strata: list[Stratum]
+    p_for: float | None = None
+    p_against: float | None = None
+    adjusted: float | None = None
+    state: str = "not run"
+
+    @property
+    def pairs(self) -> int:
+        """The number of pairs that it rests on."""
+        return sum(len(stratum.pairs) for stratum in self.strata)
+
+    @property
+    def lost(self) -> int:
+        """The number of pairs that were lost to divergence or missing cells."""
+        return sum(stratum.lost for stratum in self.strata)
+
+    @property
+    def p_two_sided(self) -> float | None:
+        """The p-value of both directions together; None where there was no test."""
+        if self.p_for is None:
+            return None
+        return min(1.0, 2 * min(self.p_for, self.p_against))
+
+
+@dataclass
+class Verdict:
+    """A claim's verdict on one study."""
+
+    claim: Claim
+    verdict: str
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of contrasts in each state that occurs."""
+        states = [outcome.state for outcome in self.outcomes]
+        return {state: states.count(state) for state in dict.fromkeys(states)}
+
+    @property
+    def seeds(self) -> tuple[int, int]:
+        """The fewest and the most pairs of any data set and reading of the stars: (0, 0) where nothing ran."""
+        strata = [stratum for outcome in self.outcomes for stratum in outcome.strata]
+        found = [len(stratum.pairs) for stratum in strata if stratum.pairs]
+        return (min(found), max(found)) if found else (0, 0)
+
+
+# --- the number of a cell
+
+
+def value_of(result: Result, metric: str) -> float | None:
+    """Find the number that a contrast compares; None when the cell has none."""
+    if metric == DIVERGED:
+        return {"done": 0.0, "diverged": 1.0}.get(result.state)
+    if metric == UNSTABLE:
+        return _unstable(result)
+    if metric.startswith(FINAL):
+        return _final(result, metric.removeprefix(FINAL))
+    return result.value(metric) if result.state == "done" else None
+
+
+def _unstable(result: Result) -> float | None:
+    """1 for a run that diverged or collapsed, 0 for one that did not; None where nobody knows."""
+    covered = result.value("modes_covered")
+    if result.state == "done" and covered is not None:
+        return float(collapsed(result.cell.dataset, covered))
+    return 1.0 if result.state == "diverged" else None
+
+
+def _final(result: Result, column: str) -> float | None:
+    """Read the last finite value of a column of the history; None where there is none to read."""
+    if result.state not in FINISHED:
+        return None
+    try:
+        history = read_history(result.folder / "history.csv", {column})
+    except (OSError, SintroError):
+        return None
+    values = history.get(column, np.zeros(0))
+    finite = values[np.isfinite(values)]
+    return float(finite[-1]) if len(finite) else None
+
+
+# --- strata
+
+
+def _strata(contrast: Contrast, results: Iterable[Result]) -> list[Stratum]:
+    """Collect the pairs of every data set and reading of the stars that has cells on both sides."""
+    a: dict[Place, Seeds] = {}
+    b: dict[Place, Seeds] = {}
+    for result in results:
+        if _is_defined(contrast, result):
+            _place(contrast, result, contrast.a, a)
+            _place(contrast, result, contrast.b, b)
+    if contrast.constant is not None:
+        b = a
+    strata = [_stratum(contrast, place, a[place], b[place]) for place in a if place in b]
+    return [stratum for stratum in strata if stratum is not None]
+
+
+def _is_defined(contrast: Contrast, result: Result) -> bool:
+    """Tell whether the contrast is about the cell's data set, and its metric is defined there."""
+    if contrast.datasets and result.cell.dataset not in contrast.datasets:
+        return False
+    if contrast.metric == UNSTABLE:
+        return result.kind == "2d"
+    return contrast.metric not in METRICS or result.kind in METRICS[contrast.metric].datasets
+
+
+def _place(contrast: Contrast, result: Result, side: Side | None, found: dict[Place, Seeds]) -> None:
+    """Add the result to the cells of a side, if it is one of them."""
+    captures = side.captures(result.row) if side else None
+    if captures is None:
+        return
+    place = (result.cell.dataset, () if contrast.pool else captures)
+    found.setdefault(place, {}).setdefault(result.cell.seed, []).append(result)
+
+
+def _pooled(contrast: Contrast, cells: Sequence[Result]) -> float | None:
+    """Find the one number of a side's cells with a seed: the only cell's own, or over all cells their mean or spread.
+
+    Diverged cells have no metric to pool; None where one is missing or unreadable, since a part is not the grid. The
+    spread is the interquartile range.
+    """
+    values = [value_of(result, contrast.metric) for result in cells]
+    if contrast.pool is None:
+        return values[0]
+    if any(result.state not in FINISHED for result in cells):
+        return None
+    finite = [value for value in values if value is not None and math.isfinite(value)]
+    if not finite:
+        return None
+    if contrast.pool == "mean":
+        return float(np.mean(finite))
+    low, high = np.quantile(finite, [0.25, 0.75])
+    return float(high - low)
+
+
+def _stratum(
+    contrast: Contrast, place: Place, a: Mapping[int, list[Result]], b: Mapping[int, list[Result]]
+) -> Stratum | None:
+    """Pair both sides over their common seeds -> a Stratum, or None where no seed has come to its end."""
+    pairs, lost = [], 0
+    for seed in sorted(set(a) & set(b)):
+        pair = _pair(contrast, a[seed], b[seed])
+        if pair is not None:
+            pairs.append(pair)
+        elif any(result.state in ENDED for result in (*a[seed], *b[seed])):
+            lost += 1
+    if not pairs and not lost:
+        return None
+    sign = 1.0 if contrast.expect == "higher" else -1.0
+    differences = [sign * (x - y) for x, y in pairs]
+    as_claimed = compare_differences(differences)
+    beyond = as_claimed
+    needed = contrast.margin * abs(_mean_of_b(pairs))
+    if needed:
+        beyond = compare_differences([difference - needed for difference in differences])
+    dataset, captures = place
+    label = " ".join([dataset, *filter(None, captures)])
+    return Stratum(label, tuple(pairs), lost, as_claimed, beyond)
+
+
+def _pair(contrast: Contrast, a: Sequence[Result], b: Sequence[Result]) -> tuple[float, float] | None:
+    """Find the numbers of both sides with one seed; None unless both are finite."""
+    x = _pooled(contrast, a)
+    y = _pooled(contrast, b) if contrast.constant is None else contrast.constant
+    if x is None or y is None or not math.isfinite(x) or not math.isfinite(y):
+        return None
+    return x, y
+
+
+# --- tests and verdicts
+
+
+def _test(contrast: Contrast, strata: Sequence[Stratum]) -> tuple[float | None, float | None]:
+    """Find the one-sided p-values of the whole contrast: that it is as claimed, and that it is against."""
+    if contrast.metric == DIVERGED and contrast.pool is None:
+        return _mcnemar(contrast, strata)
+    tested = [s for s in strata if s.as_claimed.p is not None and s.beyond_margin.p is not None]
+    if not tested:
+        return None, None
+    above = stouffer([stratum.beyond_margin.p_above for stratum in tested])
+    below = stouffer([stratum.as_claimed.p_below for stratum in tested])
+    return above, below
+
+
+def _mcnemar(contrast: Contrast, strata: Sequence[Stratum]) -> tuple[float | None, float | None]:
+    """Test exactly: of the pairs in which one side diverged and the other did not, how many favour A?"""
+    differing = [b - a for stratum in strata for a, b in stratum.pairs if a != b]
+    if not differing:
+        return None, None
+    fewer = sum(difference > 0 for difference in differing)
+    favour = fewer if contrast.expect == "lower" else len(differing) - fewer
+    above = stats.binomtest(favour, len(differing), alternative="greater").pvalue
+    below = stats.binomtest(favour, len(differing), alternative="less").pvalue
+    return float(above), float(below)
+
+
+def examine(contrast: Contrast, results: Iterable[Result]) -> Outcome:
+    """Evaluate one contrast; its adjusted p-value and state are the claim's to give."""
+    outcome = Outcome(contrast, _strata(contrast, results))
+    if not outcome.pairs:
+        return outcome
+    outcome.p_for, outcome.p_against = _test(contrast, outcome.strata)
+    # Without a test on divergence, both sides did alike in every pair.
+    is_tested = outcome.p_for is not None or contrast.metric == DIVERGED
+    outcome.state = "undecided" if is_tested else "too few seeds"
+    return outcome
+
+
+def judge(claim: Claim, results: Sequence[Result]) -> Verdict:
+    """Judge a claim on the results of one study.
+
+    supported: at least half of the contrasts that ran came out as claimed, none against; contradicted: the reverse.
+    """
+    outcomes = [examine(contrast, results) for contrast in claim.contrasts]
+    corrected = holm([outcome.p_two_sided for outcome in outcomes])
+    for outcome, adjusted in zip(outcomes, corrected, strict=True):
+        outcome.adjusted = adjusted
+        if adjusted is not None and adjusted < LEVEL:
+            outcome.state = "as claimed" if outcome.p_for < outcome.p_against else "against"
+    return Verdict(claim, _verdict(outcomes), outcomes)
+
+
+def _verdict(outcomes: Sequence[Outcome]) -> str:
+    """Sum up the states of a claim's contrasts."""
+    states = [outcome.state for outcome in outcomes if outcome.pairs]
+    favour, against = states.count("as claimed"), states.count("against")
+    if not states:
+        return "not run"
+    if favour and not against and 2 * favour >= len(states):
+        return "supported"
+    if against and not favour and 2 * against >= len(states):
+        return "contradicted"
+    return "inconclusive"

@@ -1,0 +1,86 @@
+"""The floors of all tables, and the tables of the metrics that the papers do not have: in their standard form only."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from sintro import SintroError, studies
+from sintro.metrics.definitions_images import FLOORS, KERNELS
+from sintro.report.numbers.results import Result
+from sintro.report.numbers.tables import Floor, Measure, Table, make_table
+
+PLANE = ("sliced_w2", "energy_distance", "density", "coverage", "one_nna")
+PLANE_TITLE = "2D densities, a metric for each kind of error: weights of the parts, then shapes (standard form)"
+IMAGES_TITLE = "Images: kernel distance, distances to the test split, density and coverage (standard form)"
+
+
+def tables_of(results: Sequence[Result], floors: Mapping[str, Floor]) -> list[Table]:
+    """Make a table for each kind of data of which any result has such a metric.
+
+    The cells without a number are counted in it.
+    """
+    plane = [result for result in results if result.kind == "2d"]
+    images = [result for result in results if result.kind == "images"]
+    candidates = (
+        _table("errors", PLANE_TITLE, plane, PLANE, floors),
+        _table("errors-images", IMAGES_TITLE, images, image_metrics(images), floors),
+    )
+    return [table for table in candidates if table is not None]
+
+
+def _table(
+    name: str, title: str, results: Sequence[Result], metrics: Sequence[str], floors: Mapping[str, Floor]
+) -> Table | None:
+    """Make a table of these metrics; None where no result has any of them."""
+    stored = {metric for result in results for metric in result.metrics}
+    if stored.isdisjoint(metrics):
+        return None
+    measures = [Measure(metric, metric, ours=True) for metric in metrics]
+    return make_table(name, title, results, measures, floors)
+
+
+def image_metrics(results: Sequence[Result]) -> tuple[str, ...]:
+    """List the columns for images: in Inception features where any of the results has them, else the classifier's."""
+    has_inception = any(KERNELS["fid"] in result.metrics for result in results)
+    frechet = "fid" if has_inception else "cfid"
+    kernel = KERNELS[frechet]
+    return (kernel, f"{frechet}_test", f"{kernel}_test", "density", "coverage")
+
+
+def floors_of(results: Sequence[Result]) -> dict[str, Floor]:
+    """Find what no model beats, save by chance, on each data set of these cells.
+
+    In the plane that is the score of a perfect model, for images that of data against data.
+    """
+    grouped: dict[str, list[Result]] = {}
+    for result in results:
+        grouped.setdefault(result.cell.dataset, []).append(result)
+    floors = {}
+    for dataset, found in grouped.items():
+        is_plane = found[0].kind == "2d"
+        floors[dataset] = _plane_floor(found[0]) if is_plane else _image_floor(found)
+    return floors
+
+
+def _plane_floor(result: Result) -> Floor:
+    """Score a perfect model with as many points and bins as the study of this cell asks for."""
+    from sintro.metrics.floors import floor  # imports torch
+
+    try:
+        settings = studies.settings(result.cell)
+    except SintroError:
+        return floor(result.cell.dataset)
+    return floor(result.cell.dataset, points=settings.evaluation_points, bins=settings.evaluation_bins)
+
+
+def _image_floor(results: Sequence[Result]) -> Floor:
+    """Collect the floors that the cells' evaluations measured: mean and sd where their references were not the same."""
+    found = {}
+    for metric, floor in FLOORS.items():
+        stored = {result.value(floor) for result in results} - {None}
+        values = sorted(stored)
+        if not values:
+            continue
+        spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        found[metric] = (float(np.mean(values)), spread)
+    return found

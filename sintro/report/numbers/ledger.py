@@ -1,0 +1,226 @@
+"""The ledger of reported numbers: what the papers and their repositories say, from ``workflow/reported.csv``.
+
+Only numbers that somebody transcribed, with their source, are shown; every other place of the papers' tables says "not
+transcribed". Ours stand beside a number only where the metric has the same form, the study is comparable and, where the
+number says whose training protocol it belongs to, the study follows that one.
+"""
+
+import csv
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sintro import SintroError, presets, studies
+from sintro.history import HISTORY
+from sintro.metrics import METRICS
+from sintro.report.numbers.results import Result, read_history
+from sintro.report.numbers.statistics import Summary, summarise
+from sintro.report.numbers.tables import Table
+
+COLUMNS = (
+    "paper",
+    "table",
+    "row",
+    "column",
+    "value",
+    "spread",
+    "n",
+    "protocol",
+    "training",
+    "dataset",
+    "objective",
+    "prior",
+    "regularizers",
+    "metric",
+    "source",
+    "transcribed_by",
+)
+NEEDED = ("paper", "source", "transcribed_by")
+PROTOCOLS = ("published", "standard", "unknown")  # of the measurement: which form of the metric
+HISTORY_METRIC = re.compile(r"history:(?P<column>\w+)@(?P<iteration>\d+)")  # a column of history.csv at an iteration
+NEAR = 0.01  # a history's row stands for an iteration that is at most this share of it away
+NOT_TRANSCRIBED = "not transcribed"
+
+
+@dataclass(frozen=True)
+class Reported:
+    """One reported number. ``value`` is in the unit shown (a metric's stored value times its display scale)."""
+
+    paper: str
+    table: str
+    row: str
+    column: str
+    value: float
+    spread: float | None
+    n: int | None
+    protocol: str
+    training: str  # whose protocol the models were trained by (`sintro.presets.PROTOCOLS`); empty: either
+    place: tuple[str, str, str, str]  # dataset, objective, prior, regularizers
+    metric: str
+    source: str
+    transcribed_by: str
+
+
+def load(path: Path | None = None) -> list[Reported]:
+    """Read the transcribed numbers; none when there is no file.
+
+    Raises SintroError for a bad entry: file, line, column and what is legal, in one line.
+    """
+    path = path or studies.folder().parent / "reported.csv"
+    if not path.exists():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        if tuple(rows.fieldnames or ()) != COLUMNS:
+            raise SintroError(f"{path}: legal are exactly the columns {', '.join(COLUMNS)}")
+        return [_entry(row, f"{path}, line {number}") for number, row in enumerate(rows, start=2)]
+
+
+def _entry(row: Mapping[str, Any], where: str) -> Reported:
+    """Read one line of the file."""
+    if None in row or None in row.values():
+        raise SintroError(f"{where}: {len(COLUMNS)} fields are legal")
+    _check_words(row, where)
+    n = _number(row, "n", where)
+    return Reported(
+        paper=row["paper"],
+        table=row["table"],
+        row=row["row"],
+        column=row["column"],
+        value=_number(row, "value", where, needed=True),
+        spread=_number(row, "spread", where),
+        n=None if n is None else int(n),
+        protocol=row["protocol"],
+        training=row["training"],
+        place=(row["dataset"], row["objective"], row["prior"], row["regularizers"]),
+        metric=row["metric"],
+        source=row["source"],
+        transcribed_by=row["transcribed_by"],
+    )
+
+
+def _check_words(row: Mapping[str, str], where: str) -> None:
+    """Refuse a line without a source, and an unknown protocol or metric."""
+    for name in NEEDED:
+        if not row[name].strip():
+            raise SintroError(f"{where}: {name} is empty; a number without it is not shown")
+    if row["protocol"] not in PROTOCOLS:
+        raise SintroError(f"{where}: protocol {row['protocol']!r} is not one of {', '.join(PROTOCOLS)}")
+    if row["training"] and row["training"] not in presets.PROTOCOLS:
+        legal = ", ".join(presets.PROTOCOLS)
+        raise SintroError(f"{where}: training {row['training']!r} is not one of {legal}, or empty for either")
+    metric = row["metric"]
+    if metric and metric not in METRICS and not _of_history(metric):
+        raise SintroError(
+            f"{where}: metric {metric!r} is not one of {', '.join(METRICS)}, nor history:COLUMN@ITERATION with "
+            "a column of history.csv"
+        )
+
+
+def _number(row: Mapping[str, str], column: str, where: str, needed: bool = False) -> float | None:
+    """Read a finite number; None where the field is empty and may be."""
+    text = row[column]
+    if not text and not needed:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise SintroError(f"{where}: {column} {text!r} is not a number")
+    return value
+
+
+def _of_history(metric: str) -> re.Match | None:
+    """Read the column and iteration that `history:COLUMN@ITERATION` names; None where it is no such name."""
+    named = HISTORY_METRIC.fullmatch(metric)
+    return named if named and named["column"] in HISTORY else None
+
+
+# --- ours beside a reported number
+
+
+def compare(entry: Reported, results: Iterable[Result]) -> dict[str, str]:
+    """Set ours beside a reported number -> ours, difference, whether the reported one lies in our 95% interval.
+
+    Empty texts, with the reason, where there is nothing to compare: another protocol, no such cells, too few seeds.
+    """
+    nothing = {"ours": "", "difference": "", "inside": ""}
+    if not _same_form(entry):
+        return nothing | {"why": "the protocol is not the same, or not known"}
+    matching = [result for result in results if _is_of(entry, result)]
+    values = [_ours(entry.metric, result) for result in matching]
+    ours = summarise([value for value in values if value is not None and math.isfinite(value)])
+    if ours.n:
+        return _beside(entry, ours)
+    followed = f" that follows protocol {entry.training}" if entry.training else ""
+    return nothing | {"why": f"no such finished cell in a comparable study{followed}"}
+
+
+def _same_form(entry: Reported) -> bool:
+    """Tell whether we measure what was reported; a training's history has one form only."""
+    if not entry.metric:
+        return False
+    if _of_history(entry.metric):
+        return True
+    return METRICS[entry.metric].form in (entry.protocol, "both")
+
+
+def _is_of(entry: Reported, result: Result) -> bool:
+    """Tell whether the result is of the cell, and of the training protocol, that the number was reported for."""
+    if (result.cell.dataset, *result.row) != entry.place:
+        return False
+    return not entry.training or studies.load(result.cell.study).protocol == entry.training
+
+
+def _ours(metric: str, result: Result) -> float | None:
+    """Find a result's value in the unit shown: of a metric, or of the history's row nearest to an iteration."""
+    named = _of_history(metric)
+    if not named:
+        value = result.value(metric)
+        return None if value is None else value * METRICS[metric].display_scale
+    if result.state != "done":
+        return None
+    try:
+        history = read_history(result.folder / "history.csv", {"iteration", named["column"]})
+    except (OSError, SintroError, UnicodeDecodeError):
+        return None
+    wanted = int(named["iteration"])
+    distances = np.abs(history["iteration"] - wanted)
+    if not distances.size or distances.min() > NEAR * wanted:
+        return None
+    nearest = distances.argmin()
+    return float(history[named["column"]][nearest])
+
+
+def _beside(entry: Reported, ours: Summary) -> dict[str, str]:
+    """Spell ours, the difference, and where the reported number lies."""
+    difference = ours.mean - entry.value
+    interval, inside, why = "", "", "one seed gives no interval"
+    if ours.t95 is not None:
+        interval, why = f" ± {ours.t95:.3g}", ""
+        place = "inside" if abs(difference) <= ours.t95 else "outside"
+        inside = f"{place} our 95% interval"
+    shown = f"{ours.mean:.4g}{interval} (n = {ours.n})"
+    return {"ours": shown, "difference": f"{difference:+.3g}", "inside": inside, "why": why}
+
+
+# --- what is transcribed
+
+
+def places(table: Table) -> list[tuple[str, str, str, str, str]]:
+    """List the numbers that the papers' table of this layout holds: dataset, objective, prior, regularizers, metric."""
+    metrics = [measure.published for measure in table.reported]
+    return [(dataset, *row, metric) for row, dataset in table.entries for metric in metrics]
+
+
+def transcribed(table: Table, entries: Sequence[Reported]) -> tuple[int, int]:
+    """Count the numbers of the papers' table that are transcribed, and all that there are."""
+    known = {(*entry.place, entry.metric) for entry in entries if entry.table == table.name}
+    wanted = places(table)
+    return sum(place in known for place in wanted), len(wanted)

@@ -1,0 +1,73 @@
+"""Ranks of rows by a metric's mean, and the responsibility weight r with the best mean."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from sintro.report.numbers.results import Result
+from sintro.report.numbers.statistics import best_of, summarise
+from sintro.report.numbers.tables import Key, Table, family
+from sintro.report.numbers.words import dataset_name, row_label
+
+
+def rank(means: Mapping[Any, float], lower_is_better: bool) -> dict[Any, float]:
+    """Rank what has a finite mean, 1 for the best; equal means share the mean of their ranks."""
+    finite = {name: mean for name, mean in means.items() if math.isfinite(mean)}
+    values = pd.Series(list(finite.values()), dtype=float)
+    places = values.rank(ascending=lower_is_better)
+    return dict(zip(finite, places.tolist(), strict=True))
+
+
+def ranks_of(table: Table, metric: str) -> dict[str, dict[str, float]]:
+    """Rank a table's rows by the mean of a published metric -> row -> data set -> rank, for the rows that have one."""
+    measure = next(m for m in table.measures if m.published == metric)
+    lower = measure.lower_is_better("published")
+    found: dict[str, dict[str, float]] = {}
+    for dataset in table.datasets:
+        means = {}
+        for row, entry in table.column(dataset).items():
+            means[row] = entry.summaries[metric, "published"].mean
+        for row, place in rank(means, lower).items():
+            places = found.setdefault(row_label(row), {})
+            places[dataset_name(dataset)] = place
+    return found
+
+
+# --- the weight r
+
+
+def by_weight(results: Iterable[Result]) -> dict[tuple[Key, str], dict[float, list[Result]]]:
+    """Group results by (row without r, data set) and in each by the responsibility weight r."""
+    families: dict[tuple[Key, str], dict[float, list[Result]]] = {}
+    for result in results:
+        place = (family(result), result.cell.dataset)
+        weight = result.cell.regularizer_spec.responsibility
+        families.setdefault(place, {}).setdefault(weight, []).append(result)
+    return families
+
+
+def mean_by_weight(weights: Mapping[float, Sequence[Result]], metric: str) -> dict[float, float]:
+    """Average a metric over the results of each weight r; a weight without a finite mean is left out."""
+    means = {}
+    for weight, members in weights.items():
+        values = [result.value(metric) for result in members]
+        summary = summarise([value for value in values if value is not None])
+        if math.isfinite(summary.mean):
+            means[weight] = summary.mean
+    return means
+
+
+def select_weight(results: Sequence[Result], metric: str, lower_is_better: bool) -> tuple[list[Result], dict]:
+    """Per row and data set, keep the responsibility weight r with the best mean metric, as Table 2 does (audit A4).
+
+    -> the results kept, and a note per (row without r, data set) that names the r; where no r has a number, the first.
+    """
+    kept, notes = [], {}
+    for place, weights in by_weight(results).items():
+        means = mean_by_weight(weights, metric)
+        chosen = best_of(means, lower_is_better) if means else next(iter(weights))
+        kept += weights[chosen]
+        notes[place] = f"r = {chosen:g}" if len(weights) > 1 else ""
+    return kept, notes

@@ -1,0 +1,206 @@
+"""Reading result folders: every cell a study asks for comes back, with what is known of it, never fewer.
+
+``sintro.results`` judges the folder. ``done`` and ``diverged`` are results; a cell in any other state has no numbers,
+and the pages show its state and the reason.
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sintro import SintroError, components
+from sintro.history import todays
+from sintro.metrics import METRICS, outdated
+from sintro.results import (
+    FINISHED,
+    OTHER,
+    STATES,
+    Asked,
+    CellFile,
+    Unreadable,
+    judge,
+    number,
+    numbers,
+    read,
+    read_arrays,
+)
+
+__all__ = [
+    "ABSENT",
+    "FILES",
+    "FINISHED",
+    "OTHER",
+    "STATES",
+    "Result",
+    "by_group",
+    "check_complete",
+    "count_states",
+    "number",
+    "read_arrays",
+    "read_cell",
+    "read_cells",
+    "read_history",
+]
+
+ABSENT = tuple(state for state in STATES if state not in FINISHED)  # states without a result
+FILES = ("cell.json", "history.csv", "metrics.json", "provenance.json", "arrays.npz")
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One cell and what its folder holds. ``metrics`` has numbers only; a NaN stays in it, as a NaN."""
+
+    cell: Any
+    folder: Path
+    state: str
+    reason: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    record: Mapping[str, Any] = field(default_factory=dict)  # cell.json
+    extra: Mapping[str, Any] = field(default_factory=dict)  # what metrics.json holds beside numbers
+    outdated: tuple[str, ...] = ()  # metrics that an older definition computed: their values do not count
+    notes: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The kind of the cell's data: ``2d`` or ``images``."""
+        return components.dataset(self.cell.dataset).kind
+
+    @property
+    def row(self) -> tuple[str, str, str]:
+        """What a table's row is about: objective, prior, regularizers."""
+        return (self.cell.objective, self.cell.prior, self.cell.regularizers)
+
+    @property
+    def group(self) -> tuple[str, str, str, str, str]:
+        """The cell without its seed: what a mean is taken over."""
+        return (self.cell.study, self.cell.dataset, *self.row)
+
+    def value(self, metric: str) -> float | None:
+        """The metric's number, NaN when it was computed and is not finite, None when the cell does not have it."""
+        return self.metrics.get(metric)
+
+
+def read_cell(cell: Any, results: Path = Path("results"), digest: str | None = None) -> Result:
+    """Read one cell's folder. Never raises for what the folder holds: that becomes the state and its reason.
+
+    ``digest`` is that of the settings the study asks for now; without it the study is asked.
+    """
+    folder = Path(results, *Path(cell.path).parts[1:])
+    found = judge(cell, folder, asked=Asked(digest) if digest else None)
+    notes, record = _read_record(cell, folder)
+    kept = {"record": record, "provenance": found.provenance.content() if found.provenance else {}}
+    if found.state != "done":
+        return Result(cell, folder, found.state, found.reason, notes=notes, **kept)
+    stored = found.metrics.content()
+    counted = numbers(found.metrics)
+    old = outdated(stored)
+    extra = {name: value for name, value in stored.items() if name not in counted and name not in old}
+    notes += _notes(stored, old)
+    return Result(cell, folder, "done", metrics=counted, extra=extra, outdated=old, notes=notes, **kept)
+
+
+def _read_record(cell: Any, folder: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Read cell.json -> the remarks on it, and what it holds. No number depends on it, so it decides no state."""
+    try:
+        record = read(folder, CellFile)
+    except Unreadable as error:
+        return (str(error),), {}
+    if record is None:
+        return (), {}
+    path = record.cell.get("path")
+    is_own = path in (None, cell.path)
+    notes = () if is_own else (f"cell.json is of another cell: {path}",)
+    return notes, record.content()
+
+
+def _notes(stored: Mapping[str, Any], old: Iterable[str]) -> tuple[str, ...]:
+    """Note what a reader should know before trusting a finished cell's metrics."""
+    notes = []
+    if isinstance(stored.get("warning"), str):
+        notes.append(stored["warning"])
+    if old:
+        notes.append(f"evaluate again: an older definition computed {', '.join(old)}")
+    given = [name for name in stored if name in METRICS and stored[name] is not None]
+    wrong = [name for name in given if number(stored[name]) is None]
+    if wrong:
+        notes.append(f"not a number in metrics.json: {', '.join(wrong)}")
+    return tuple(notes)
+
+
+def read_cells(cells: Iterable[Any], results: Path = Path("results"), digests: Mapping[str, str] | None = None):
+    """Read every cell's result, in the cells' order -> list[Result]; as many as cells were asked for, each once."""
+    cells = list(cells)
+    counts = Counter(cell.path for cell in cells)
+    repeated = [path for path, count in counts.items() if count > 1]
+    if repeated:
+        raise SintroError(f"a study names the cell {repeated[0]} more than once")
+    found = [read_cell(cell, results, (digests or {}).get(cell.path)) for cell in cells]
+    check_complete(found, [cell.path for cell in cells])
+    return found
+
+
+def check_complete(found: Iterable[Result], paths: Iterable[str]) -> None:
+    """Raise SintroError unless ``found`` holds exactly the cells of ``paths``: a table must not lose one silently."""
+    have = Counter(result.cell.path for result in found)
+    want = Counter(paths)
+    lost = list((want - have).elements())
+    extra = list((have - want).elements())
+    if lost or extra:
+        example = (lost or extra)[0]
+        raise SintroError(
+            f"expected {sum(want.values())} cells and got {sum(have.values())}: "
+            f"{len(lost)} lost, {len(extra)} not asked for (such as {example})"
+        )
+
+
+def count_states(found: Iterable[Result]) -> dict[str, int]:
+    """Count the cells in each state, zeros included."""
+    counts = Counter(result.state for result in found)
+    return {state: counts[state] for state in STATES}
+
+
+def by_group(found: Iterable[Result]) -> dict[tuple, list[Result]]:
+    """Group the results over seeds: of each study, dataset, objective, prior, regularizers. None is left out."""
+    groups: dict[tuple, list[Result]] = {}
+    for result in found:
+        groups.setdefault(result.group, []).append(result)
+    return groups
+
+
+def read_history(path: Path, columns: Iterable[str] | None = None, most_rows: int = 1000) -> dict[str, np.ndarray]:
+    """Read ``history.csv`` as columns of floats, NaN where empty; at most about ``most_rows`` rows, evenly thinned.
+
+    Columns have the names of today, whatever an older version called them.
+
+    Raises SintroError when the file is not text, has no header or a cell is not a number; OSError when it cannot be
+    opened.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = csv.reader(file)
+            header = todays(next(rows, []))
+            body = list(rows)
+    except (UnicodeDecodeError, csv.Error):
+        raise SintroError(f"{path}: not a history, but other bytes than text") from None
+    if not header or header[0] != "iteration":
+        raise SintroError(f"{path}: not a history, its first column is not 'iteration'")
+    if len(body) > most_rows:
+        kept = np.unique(np.linspace(0, len(body) - 1, most_rows).astype(int))
+        body = [body[i] for i in kept]
+    wanted = [name for name in header if columns is None or name in columns]
+    try:
+        return {name: _column(body, header.index(name)) for name in wanted}
+    except (ValueError, IndexError):
+        raise SintroError(f"{path}: a row is cut short or holds something that is not a number") from None
+
+
+def _column(rows: list[list[str]], place: int) -> np.ndarray:
+    """Read one column of texts as floats [T], NaN where empty."""
+    values = [float(row[place]) if row[place] else np.nan for row in rows]
+    return np.array(values, dtype=np.float64)

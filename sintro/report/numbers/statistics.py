@@ -1,0 +1,185 @@
+"""Means, their spreads, and paired comparisons over common seeds; honest about how little a few seeds can say.
+
+Spreads (docs/science.md, section 7): ``published`` is the population standard deviation over sqrt(n) (ddof 0), the form
+of Athanasiadis et al. 2025; ``t95`` is the half-width of the 95% confidence interval of the mean by Student's t;
+``range`` is from the smallest to the largest value. Tests come from SciPy; Holm's step-down correction is Holm 1979.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import optimize, stats
+
+LEVEL = 0.05
+# The signed-rank test's smallest two-sided p-value is 2 / 2^n: with fewer than six pairs it is never below 0.05.
+LEAST_FOR_WILCOXON = 6
+LEAST_FOR_T = 3
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Values of one quantity over seeds. ``published`` needs one value; ``t95`` two (None below); n may be 0."""
+
+    n: int
+    mean: float
+    published: float | None
+    t95: float | None
+    low: float
+    high: float
+
+
+def summarise(values: Sequence[float]) -> Summary:
+    """Find mean and the three spreads of the values; a NaN among them makes all of them NaN, it is not left out."""
+    x = np.asarray(values, dtype=np.float64)
+    n = len(x)
+    if n == 0:
+        return Summary(0, math.nan, None, None, math.nan, math.nan)
+    if not np.isfinite(x).all():
+        t95 = math.nan if n > 1 else None
+        return Summary(n, math.nan, math.nan, t95, math.nan, math.nan)
+    mean = float(x.mean())
+    published = float(x.std(ddof=0) / math.sqrt(n))
+    t95 = None
+    if n > 1:
+        quantile = stats.t.ppf(0.975, n - 1)
+        t95 = float(quantile * x.std(ddof=1) / math.sqrt(n))
+    return Summary(n, mean, published, t95, float(x.min()), float(x.max()))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A minus B over n common seeds. What n does not allow is None.
+
+    ``p`` is the two-sided p-value of the paired t-test, ``p_above`` and ``p_below`` those of the one-sided tests that
+    the mean difference is above and below zero; ``low, high`` its 95% interval; ``effect`` is Cohen's d of the
+    differences (mean over sd) with its 95% interval; ``p_wilcoxon`` the signed-rank test's, from six pairs on.
+    """
+
+    n: int
+    difference: float
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    p_above: float | None = None
+    p_below: float | None = None
+    p_wilcoxon: float | None = None
+    effect: float | None = None
+    effect_low: float | None = None
+    effect_high: float | None = None
+
+
+def effect_interval(t: float, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Invert the noncentral t: the exact interval of a standardised mean difference, from its t statistic."""
+
+    def noncentrality(probability: float) -> float:
+        """Find the parameter with which a t as small as this one has the given probability."""
+
+        def miss(nc: float) -> float:
+            return float(stats.nct.cdf(t, n - 1, nc)) - probability
+
+        reach = 5.0 + 2.0 * abs(t)
+        return float(optimize.brentq(miss, t - reach, t + reach, xtol=1e-6))
+
+    tail = (1 - level) / 2
+    try:
+        low, high = noncentrality(1 - tail), noncentrality(tail)
+    except ValueError:  # |t| so large that the distribution function is 0 or 1 over the whole bracket
+        return math.nan, math.nan
+    return low / math.sqrt(n), high / math.sqrt(n)
+
+
+def compare_differences(differences: Sequence[float]) -> Comparison:
+    """Test paired differences against zero. Not finite ones must have been left out, and counted, by the caller."""
+    d = np.asarray(differences, dtype=np.float64)
+    n = len(d)
+    if n == 0:
+        return Comparison(0, math.nan)
+    mean = float(d.mean())
+    spread = float(d.std(ddof=1)) if n > 1 else math.nan
+    # Equal differences say nothing about chance: without spread there is no t statistic, and rounding is no spread.
+    largest = max(float(np.abs(d).max()), 1e-300)
+    if n < LEAST_FOR_T or spread <= 1e-12 * largest:
+        return Comparison(n, mean)
+    error = spread / math.sqrt(n)
+    t = mean / error
+    half = float(stats.t.ppf(0.975, n - 1)) * error
+    above = float(stats.t.sf(t, n - 1))
+    below = float(stats.t.cdf(t, n - 1))
+    effect_low, effect_high = effect_interval(t, n)
+    return Comparison(
+        n,
+        mean,
+        low=mean - half,
+        high=mean + half,
+        p=min(1.0, 2 * min(above, below)),
+        p_above=above,
+        p_below=below,
+        p_wilcoxon=_wilcoxon(d),
+        effect=mean / spread,
+        effect_low=effect_low,
+        effect_high=effect_high,
+    )
+
+
+def _wilcoxon(differences: np.ndarray) -> float | None:
+    """Find the signed-rank test's p-value; None of so few differences that it could never be below 0.05."""
+    nonzero = differences[differences != 0]
+    if len(nonzero) < LEAST_FOR_WILCOXON:
+        return None
+    has_ties = len(np.unique(np.abs(nonzero))) < len(nonzero)
+    return float(stats.wilcoxon(nonzero, method="approx" if has_ties else "auto").pvalue)
+
+
+def compare(a: Mapping[int, float], b: Mapping[int, float]) -> Comparison:
+    """Compare A minus B over the seeds that both have as finite numbers."""
+    differences = [a[seed] - b[seed] for seed in sorted(set(a) & set(b))]
+    return compare_differences([difference for difference in differences if math.isfinite(difference)])
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Adjust p-values by Holm, in the order given; None (no test) stays None and does not count as a test."""
+    tested = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p, i) in enumerate(tested):
+        corrected = min(1.0, (len(tested) - rank) * p)
+        largest = max(largest, corrected)
+        adjusted[i] = largest
+    return adjusted
+
+
+def stouffer(p_values: Sequence[float]) -> float:
+    """Combine independent one-sided p-values by the sum of their normal scores (Stouffer)."""
+    clipped = np.clip(np.asarray(p_values, dtype=np.float64), 1e-300, 1 - 1e-16)
+    scores = stats.norm.isf(clipped)
+    combined = scores.sum() / math.sqrt(len(scores))
+    return float(stats.norm.sf(combined))
+
+
+def best_of(means: Mapping[Any, float], lower_is_better: bool) -> Any:
+    """Name the best mean; the first of equal ones."""
+    choose = min if lower_is_better else max
+    return choose(means, key=means.get)
+
+
+def best_and_equals(columns: Mapping[str, Mapping[int, float]], lower_is_better: bool) -> tuple[str | None, set[str]]:
+    """Find the best row of a column and the rows that are not significantly worse than it, itself included.
+
+    ``columns`` maps row -> {seed: value}. Rows are compared with the best one by paired t-tests over common seeds, with
+    Holm's correction over the rows; a row that no test can tell apart (fewer than three common seeds) is not called
+    equal, since nothing supports it. Rows with a value that is not finite take no part.
+    """
+    every = {row: float(np.mean(list(values.values()))) for row, values in columns.items() if values}
+    means = {row: mean for row, mean in every.items() if math.isfinite(mean)}
+    if not means:
+        return None, set()
+    best = best_of(means, lower_is_better)
+    others = [row for row in means if row != best]
+    compared = [compare(columns[row], columns[best]) for row in others]
+    adjusted = holm([c.p_above if lower_is_better else c.p_below for c in compared])
+    same = {row for row, p in zip(others, adjusted, strict=True) if p is not None and p > LEVEL}
+    ties = {row for row in others if means[row] == means[best]}
+    return best, {best} | same | ties

@@ -1,0 +1,292 @@
+"""Tables in the papers' layout: one row per objective, prior and regularizers, columns grouped by data set.
+
+Each number is a mean over seeds in two forms (published, standard) with three spreads; the cells without a number are
+counted beside it.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from sintro.components import datasets as known_datasets
+from sintro.metrics import METRICS, Metric
+from sintro.report.numbers.results import Result, count_states
+from sintro.report.numbers.statistics import Summary, best_and_equals, summarise
+from sintro.report.numbers.words import show_number
+
+FORMS = ("published", "standard")
+EVALUATE_AGAIN = "evaluate again"  # in place of a number that an older definition computed
+SPREADS = {"published": "sd/√n, ddof 0, as published", "t95": "95% t interval of the mean", "range": "min to max"}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One column of a table: a metric in its published and its standard form, by their names in METRICS.
+
+    ``ours``: the papers' table has no such column.
+    """
+
+    published: str
+    standard: str
+    ours: bool = False
+
+    def metric(self, form: str) -> Metric:
+        """The definition of the metric in this form."""
+        return METRICS[self.published if form == "published" else self.standard]
+
+    def label(self, form: str) -> str:
+        """The column head: the form is said once for the whole table, so not here."""
+        metric = self.metric(form)
+        unit = {"1e-7": " × 10⁷", "%": ", %"}.get(metric.unit, "")
+        return metric.label.replace(" (published)", "") + unit
+
+    def lower_is_better(self, form: str) -> bool | None:
+        """Whether lower is better of what ``Metric.ranked`` gives; None where neither low nor high is."""
+        return self.metric(form).lower_is_better
+
+    def factor(self, form: str) -> float:
+        """shown = stored x factor."""
+        return self.metric(form).display_scale
+
+
+@dataclass(eq=False)
+class Entry:
+    """What a table holds for one row and data set: the results over seeds, and a Summary per measure and form."""
+
+    results: list[Result]
+    note: str = ""
+    summaries: dict[tuple[str, str], Summary] = field(default_factory=dict)
+
+    @cached_property
+    def states(self) -> dict[str, int]:
+        """How many of the seeds are in each state."""
+        return count_states(self.results)
+
+    @property
+    def counted(self) -> str:
+        """`5`, or `4/5, 1 diverged`: how many seeds the mean is over, and what became of the others."""
+        states, total = self.states, len(self.results)
+        if states["done"] == total:
+            return f"{total}"
+        others = [f"{count} {state}" for state, count in states.items() if state != "done" and count]
+        return f"{states['done']}/{total}, {', '.join(others)}"
+
+    def outdated(self, metric: str) -> str:
+        """`evaluate again`, where an older definition computed the number of any of the seeds; else empty."""
+        is_outdated = any(metric in result.outdated for result in self.results)
+        return EVALUATE_AGAIN if is_outdated else ""
+
+    def values(self, metric: str) -> dict[int, float]:
+        """Seed -> stored number, of the finished cells that have it (a NaN included)."""
+        finished = [result for result in self.results if result.state == "done"]
+        numbers = {result.cell.seed: result.value(metric) for result in finished}
+        return {seed: value for seed, value in numbers.items() if value is not None}
+
+    def ranked(self, metric: Metric) -> dict[int, float]:
+        """Seed -> what the metric's value is ranked by: the value itself, save where 1/2 is best."""
+        return {seed: metric.ranked(value) for seed, value in self.values(metric.name).items()}
+
+
+Key = tuple[str, str, str]  # objective, prior, regularizers
+Floor = Mapping[str, tuple[float, float | None]]  # metric -> mean, sd over draws (None where there is one draw)
+
+
+@dataclass(eq=False)
+class Table:
+    """A table in the papers' layout. ``entries[row, dataset]`` is absent where the study has no such cell."""
+
+    name: str
+    title: str
+    measures: tuple[Measure, ...]
+    datasets: tuple[str, ...]
+    rows: tuple[Key, ...]
+    entries: dict[tuple[Key, str], Entry]
+    floors: dict[str, Floor] = field(default_factory=dict)  # by data set
+    best: dict[tuple[str, str, str], set[Key]] = field(default_factory=dict)  # data set, metric, form -> rows in bold
+    top: dict[tuple[str, str, str], Key | None] = field(default_factory=dict)  # the single best of them
+    decimals: dict[tuple[str, str, str], int] = field(default_factory=dict)
+
+    @property
+    def reported(self) -> tuple[Measure, ...]:
+        """The columns that the papers' table has too."""
+        return tuple(measure for measure in self.measures if not measure.ours)
+
+    @property
+    def results(self) -> list[Result]:
+        """Every result behind the table."""
+        return [result for entry in self.entries.values() for result in entry.results]
+
+    def column(self, dataset: str) -> dict[Key, Entry]:
+        """Row -> what the table holds for it on this data set, for the rows that the study has there."""
+        places = {row: (row, dataset) for row in self.rows}
+        return {row: self.entries[place] for row, place in places.items() if place in self.entries}
+
+    def text(self, row: Key, dataset: str, measure: Measure, form: str, spread: str) -> str:
+        """One number as shown: `17.23 ± 0.11`, `16.9 … 17.5`, or why there is none."""
+        entry = self.entries.get((row, dataset))
+        if entry is None:
+            return ""
+        summary = entry.summaries[measure.published, form]
+        again = entry.outdated(measure.metric(form).name)
+        if summary.n == 0 and again:
+            return again
+        places = self.decimals[dataset, measure.published, form]
+        text = format_summary(summary, places, measure.factor(form), spread)
+        # The seeds are counted once per row and data set; a metric that fewer of them have says so itself.
+        has_fewer = 0 < summary.n < entry.states["done"]
+        return f"{text} (n = {summary.n})" if has_fewer else text
+
+    def floor_text(self, dataset: str, measure: Measure, form: str) -> str:
+        """The floor as shown, mean ± standard deviation over its draws; empty where a metric has none."""
+        floor = self.floors.get(dataset, {}).get(measure.metric(form).name)
+        if floor is None:
+            return ""
+        places = self.decimals[dataset, measure.published, form]
+        shown = [part * measure.factor(form) for part in floor if part is not None]
+        return " ± ".join(f"{part:.{places}f}" for part in shown)
+
+    @property
+    def floor_kind(self) -> str:
+        """The kind of data that the floor row is of: ``2d``, ``images``, or empty where there is no such row."""
+        kinds = {result.kind for result in self.results}  # a table is of one kind of data
+        return kinds.pop() if self.floors else ""
+
+
+def in_order(datasets: Iterable[str]) -> tuple[str, ...]:
+    """Name each data set once, in the registry's order: the papers', then the user's own."""
+    found = set(datasets)
+    return tuple(dataset for dataset in known_datasets() if dataset in found)
+
+
+def seed_text(result: Result, measure: Measure, form: str) -> str:
+    """Show one seed's number, or why there is none."""
+    name = measure.metric(form).name
+    value = result.value(name)
+    if value is None:
+        return EVALUATE_AGAIN if name in result.outdated else "–"
+    return show_number(value * measure.factor(form))
+
+
+def format_summary(summary: Summary, places: int, factor: float = 1.0, spread: str = "published") -> str:
+    """Show mean and spread; with one seed there is no spread, and none is shown."""
+    if summary.n == 0:
+        return "–"
+    if math.isnan(summary.mean):
+        return "NaN"
+
+    def shown(value: float) -> str:
+        return f"{value * factor:.{places}f}"
+
+    if summary.n == 1:
+        return shown(summary.mean)
+    if spread == "range":
+        return f"{shown(summary.low)} … {shown(summary.high)}"
+    half = summary.published if spread == "published" else summary.t95
+    return f"{shown(summary.mean)} ± {shown(half)}"
+
+
+def decimal_places(summaries: Iterable[Summary], factor: float) -> int:
+    """Choose a column's number of decimals: two significant digits of the typical spread, else four of the values."""
+    found = [s for s in summaries if s.n and math.isfinite(s.mean)]
+    spreads = [s.published * abs(factor) for s in found if s.n > 1 and s.published]
+    sizes = [abs(s.mean * factor) for s in found if s.mean]
+    if not sizes:
+        return 2
+    digits = 2 if spreads else 4
+    ordered = sorted(spreads or sizes)
+    typical = ordered[len(ordered) // 2]
+    leading = math.floor(math.log10(typical))  # the place of its first digit
+    return min(max(digits - 1 - leading, 0), 6)
+
+
+def make_entry(results: Sequence[Result], measures: Sequence[Measure], note: str = "") -> Entry:
+    """Summarise every measure in both forms over the finished cells."""
+    entry = Entry(list(results), note)
+    for measure in measures:
+        for form in FORMS:
+            name = measure.metric(form).name
+            values = entry.values(name)
+            entry.summaries[measure.published, form] = summarise(list(values.values()))
+    return entry
+
+
+def make_table(
+    name: str,
+    title: str,
+    results: Sequence[Result],
+    measures: Sequence[Measure],
+    floors: Mapping[str, Floor] | None = None,
+    notes: Mapping[tuple[Key, str], str] | None = None,
+    row_key: Callable[[Result], Key] = lambda result: result.row,
+) -> Table:
+    """Arrange results in rows and data sets, rows by first appearance and data sets in the papers' order.
+
+    ``row_key`` says which row a result belongs to (by default its objective, prior and regularizers).
+    """
+    notes = notes or {}
+    grouped: dict[tuple[Key, str], list[Result]] = {}
+    for result in results:
+        place = (row_key(result), result.cell.dataset)
+        grouped.setdefault(place, []).append(result)
+    entries = {place: make_entry(found, measures, notes.get(place, "")) for place, found in grouped.items()}
+    datasets = in_order(dataset for _, dataset in grouped)
+    rows = tuple(dict.fromkeys(row for row, _ in grouped))
+    known = {dataset: values for dataset, values in (floors or {}).items() if dataset in datasets and values}
+    table = Table(name, title, tuple(measures), datasets, rows, entries, known)
+    if len(table.results) != len(results):
+        raise AssertionError(f"table {name}: {len(results)} results in, {len(table.results)} out")
+    for dataset in datasets:
+        for measure in measures:
+            for form in FORMS:
+                _finish_column(table, dataset, measure, form)
+    return table
+
+
+def _finish_column(table: Table, dataset: str, measure: Measure, form: str) -> None:
+    """Decide a column's decimals, and which rows are best or not significantly worse than the best."""
+    place = (dataset, measure.published, form)
+    column = table.column(dataset)
+    summaries = [entry.summaries[measure.published, form] for entry in column.values()]
+    table.decimals[place] = decimal_places(summaries, measure.factor(form))
+    table.best[place] = set()
+    lower_is_better = measure.lower_is_better(form)
+    if lower_is_better is None or len(column) < 2:
+        return
+    metric = measure.metric(form)
+    values = {row: entry.ranked(metric) for row, entry in column.items()}
+    table.top[place], table.best[place] = best_and_equals(values, lower_is_better)
+
+
+# --- what the papers tabulate (docs/science.md, section 4)
+
+TABLE1 = (
+    Measure("gnelbo_published", "gnelbo"),
+    Measure("kl_published", "kl"),
+    Measure("jsd_published", "jsd"),
+    Measure("out_of_range", "out_of_range", ours=True),  # what KL and JSD as published do not see
+)
+DISTANCES = {
+    name: (Measure(f"{name}_published", name), Measure(f"{name}_rec_published", f"{name}_rec"))
+    for name in ("fid", "cfid")
+}
+
+
+def image_measures(results: Iterable[Result]) -> tuple[Measure, ...]:
+    """List the columns of Tables 2 and 5; cFID stands in where no cell has an FID (no Inception, or small images)."""
+    stored = {name for result in results for name in result.metrics}
+    kind = "cfid" if "cfid_published" in stored and "fid_published" not in stored else "fid"
+    unswitched = [Measure(name, name) for name in ("svc_few", "svc_many", "knn_few", "knn_many")]
+    return (
+        Measure("responsibility_entropy_published", "responsibility_entropy"),
+        *DISTANCES[kind],
+        Measure("recall_published", "recall"),
+        Measure("precision_published", "precision"),
+        *unswitched,
+    )
+
+
+def family(result: Result) -> Key:
+    """Name the row of Table 2: objective, prior and the regularizers without the responsibility weight."""
+    regularizers = "clip" if result.cell.regularizer_spec.clip else "none"
+    return (result.cell.objective, result.cell.prior, regularizers)

@@ -1,0 +1,268 @@
+"""The page of a cell: its pictures, metrics, hyper-parameters and provenance; the template only lays them out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from markupsafe import Markup, escape
+from pydantic import ValidationError
+
+from sintro import studies
+from sintro.metrics import METRICS, VERSIONS, Metric, definition
+from sintro.presets import Settings, in_words
+from sintro.report.figures.captions import CAPTIONS, OF_IMAGES
+from sintro.report.figures.cell import CELL_FIGURES
+from sintro.report.figures.style import data_uri
+from sintro.report.numbers.results import Result
+from sintro.report.numbers.study import StudyReport
+from sintro.report.numbers.tables import EVALUATE_AGAIN, Floor
+from sintro.report.numbers.words import ARROWS, show_bytes, show_duration, show_number, show_setting
+from sintro.report.pages.writer import Writer, cell_page, group_page, page_key, render, result_stamp
+
+# The headings of the metrics, and how the names of the metrics below each begin; the first that fits counts.
+HEADINGS = {
+    "Bounds and reconstruction": ("elbo", "reconstruction", "kl_posterior", "mse", "drift"),
+    "Density against the data's": ("gnelbo", "kl", "jsd", "entropy_published", "out_of_range"),
+    "Parts, shapes and coverage": ("modes", "off", "sliced", "energy", "density", "coverage", "one_nna"),
+    "Prior": ("responsibility", "inactive"),
+    "Distances between images": ("fid", "cfid", "kid", "ckid"),
+    "Precision and recall": ("precision", "recall"),
+    "Representation": ("svc", "knn", "linear_probe"),
+    "Out-of-distribution detection": ("ood_",),
+}
+ORDER = (
+    "Density against the data's",
+    "Distances between images",
+    "Precision and recall",
+    "Parts, shapes and coverage",
+    "Prior",
+    "Bounds and reconstruction",
+    "Representation",
+    "Others",
+    "The last checkpoint, where an earlier one is published",
+    "Out-of-distribution detection",
+)
+FOLDED = ORDER[-2:]
+
+
+def build_cell(
+    writer: Writer, report: StudyReport, result: Result, siblings: Sequence[Result], floor: Mapping[str, Any]
+) -> None:
+    """Write the page of one cell; ``siblings`` are the runs of its group, ``floor`` is its data set's."""
+    page = cell_page(result)
+    shortened = report.shortened_of([result])
+
+    def make() -> str:
+        return render(
+            "cell.html",
+            page,
+            report=report,
+            shortened=shortened,
+            result=result,
+            siblings=siblings,
+            cell_page=cell_page,
+            group=group_page(siblings),
+            command=command_of(result),
+            figures=figure_views(result),
+            blocks=blocks_of(metric_views(result, floor)),
+            settings=setting_views(result),
+            provenance=provenance_views(result),
+            extra=extra_views(result),
+            data_note=data_note(result),
+        )
+
+    beside = [(sibling.cell.seed, sibling.state) for sibling in siblings]
+    about = (report.title, report.comparable, shortened, sorted(floor.items()), beside)
+    writer.page(page, page_key(about, result_stamp(result)), make)
+
+
+@lru_cache(maxsize=4096)
+def safe(text: str) -> Markup:
+    """Escape the text, once: the same definitions and sources stand on thousands of pages."""
+    return escape(text)
+
+
+def figure_views(result: Result) -> list[dict[str, Any]]:
+    """Embed the cell's pictures; one that should be there and is not says so."""
+    is_plane = result.kind == "2d"
+    expected = CELL_FIGURES if is_plane else ("data.png", "samples.png", "history.png")
+    views = []
+    for name, described in (CAPTIONS if is_plane else OF_IMAGES).items():
+        path = result.folder / name
+        content = path.read_bytes() if path.is_file() else b""
+        if content.startswith(b"\x89PNG"):
+            views.append({"name": name, "alt": described, "uri": data_uri(content), "missing": False})
+        elif path.is_file() or (name in expected and result.state == "done"):
+            views.append({"name": name, "alt": described, "missing": True})
+    return views
+
+
+# --- metrics
+
+
+def metric_views(result: Result, floor: Floor) -> list[dict[str, Any]]:
+    """Lay out every metric that is defined for the cell's kind of data, and whatever else metrics.json holds."""
+    defined = [metric for metric in METRICS.values() if _is_shown(metric, result)]
+    others = sorted(set(result.metrics) - set(METRICS))
+    return [_metric_view(metric, result, floor) for metric in defined] + [_other_view(name, result) for name in others]
+
+
+def _is_shown(metric: Metric, result: Result) -> bool:
+    """Tell whether a cell's page has the metric: of optional ones, those that are stored or were."""
+    if result.kind not in metric.datasets:
+        return False
+    is_optional = result.kind == "images" or metric.name.startswith("ood_")  # cells of older versions have no scores
+    return not is_optional or metric.name in result.metrics or metric.name in result.outdated
+
+
+def _metric_view(metric: Metric, result: Result, floor: Floor) -> dict[str, Any]:
+    """Lay out a metric of today, with its value or the reason why there is none."""
+    value = result.value(metric.name)
+    if value is not None:
+        shown = show_number(value * metric.display_scale)
+    else:
+        shown = EVALUATE_AGAIN if metric.name in result.outdated else "not in metrics.json"
+    perfect = floor.get(metric.name)
+    return {
+        "label": metric.label,
+        "name": metric.name,
+        "value": shown,
+        "unit": metric.unit,
+        "form": metric.form,
+        "definition": safe(metric.definition),
+        "direction": ARROWS[metric.direction],
+        "floor": show_number(perfect[0] * metric.display_scale, 3) if perfect else "",
+    }
+
+
+def _other_view(name: str, result: Result) -> dict[str, Any]:
+    """Lay out a stored number that has no entry in METRICS: a metric of the last checkpoint, or one nobody defined."""
+    metric, value = definition(name), result.metrics[name]
+    view = {"name": name, "floor": "", "direction": ""}
+    if metric is None:
+        label = name.replace("_", " ")
+        return view | {"label": label, "value": show_number(value), "unit": "", "form": "", "definition": ""}
+    return view | {
+        "label": f"{metric.label}, last checkpoint",
+        "value": show_number(value * metric.display_scale),
+        "unit": metric.unit,
+        "form": metric.form,
+        "definition": metric.definition,
+    }
+
+
+def blocks_of(views: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Group metrics below headings, in the order of ORDER; long lists of scores are folded away."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for view in views:
+        found.setdefault(heading_of(view["name"]), []).append(view)
+    return [{"title": title, "metrics": found[title], "folded": title in FOLDED} for title in ORDER if title in found]
+
+
+def heading_of(name: str) -> str:
+    """Name the heading that a metric stands below."""
+    if name.removesuffix("_published").endswith("_last"):
+        return ORDER[-2]
+    return next((title for title, beginnings in HEADINGS.items() if name.startswith(beginnings)), "Others")
+
+
+NOT_MEASURED = ("status", "digest", "warning", "finished", "model_sha256", "data_sha256", VERSIONS)
+MOST_SHOWN = 50  # of the entries of one mapping
+
+
+def extra_views(result: Result) -> list[tuple[str, str]]:
+    """Spell what metrics.json holds beside numbers, such as the distance at every checkpoint."""
+    views = []
+    for name, value in sorted(result.extra.items()):
+        if isinstance(value, Mapping) and name != VERSIONS:
+            shown = list(value.items())[:MOST_SHOWN]
+            text = ", ".join(f"{key}: {show_setting(each)}" for key, each in shown)
+        elif name not in NOT_MEASURED:
+            text = show_setting(value)
+        else:
+            continue
+        views.append((name.replace("_", " "), text))
+    return views
+
+
+# --- how it was made
+
+
+def setting_views(result: Result) -> list[dict[str, Any]]:
+    """Lay out the stored hyper-parameters, each beside the published value where the two differ, and its source."""
+    stored = result.record.get("settings")
+    if not isinstance(stored, Mapping):
+        return []
+    preset = in_words(studies.published(result.cell))
+    stored = _in_words(stored)
+    sources = result.record.get("sources")
+    if not isinstance(sources, Mapping):
+        sources = {}
+    is_todays = set(stored) <= set(preset)
+    views = []
+    for name in sorted(stored, key=list(preset).index if is_todays else str):
+        differs = name not in preset or stored[name] != preset[name]
+        view = {
+            "name": name,
+            "value": show_setting(stored[name]),
+            "source": safe(str(sources.get(name, ""))),
+            "differs": differs,
+            "published": show_setting(preset.get(name)) if differs else "",
+        }
+        views.append(view)
+    return views
+
+
+def _in_words(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Spell stored settings as a reader sees them; as they stand where they are none of this version's."""
+    try:
+        return in_words(Settings.model_validate(stored))
+    except ValidationError:
+        return stored
+
+
+def data_note(result: Result) -> str:
+    """Say that the data are not known to be the published ones; "" where they are."""
+    for stored in (result.extra, result.provenance):
+        if stored.get("data_verified") is False:
+            reason = stored.get("data_unverified") or "no reason was written down"
+            return f"Unverified data, so not comparable: {reason}"
+    return ""
+
+
+PROVENANCE_FIRST = (
+    "status",
+    "reason",
+    "diverged_at",
+    "commit",
+    "commit_reason",
+    "dirty",
+    "sources_sha256",
+    "version",
+    "started",
+    "finished",
+)
+IN_UNITS: dict[str, Callable[[Any], str]] = {
+    "wall_seconds": show_duration,
+    "device_seconds": show_duration,
+    "peak_memory_bytes": show_bytes,
+    "peak_device_memory_bytes": show_bytes,
+}
+
+
+def provenance_views(result: Result) -> list[tuple[str, str]]:
+    """Spell what provenance.json says, the most asked for first, durations and sizes in readable units."""
+    stored = dict(result.provenance)
+    first = [name for name in PROVENANCE_FIRST if name in stored]
+    rest = sorted(set(stored) - set(first))
+    views = []
+    for name in (*first, *rest):
+        show = IN_UNITS.get(name, show_setting)
+        views.append((name.replace("_", " "), show(stored[name])))
+    return views
+
+
+def command_of(result: Result) -> str:
+    """Find the command that makes this cell: the stored one, else the one that would make it."""
+    stored = result.record.get("command")
+    return stored if isinstance(stored, str) and stored else f"sintro train {result.cell.path}"

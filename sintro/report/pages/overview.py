@@ -1,0 +1,175 @@
+"""The pages over all studies: the index, the claims, the audit and the ledger of reported numbers."""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sintro import studies
+from sintro.report.figures.study import draw_contrasts
+from sintro.report.numbers import audit, claims, ledger
+from sintro.report.numbers.study import StudyReport
+from sintro.report.numbers.tables import Table
+from sintro.report.numbers.words import ABSENT, dataset_name, plural, row_label, show_p
+from sintro.report.pages.writer import render
+from sintro.runs import write_atomic
+
+
+def build(
+    reports_read: Sequence[StudyReport],
+    tables: Mapping[str, Sequence[Table]],
+    reports: Path,
+    games: Sequence[Mapping[str, Any]] = (),
+) -> Path:
+    """Write `index.html`, `claims.html`, `audit.html` and `ledger.html` -> the path of the first.
+
+    ``reports_read`` are the studies that were read, ``tables`` theirs by name; ``games`` the views of the exact
+    equilibria that `theory.build` gives.
+    """
+    ordered = sorted(reports_read, key=lambda report: (not report.comparable, report.name))
+    own = [report for report in ordered if not report.parts]
+    views = [*claims_view(own), *exact_view(games)]
+    judged = sorted(views, key=lambda view: (len(view["name"]), view["name"]))
+    entries = ledger.load()
+    read = {report.name for report in reports_read}
+    index = {
+        "studies": ordered,
+        "ready": {name: (reports / name / "index.html").is_file() for name in read},
+        "now": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "idle": [name for name in studies.names() if name not in read],
+        "claims": judged,
+        "judged": [report.name for report in own],
+        "transcribed": len(entries),
+        "games": games,
+    }
+    pages = {
+        "claims.html": {"claims": judged},
+        "audit.html": {"audit_items": audit.audit([(one.name, one.results, tables[one.name]) for one in own])},
+        "ledger.html": _ledger(own, tables, entries),
+        "index.html": index,
+    }
+    for page, context in pages.items():
+        write_atomic(reports / page, render(page, page, **context))
+    return reports / "index.html"
+
+
+# --- the ledger
+
+
+def _ledger(
+    own: Sequence[StudyReport], tables: Mapping[str, Sequence[Table]], entries: Sequence[ledger.Reported]
+) -> dict[str, Any]:
+    """Lay out the reported numbers beside ours, and the papers' tables of the comparable studies."""
+    comparable = [report for report in own if report.comparable]
+    results = [result for report in comparable for result in report.results]
+    shown = []
+    for report in comparable:
+        small = [table for table in tables[report.name] if len(table.rows) <= audit.MOST_ROWS]
+        shown += [table_view(report.name, table, entries) for table in small]
+    return {
+        "entries": [{"reported": entry} | ledger.compare(entry, results) for entry in entries],
+        "tables": shown,
+    }
+
+
+def table_view(study: str, table: Table, entries: Sequence[ledger.Reported]) -> dict[str, Any]:
+    """Lay out a table of the papers with the transcribed numbers and ours, and where there is none."""
+    known = {(*entry.place, entry.metric): entry for entry in entries if entry.table == table.name}
+    columns = [(dataset, measure) for dataset in table.datasets for measure in table.reported]
+    rows = []
+    for row in table.rows:
+        cells = []
+        for dataset, measure in columns:
+            entry = known.get((dataset, *row, measure.published))
+            ours = table.text(row, dataset, measure, "published", "published")
+            cells.append(ledger.NOT_TRANSCRIBED if entry is None else f"{entry.value:g} (ours {ours})")
+        rows.append({"label": row_label(row), "cells": cells})
+    count, total = ledger.transcribed(table, entries)
+    return {
+        "study": study,
+        "title": table.title,
+        "known": count,
+        "total": total,
+        "heads": [f"{dataset_name(dataset)} {measure.label('published')}" for dataset, measure in columns],
+        "rows": rows,
+    }
+
+
+# --- claims
+
+
+def claims_view(own: Sequence[StudyReport]) -> list[dict[str, Any]]:
+    """Lay out every claim, and its verdict in each study that has cells for it."""
+    views = []
+    for name, claim in claims.load().items():
+        verdicts = [_verdict_view(name, claim, report) for report in own]
+        found = [verdict for verdict in verdicts if verdict is not None]
+        by_study = {verdict["study"]: verdict for verdict in found}
+        views.append({"name": name, "claim": claim, "studies": found, "by": by_study, "games": None})
+    return views
+
+
+def _verdict_view(name: str, claim: claims.Claim, report: StudyReport) -> dict[str, Any] | None:
+    """Lay out a claim's verdict in one study; None where the study has no cells for it."""
+    verdict = claims.judge(claim, report.results)
+    if verdict.verdict == "not run":
+        return None
+    standard = claims.judge(claim.in_standard_form(), report.results)
+    few, many = verdict.seeds
+    both_forms = zip(verdict.outcomes, standard.outcomes, strict=True)
+    return {
+        "study": report.name,
+        "comparable": report.comparable,
+        "verdict": verdict.verdict,
+        "standard": standard.verdict if standard.claim != claim else "",
+        "seeds": plural(many, "seed") if few == many else f"{few} to {many} seeds",
+        "summary": ", ".join(f"{count} {state}" for state, count in verdict.counts.items()),
+        "lines": [contrast_view(published, other) for published, other in both_forms],
+        "svg": contrast_plot(name, report.name, verdict),
+    }
+
+
+def exact_view(games: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Lay out the claims on the exact equilibrium, each judged on every game that ``sintro theory`` has solved."""
+    exact = claims.load_exact().items()
+    return [{"name": name, "claim": claim, "studies": [], "by": {}, "games": games} for name, claim in exact]
+
+
+def contrast_view(outcome: claims.Outcome, standard: claims.Outcome) -> dict[str, str]:
+    """Lay out one contrast as a table line; ``standard`` is the same one by its metric's standard form."""
+    other = "the same metric"
+    if standard.contrast != outcome.contrast:
+        other = f"{standard.state} ({mean_difference(standard)})"
+    return {
+        "name": outcome.contrast.name,
+        "metric": outcome.contrast.metric,
+        "state": outcome.state,
+        "strata": str(len(outcome.strata)),
+        "pairs": str(outcome.pairs),
+        "lost": str(outcome.lost),
+        "difference": mean_difference(outcome),
+        "p": show_p(outcome.adjusted, absent=ABSENT),
+        "standard": other,
+    }
+
+
+def mean_difference(outcome: claims.Outcome) -> str:
+    """Spell the mean over the strata of the difference as claimed, in percent of B."""
+    differences = [stratum.relative[0] for stratum in outcome.strata if stratum.pairs]
+    finite = [difference for difference in differences if math.isfinite(difference)]
+    return f"{sum(finite) / len(finite):+.1f}%" if finite else ABSENT
+
+
+def contrast_plot(name: str, study: str, verdict: claims.Verdict, most: int = 40) -> str:
+    """Draw a forest plot of the strata: difference as the claim says, in percent of B, with its 95% interval."""
+    lines = []
+    for outcome in verdict.outcomes:
+        for stratum in outcome.strata:
+            effect, low, high = stratum.relative
+            if math.isfinite(effect):
+                lines.append((f"{outcome.contrast.name}: {stratum.label}", effect, low, high))
+    if not lines:
+        return ""
+    described = f"{name} in {study}: {len(lines)} differences in percent of B, positive is as claimed"
+    return draw_contrasts(lines[:most], "difference in % of B, positive is as claimed", described)

@@ -1,0 +1,161 @@
+"""The page of a study: its tables, pictures and comparisons, and the cells that are not simply done."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sintro.report.figures.maps import read_grid
+from sintro.report.figures.samples import samples_view
+from sintro.report.figures.study import study_pictures
+from sintro.report.numbers import detection, errors, exports
+from sintro.report.numbers.results import STATES, Result, by_group
+from sintro.report.numbers.study import StudyReport, tables_of
+from sintro.report.numbers.tables import FORMS, SPREADS, Entry, Floor, Table
+from sintro.report.pages.cell import build_cell
+from sintro.report.pages.group import build_group
+from sintro.report.pages.stability import stability_view
+from sintro.report.pages.tables import comparisons_view, table_view
+from sintro.report.pages.writer import Writer, cell_page, group_page, relative, render
+
+MOST_PROBLEMS = 100  # cells of one state that are listed
+CONTENTS = {  # the table of contents calls a section by its id
+    "maps": "Density maps",
+    "samples": "Samples",
+    "table1": "2D densities (Table 1)",
+    "table2": "Images, the best r (Table 2)",
+    "table5": "Images, every r (Table 5)",
+    "errors": "2D densities by kind of error",
+    "errors-images": "Images: kernel distance and coverage",
+    "detection": "Out-of-distribution detection",
+    "pictures": "Plots",
+    "stability": "Stability over the hyper-parameters",
+    "comparisons": "Each row against the best",
+    "problems": "Cells that are not simply done",
+}
+
+
+def build_study(report: StudyReport, reports: Path) -> Path:
+    """Write a study's page, its exports, and the pages of its groups and cells; a union links to its parts' pages."""
+    writer = Writer(reports, report.name)
+    floors = errors.floors_of(report.results)
+    made = tables_of(report, floors)
+    more = errors.tables_of(report.results, floors)
+    detected = detection.tables_of(report.results)
+    if not report.parts:
+        _build_parts(writer, report, floors, [*made, *more, *detected])
+    page = f"{report.name}/index.html"
+    writer.always(page, render("study.html", page, **_view(writer, report, page, made, more, detected)))
+    writer.finish()
+    return reports / page
+
+
+def _build_parts(writer: Writer, report: StudyReport, floors: Mapping[str, Floor], tables: Sequence[Table]) -> None:
+    """Write the pages of a study's own groups and cells."""
+    for members in by_group(report.results).values():
+        floor = floors.get(members[0].cell.dataset, {})
+        for result in members:
+            build_cell(writer, report, result, members, floor)
+        if len(members) > 1:
+            build_group(writer, report, members, tables)
+
+
+def _view(
+    writer: Writer,
+    report: StudyReport,
+    page: str,
+    made: Sequence[Table],
+    more: Sequence[Table],
+    detected: Sequence[Table],
+) -> dict[str, Any]:
+    """Collect what the study's page shows, and write the exports and pictures beside it.
+
+    ``made``: the tables in the papers' layout; ``more``: those of metrics that the papers do not have.
+    """
+    groups = by_group(report.results)
+
+    def cell_link(result: Result) -> str:
+        return relative(cell_page(result), page)
+
+    def entry_link(entry: Entry) -> str:
+        # A row of Table 2 is one group too: the r was chosen.
+        return relative(group_page(groups[entry.results[0].group]), page)
+
+    def laid_out(table: Table) -> dict[str, Any]:
+        return table_view(table, entry_link) | {"exports": export(writer, report.name, table)}
+
+    grid = read_grid(report.results)
+    picture = grid.png() if grid else None
+    if picture is not None:
+        writer.always(f"{report.name}/density-maps.png", picture)
+    stability = None if report.parts else stability_view(report.results)
+    if stability is not None:
+        writer.always(f"{report.name}/tables/stability.csv", stability["csv"])
+    view = {
+        "maps": grid.view(cell_link) if picture is not None else None,
+        "samples": samples_view(report.results, cell_link),
+        "tables": [laid_out(table) for table in (*made, *more)],
+        "detection": [laid_out(table) | {"summary": detection.summary(table)} for table in detected],
+        "pictures": study_pictures(made),
+        "stability": stability,
+        "comparisons": [block for table in (*made, *more, *detected) for block in comparisons_view(table)],
+        "problems": problem_views(report.results, cell_link),
+    }
+    return view | {"contents": contents_of(view), "report": report, "facts": report.facts, "spreads": SPREADS}
+
+
+def contents_of(view: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """List the sections of a study's page in their order: the id of each, and what the table of contents calls it."""
+    present = {name for name, content in view.items() if content}
+    present |= {table["name"] for table in view["tables"]}
+    return [(name, title) for name, title in CONTENTS.items() if name in present]
+
+
+def export(writer: Writer, study: str, table: Table) -> list[dict[str, str]]:
+    """Write the table as CSV, LaTeX and Markdown beside the study's page -> address and name of each file."""
+    files = [("csv", "CSV, both forms, all spreads", exports.to_csv(table))]
+    for form in FORMS:
+        files.append((f"{form}.tex", f"LaTeX, {form}", exports.to_latex(table, form)))
+        files.append((f"{form}.md", f"Markdown, {form}", exports.to_markdown(table, form)))
+    links = []
+    for ending, label, text in files:
+        separator = "." if ending == "csv" else "-"
+        address = f"tables/{table.name}{separator}{ending}"
+        writer.always(f"{study}/{address}", text)
+        links.append({"href": address, "label": label})
+    return links
+
+
+# --- cells that are not simply done
+
+
+def problem_views(results: Iterable[Result], link: Callable[[Result], str]) -> list[dict[str, Any]]:
+    """List the cells that are not simply done, by state, each with the reason; and how many of them there are."""
+    groups = []
+    for state in (*STATES[1:], "done"):
+        found = [result for result in results if result.state == state]
+        title = state
+        if state == "done":
+            title = "done, with remarks"
+            found = [result for result in found if result.notes or _not_finite(result)]
+        if not found:
+            continue
+        lines = [
+            {"path": result.cell.path, "link": link(result), "reason": _reason(result)}
+            for result in found[:MOST_PROBLEMS]
+        ]
+        groups.append({"state": state, "title": title, "count": len(found), "lines": lines})
+    return groups
+
+
+def _not_finite(result: Result) -> list[str]:
+    return [name for name, value in result.metrics.items() if not math.isfinite(value)]
+
+
+def _reason(result: Result) -> str:
+    """Say why a cell is not simply done."""
+    parts = [result.reason, *result.notes]
+    bad = _not_finite(result)
+    if bad:
+        parts.append(f"not finite: {', '.join(bad)}")
+    return "; ".join(filter(None, parts))

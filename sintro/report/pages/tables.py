@@ -1,0 +1,170 @@
+"""What the pages of studies show of a table, as plain dictionaries: the template only lays it out."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sintro.report.numbers.statistics import Comparison, best_of, compare, holm
+from sintro.report.numbers.tables import FORMS, SPREADS, Entry, Key, Measure, Table
+from sintro.report.numbers.words import ABSENT, ARROWS, dataset_name, row_label, show_p
+
+SIGNS = {"lower": "↓", "higher": "↑", "half": "→ 0.5", "none": ""}  # beside a column's head
+MOST_COMPARED = 40  # rows
+
+
+def table_view(table: Table, link: Callable[[Entry], str]) -> dict[str, Any]:
+    """Lay a table out for the template: heads, and per row and data set the texts of every form and spread.
+
+    ``link`` gives the address of the page behind an entry.
+    """
+    objectives, priors, regularizers = zip(*table.rows, strict=True)
+    return {
+        "name": table.name,
+        "title": table.title,
+        "datasets": [{"name": dataset, "label": dataset_name(dataset)} for dataset in table.datasets],
+        "measures": [_measure_view(measure) for measure in table.measures],
+        "rows": [_row_view(table, row, link) for row in table.rows],
+        "floor": _floor_view(table) if table.floors else None,
+        "floor_kind": table.floor_kind,
+        "objectives": list(dict.fromkeys(objectives)),
+        "priors": list(dict.fromkeys(priors)),
+        "regularizers": list(dict.fromkeys(regularizers)),
+    }
+
+
+def _measure_view(measure: Measure) -> dict[str, Any]:
+    """Lay out a column's head and what its two forms mean."""
+    forms = []
+    for form in FORMS:
+        metric = measure.metric(form)
+        meaning = {
+            "form": form,
+            "metric": metric.name,
+            "definition": metric.definition,
+            "unit": metric.unit or "none",
+            "direction": ARROWS[metric.direction],
+            "source": metric.source,
+        }
+        forms.append(meaning)
+    return {
+        "key": measure.published,
+        "labels": [measure.label(form) for form in FORMS],
+        "forms": forms,
+        "arrows": [SIGNS[measure.metric(form).direction] for form in FORMS],
+    }
+
+
+def variants(texts: Sequence[str]) -> str:
+    """Join the texts of one number by bars, the spreads of the published form before those of the standard one.
+
+    An empty text stands for the first of its form, and an empty first one of the standard form for the published one:
+    so pages stay small.
+    """
+    half = len(texts) // 2
+    published, standard = _shortened(texts[:half]), _shortened(texts[half:])
+    if texts[half] == texts[0] and not any(published[1:]):
+        standard[0] = ""
+    return "|".join([*published, *standard]).rstrip("|")
+
+
+def _shortened(texts: Sequence[str]) -> list[str]:
+    """Empty every text that repeats the first."""
+    return [texts[0], *("" if text == texts[0] else text for text in texts[1:])]
+
+
+def _row_view(table: Table, row: Key, link: Callable[[Entry], str]) -> dict[str, Any]:
+    """Lay out a row: per data set its numbers, then how many seeds they are over."""
+    cells: list[dict[str, Any]] = []
+    for dataset in table.datasets:
+        cells += [_number_view(table, row, dataset, measure) for measure in table.measures]
+        cells.append(_count_view(table.entries.get((row, dataset)), link))
+    objective, prior, regularizers = row
+    return {"objective": objective, "prior": prior, "regularizers": regularizers, "cells": cells}
+
+
+def _number_view(table: Table, row: Key, dataset: str, measure: Measure) -> dict[str, Any]:
+    """Lay out one number: its texts, and the forms in which it is among the best (small) or the best (capital)."""
+    texts = [table.text(row, dataset, measure, form, spread) for form in FORMS for spread in SPREADS]
+    best, top = "", ""
+    for form in FORMS:
+        place = (dataset, measure.published, form)
+        letter = form[0]
+        if row in table.best[place]:
+            best += letter
+        if row == table.top.get(place):
+            top += letter.upper()
+    return {"text": texts[0], "variants": variants(texts), "best": best + top}
+
+
+def _count_view(entry: Entry | None, link: Callable[[Entry], str]) -> dict[str, Any]:
+    """Lay out how many seeds the numbers of a row and data set are over."""
+    if entry is None:
+        return {"count": "", "note": "", "link": None, "whole": False}
+    is_whole = entry.states["done"] == len(entry.results)
+    return {"count": entry.counted, "note": entry.note, "link": link(entry), "whole": is_whole}
+
+
+def _floor_view(table: Table) -> list[dict[str, str]]:
+    """Lay out the row of floors."""
+    cells = []
+    for dataset in table.datasets:
+        for measure in table.measures:
+            texts = [table.floor_text(dataset, measure, form) or ABSENT for form in FORMS]
+            every_spread = [text for text in texts for _ in SPREADS]
+            cells.append({"text": texts[0], "variants": variants(every_spread)})
+        cells.append({"text": "", "variants": ""})  # nothing is counted
+    return cells
+
+
+# --- comparisons
+
+
+def comparisons_view(table: Table) -> list[dict[str, Any]]:
+    """Compare every row with the best one, per data set and measure (published form), paired and Holm-corrected."""
+    if len(table.rows) > MOST_COMPARED:
+        return []
+    blocks = [_comparison(table, dataset, measure) for dataset in table.datasets for measure in table.measures]
+    return [block for block in blocks if block is not None]
+
+
+def _comparison(table: Table, dataset: str, measure: Measure) -> dict[str, Any] | None:
+    """Compare the rows of one column with the best; None where there is no best, or nothing to compare it with."""
+    metric = measure.metric("published")
+    lower = measure.lower_is_better("published")
+    ranked = {row: entry.ranked(metric) for row, entry in table.column(dataset).items()}
+    values = {row: found for row, found in ranked.items() if found and all(map(math.isfinite, found.values()))}
+    if lower is None or len(values) < 2:
+        return None
+    means = {row: sum(found.values()) / len(found) for row, found in values.items()}
+    best = best_of(means, lower)
+    compared = {row: compare(values[row], values[best]) for row in values if row != best}
+    corrected = holm([comparison.p for comparison in compared.values()])
+    lines = [
+        _comparison_line(row_label(row), comparison, p, measure.factor("published"))
+        for (row, comparison), p in zip(compared.items(), corrected, strict=True)
+    ]
+    label = measure.label("published")
+    if metric.direction == "half":
+        label += ", distance from 0.5"
+    return {"dataset": dataset_name(dataset), "measure": label, "best": row_label(best), "lines": lines}
+
+
+def _comparison_line(label: str, found: Comparison, adjusted: float | None, factor: float) -> dict[str, str]:
+    """Spell one comparison; ``factor`` brings stored values to the unit shown."""
+    difference = interval = effect = ABSENT
+    if found.n:
+        difference = f"{found.difference * factor:.3g}"
+    if found.low is not None:
+        interval = f"{found.low * factor:.3g} to {found.high * factor:.3g}"
+    if found.effect is not None:
+        effect = f"{found.effect:.2f} ({found.effect_low:.2f} to {found.effect_high:.2f})"
+    wilcoxon = "n too small" if found.p_wilcoxon is None else f"{found.p_wilcoxon:.3f}"
+    return {
+        "row": label,
+        "n": str(found.n),
+        "difference": difference,
+        "interval": interval,
+        "p": show_p(adjusted, absent="no test"),
+        "wilcoxon": wilcoxon,
+        "effect": effect,
+    }

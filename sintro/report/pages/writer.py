@@ -1,0 +1,175 @@
+"""How a page comes to be: templates, addresses between pages, and the writer that leaves unchanged pages alone.
+
+Every page carries its style, script and pictures in itself and asks for nothing: a content security policy in each
+page forbids any request and any script but the page's own, whatever the strings of a results folder hold.
+"""
+
+import base64
+import contextlib
+import hashlib
+import json
+import posixpath
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+import sintro
+from sintro import SintroError, components
+from sintro.report.figures.captions import figure_paths
+from sintro.report.numbers import words
+from sintro.report.numbers.results import FILES, Result
+from sintro.runs import write_atomic
+
+TEMPLATES = Path(__file__).parent / "templates"
+REPORT = Path(__file__).parents[1]
+MANIFEST = ".built.json"
+
+
+@lru_cache(maxsize=1)
+def environment() -> Environment:
+    """Load the templates, with everything escaped that is not a template's own text."""
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = made.get_template("page.js").render()
+    hashed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    made.globals |= {"script": script, "script_hash": hashed, "version": sintro.__version__}
+    made.filters |= {"plural": words.plural, "number": words.show_number}
+    return made
+
+
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """Digest the report's own code and templates, and the user's components: when one changes, every page is stale."""
+    metrics = REPORT.parent / "metrics"
+    definitions = [*metrics.glob("definitions_*.py"), metrics / "__init__.py"]
+    digest = hashlib.sha256(sintro.__version__.encode())
+    for path in sorted([*REPORT.rglob("*.py"), *TEMPLATES.iterdir(), *definitions]):
+        digest.update(path.read_bytes())
+    for known in (components.datasets(), components.priors(), components.objectives()):
+        for name, component in known.items():
+            digest.update(f"{name} {component.sha256}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def cell_page(result: Result) -> str:
+    """Address the cell's page, relative to the reports folder."""
+    return "/".join((*result.group, f"seed{result.cell.seed}.html"))
+
+
+def group_page(results: Sequence[Result]) -> str:
+    """Address the page of a group of seeds; with a single seed that is the cell's own."""
+    if len(results) == 1:
+        return cell_page(results[0])
+    return "/".join((*results[0].group, "index.html"))
+
+
+def relative(target: str, page: str) -> str:
+    """Address one page as seen from another, both relative to the reports folder."""
+    return posixpath.relpath(target, posixpath.dirname(page) or ".")
+
+
+@dataclass
+class Writer:
+    """Writes a study's pages below ``reports`` and remembers from what each was made; unchanged ones are left alone."""
+
+    reports: Path
+    name: str
+    known: dict[str, str] = field(default_factory=dict)
+    made: dict[str, str] = field(default_factory=dict)
+    written: list[Path] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        try:
+            stored = json.loads((self.reports / self.name / MANIFEST).read_text(encoding="utf-8"))
+            self.known = {str(page): str(key) for page, key in stored.items()}
+        except (OSError, ValueError, AttributeError):
+            self.known = {}  # a manifest that cannot be read only costs time
+
+    def page(self, page: str, key: str, render: Callable[[], str]) -> None:
+        """Write the page unless the same was written from the same before, and is still whole."""
+        path = self.reports / page
+        known = self.known.get(page, "").split()  # the key, and the size of what was written
+        if known != [key, str(size_of(path))]:
+            content = render().encode()
+            write_quickly(path, content)
+            self.written.append(path)
+            known = [key, str(len(content))]
+        self.made[page] = " ".join(known)
+
+    def always(self, page: str, content: str | bytes) -> None:
+        """Write a page, an export or a picture whatever was there."""
+        path = self.reports / page
+        write_atomic(path, content)
+        self.written.append(path)
+
+    def finish(self) -> None:
+        """Remove pages of cells that the study no longer has, and keep the manifest."""
+        for page in set(self.known) - set(self.made):
+            is_ours = re.fullmatch(r"[\w./-]+\.html", page) and ".." not in page and not page.startswith("/")
+            if is_ours:
+                (self.reports / page).unlink(missing_ok=True)
+        write_atomic(self.reports / self.name / MANIFEST, json.dumps(self.made, sort_keys=True))
+
+
+def size_of(path: Path) -> int:
+    """Measure the file in bytes, -1 when there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def write_quickly(path: Path, content: bytes) -> None:
+    """Write a whole page or nothing, without waiting for the disk: thousands of pages would wait for minutes.
+
+    A page that a crash of the machine cuts short is found by its size and written again.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise SintroError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def stamp(paths: Iterable[Path]) -> str:
+    """List sizes and times of the files, missing ones included: the text changes when one of them does."""
+    parts = []
+    for path in paths:
+        try:
+            status = path.stat()
+            parts.append(f"{status.st_mtime_ns}:{status.st_size}")
+        except OSError:
+            parts.append("-")
+    return ",".join(parts)
+
+
+def page_key(*parts: Any) -> str:
+    """Digest everything a page is made from."""
+    content = repr((code_digest(), *parts))
+    return hashlib.sha256(content.encode()).hexdigest()[:20]
+
+
+def result_stamp(result: Result) -> str:
+    """Spell what the page of one cell is made from."""
+    files = [result.folder / name for name in FILES] + figure_paths(result.folder)
+    return f"{result.state} {result.reason} {result.notes} {stamp(files)}"
+
+
+def render(template: str, page: str, **context: Any) -> str:
+    """Fill a template; ``link(target)`` in it makes an address relative to the page."""
+    common = {"link": lambda target: relative(target, page), "page": page}
+    return environment().get_template(template).render(**common, **context)
