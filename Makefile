@@ -35,7 +35,7 @@ $(STAMP): requirements.txt pyproject.toml
 	@touch $@
 
 demo: setup
-	@$(RUN) -m sintro.demo quick "$(CORES)"
+	@$(RUN) -m sintro.runs.demo quick "$(CORES)"
 
 # One fleet at a time has the GPU; the evaluations that follow share it.
 table1: setup

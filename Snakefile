@@ -16,7 +16,8 @@ def refuse(said):
 
 
 try:
-    from sintro import SintroError, loading
+    from sintro import SintroError
+from sintro.runs import loading
 except ImportError as error:
     refuse(
         f"this snakemake runs in {sys.executable}, which cannot import sintro ({error}); "
@@ -27,9 +28,10 @@ try:
 except SintroError as error:
     refuse(error)
 
-from sintro import fleets, jobs, places, results, studies
-from sintro.cells import PARTS, Cell
-from sintro.components import datasets
+from sintro.cells import fleets, studies
+from sintro.runs import jobs, places, results
+from sintro.cells.cell import PARTS, Cell
+from sintro.cells.components import datasets
 
 validate(config, "workflow/schemas/config.schema.yaml")  # also sets the defaults
 

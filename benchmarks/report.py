@@ -17,7 +17,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import made_cells  # noqa: E402
 
-from sintro import report, studies  # noqa: E402
+from sintro import report  # noqa: E402
+from sintro.cells import studies  # noqa: E402
 from sintro.report import draw_cell  # noqa: E402
 
 

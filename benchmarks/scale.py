@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from sintro import studies
+from sintro.cells import studies
 
 ROOT = Path(__file__).parents[1]
 STUDY = "search2d"

@@ -22,12 +22,12 @@ from unittest import mock
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from sintro.cells import Cell
+from sintro.cells.cell import Cell
+from sintro.cells.presets import Settings, published
 from sintro.data import images
-from sintro.evaluation import measure_density
-from sintro.mixture import mixture_log_prob
-from sintro.players import Players
-from sintro.presets import Settings, published
+from sintro.evaluation.cell import measure_density
+from sintro.priors.mixture import mixture_log_prob
+from sintro.training.players import Players
 
 POINTS, MODES, SAMPLES = 512, 64, 100  # a batch of Table 1, its prior, and the draws of its KL
 EXPONENTIAL = 20  # FLOP: a polynomial of degree 12 in float64, scaling and the clamp

@@ -1,5 +1,7 @@
 """Sintro: a reproducibility benchmark suite for introspective variational autoencoders."""
 
+import sys
+
 __version__ = "0.1.0"
 
 
@@ -12,3 +14,9 @@ class SintroError(Exception):
 
 class PassingError(SintroError):
     """What may be gone at the next try, here or elsewhere: another process in the way, a node without a GPU."""
+
+
+# The stable name of `sintro.cells.presets`, for whoever calls the library from outside.
+from sintro.cells import presets  # noqa: E402
+
+sys.modules["sintro.presets"] = presets

@@ -16,10 +16,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sintro import SintroError, components, failures, runs
-from sintro.cells import RESULTS, Cell
-from sintro.progress import print_whatever_comes
-from sintro.running import SECONDS_OF_PATIENCE
+from sintro import SintroError
+from sintro.basics.progress import print_whatever_comes
+from sintro.cells import components
+from sintro.cells.cell import RESULTS, Cell
+from sintro.evaluation.cell import evaluate_each, look, numbered
+from sintro.runs import failures
+from sintro.runs.devices import pick_device, set_threads
+from sintro.runs.folder import cell_here
+from sintro.runs.lock import SECONDS_OF_PATIENCE
+from sintro.training.loop import Options
+from sintro.training.tasks import recording, train_all
 
 CLOSED_PIPE = 1  # the exit code where the reader of the output has gone, as Typer has it
 LONGEST_WORD = 300  # characters of a word that an error repeats whole
@@ -55,7 +62,7 @@ Graph = Annotated[bool, typer.Option("--graph", help="On a GPU: whole iterations
 @app.command(epilog="Example: sintro studies")
 def studies() -> None:
     """List the studies: how many cells each has and what it is for."""
-    from sintro import studies as known
+    from sintro.cells import studies as known
 
     table = Table("study", "cells", "length", "comparable", "what")
     for name in known.names():
@@ -68,7 +75,7 @@ def studies() -> None:
 @app.command(epilog="Example: sintro cells table1")
 def cells(study: StudyName) -> None:
     """Print the paths of a study's cells, one a line."""
-    from sintro import studies as known
+    from sintro.cells import studies as known
 
     for cell in known.load(study).cells():
         print(cell.path)
@@ -80,10 +87,11 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, the content of the cell's cell.json")] = False,
 ) -> None:
     """Show every setting of a cell and where it comes from; trains nothing."""
-    from sintro import presets, stored
-    from sintro import studies as known
+    from sintro.cells import presets
+    from sintro.cells import studies as known
+    from sintro.runs import stored
 
-    one = runs.cell_here(cell)
+    one = cell_here(cell)
     settings, sources = known.settings(one), known.sources(one)
     if as_json:
         print(json.dumps(stored.cell_content(one, settings, sources), indent=1, sort_keys=True))
@@ -139,8 +147,8 @@ def fleet(
     wait: Wait = SECONDS_OF_PATIENCE,
 ) -> int:
     """Train one of a study's fleets; the last step of each cell is left to its own `sintro train CELL`."""
-    from sintro import fleets
-    from sintro import studies as known
+    from sintro.cells import fleets
+    from sintro.cells import studies as known
 
     one = known.load(study)
     found = fleets.of_study(one)
@@ -155,7 +163,7 @@ def fleet(
 
 def _train(cells: Sequence[Cell], given: dict, fleet: int | None, **options: float) -> int:
     """Train cells, as `train` and `fleet` were told."""
-    from sintro import studies as known
+    from sintro.cells import studies as known
 
     failures.refuse_repeated("train", [Path(cell.path) for cell in cells])
     asked = given.get("iterations"), given.get("precision")
@@ -165,12 +173,12 @@ def _train(cells: Sequence[Cell], given: dict, fleet: int | None, **options: flo
 
         if note := missing_inception(dataset):
             print(f"note: {note}", file=sys.stderr)
-    from sintro import record, training
+    from sintro.training import record
 
     tasks = [record.Task(*one, _command("train", one[0], **given)) for one in resolved]
-    with training.recording(tasks):
-        device, threads = training.pick_device(given["device"]), training.set_threads(given["threads"])
-    return training.train_all(tasks, training.Options(device, threads, **options), fleet)
+    with recording(tasks):
+        device, threads = pick_device(given["device"]), set_threads(given["threads"])
+    return train_all(tasks, Options(device, threads, **options), fleet)
 
 
 @app.command(epilog=f"Example: sintro evaluate {CELL}")
@@ -194,11 +202,10 @@ def evaluate(
         _look(grid, images, device, threads)
         return 0
     failures.refuse_repeated("evaluate", [Path(one.path) for one in grid])
-    from sintro import evaluation
     from sintro.report import draw_cell
 
     codes = [0]
-    for one, status, error in evaluation.evaluate_each(grid, draw_cell, device, threads):
+    for one, status, error in evaluate_each(grid, draw_cell, device, threads):
         if error:
             codes.append(_fail(error))
         else:
@@ -208,10 +215,9 @@ def evaluate(
 
 def _look(grid: Sequence[Cell], images: int, device: str, threads: int | None) -> None:
     """Print what a quick look at image cells finds."""
-    from sintro import evaluation
 
-    for one, label in evaluation.numbered(grid):
-        found = evaluation.look(one, images, device, threads, label)
+    for one, label in numbered(grid):
+        found = look(one, images, device, threads, label)
         table = Table("metric", "value", title=f"{one.path}, {images} images: a look, not a result")
         for name, value in found.items():
             if isinstance(value, float) and not name.endswith(("_last", "_last_published")):
@@ -241,8 +247,8 @@ def status(
     ] = None,
 ) -> None:
     """Show what of a study is done, runs, waits, diverged or failed; reads folders only, so it works on any node."""
-    from sintro import status as state
-    from sintro import studies as known
+    from sintro.cells import studies as known
+    from sintro.runs import status as state
 
     if while_ is not None and not watch:
         raise SintroError(f"--while {while_} says how long to watch: it needs --watch")
@@ -262,8 +268,8 @@ def plan(
     jobs: Annotated[int, typer.Option(min=1, max=1_000_000, help="Jobs at a time, for the time it takes")] = 8,
 ) -> None:
     """Say what of a study is left, how much work that is, how long it takes and how much disk it needs."""
-    from sintro import plan as needs
-    from sintro import studies as known
+    from sintro.cells import studies as known
+    from sintro.runs import plan as needs
 
     for line in needs.describe(study, known.load(study).cells(), jobs):
         print(line)
@@ -279,8 +285,8 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Delete it; without this it is only shown")] = False,
 ) -> None:
     """Show what can be deleted: half-written files, checkpoints of finished cells. With --yes delete it."""
-    from sintro import plan as needs
-    from sintro import studies as known
+    from sintro.cells import studies as known
+    from sintro.runs import plan as needs
 
     grid = known.load(study).cells()
     found = needs.everything(study, grid) if everything else needs.leftovers(grid)
@@ -301,7 +307,7 @@ def doctor(
     probe: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> int:
     """Check everything a run needs, here and on a compute node. Exit code 1 if something would make runs fail."""
-    from sintro import doctor as checks
+    from sintro.runs import doctor as checks
 
     _use_data(data)
     if probe is not None:
@@ -360,7 +366,7 @@ def new_objective(name: NewName) -> None:
 
 
 def _new(kind: str, name: str, example: str) -> None:
-    from sintro.components import new as templates
+    from sintro.cells.components import new as templates
 
     path = templates.write(kind, name)
     print(f"{path}; its settings: sintro show {RESULTS}/quick/{example}/seed0")
@@ -369,8 +375,8 @@ def _new(kind: str, name: str, example: str) -> None:
 @app.command(epilog="Example: sintro choose search2d")
 def choose(study: StudyName) -> None:
     """Choose the hyper-parameters that a search study found best, for the studies which use them."""
-    from sintro import searches
-    from sintro import studies as known
+    from sintro.cells import studies as known
+    from sintro.runs import searches
 
     print(searches.choose(study, known.load(study).cells()))
 
@@ -446,7 +452,7 @@ def _drop_output() -> None:
 
 def _cells(paths: Sequence[str]) -> list[Cell]:
     """The cells of these paths in their order, each once, in however many spellings it was given."""
-    return list(dict.fromkeys(runs.cell_here(path) for path in paths))
+    return list(dict.fromkeys(cell_here(path) for path in paths))
 
 
 def _use_data(folder: str | None) -> None:

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from sintro import SintroError, studies
-from sintro.cells import DENSITIES, Cell
-from sintro.history import COLUMNS
+from sintro import SintroError
+from sintro.cells import studies
+from sintro.cells.cell import DENSITIES, Cell
+from sintro.cells.presets import published, sources
 from sintro.metrics import VERSIONS, versions
-from sintro.presets import published, sources
+from sintro.runs.history import COLUMNS
 
 FLOOR_KL = {"8gaussians": 0.61, "spirals": 6.79, "checkerboard": 17.2, "rings": 7.74}
 

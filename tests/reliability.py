@@ -23,9 +23,11 @@ from pathlib import Path
 
 import torch
 
-from sintro import evaluation, running, runs
+from sintro import evaluation
 from sintro.__main__ import main as sintro
-from sintro.cells import Cell
+from sintro.basics.files import read_json
+from sintro.cells.cell import Cell
+from sintro.runs import lock
 
 ITERATIONS, WARMUP, CONVERSION = 90, 40, 30
 STUDY = f"""
@@ -86,7 +88,7 @@ class Ground:
         """A hash of the final files, and of the metrics where there are any but for the times they tell."""
         content = b"".join((self.cell / name).read_bytes() for name in FINAL)
         if (self.cell / "metrics.json").exists():
-            metrics = runs.read_json(self.cell / "metrics.json")
+            metrics = read_json(self.cell / "metrics.json")
             content += repr(
                 sorted(item for item in metrics.items() if item[0] not in ("evaluated", "finished"))
             ).encode()
@@ -219,7 +221,7 @@ def two_at_once(ground: Ground, expected: str) -> Result:
     """The second training of a cell is refused, with the first one's name; the first one does not notice."""
     ground.clear()
     first = ground.start()
-    while not (ground.cell / running.NAME).exists():
+    while not (ground.cell / lock.NAME).exists():
         time.sleep(0.005)
     refused = ground.run("--wait", "0") == 2 and f"process {first} on" in ground.said()[0]
     right = ground.end(first) == 0 and ground.run(evaluate=True) == 0 and ground.bits() == expected
@@ -302,16 +304,16 @@ def links(ground: Ground, expected: str) -> Result:
 def lock_of_another_host(ground: Ground, expected: str) -> Result:
     """The lock of another host is respected until its heartbeat is old. (That of a dead process: see the kills.)"""
     ground.stop_midway()
-    path, before = ground.cell / running.NAME, running.SECONDS_UNTIL_OLD
-    path.write_text(json.dumps(running.this_process() | {"host": "elsewhere", "done": 1, "total": ITERATIONS}))
-    running.SECONDS_UNTIL_OLD = 2.0
+    path, before = ground.cell / lock.NAME, lock.SECONDS_UNTIL_OLD
+    path.write_text(json.dumps(lock.this_process() | {"host": "elsewhere", "done": 1, "total": ITERATIONS}))
+    lock.SECONDS_UNTIL_OLD = 2.0
     process = ground.start("--wait", "0")
     while not (ended := os.waitpid(process, os.WNOHANG))[0]:
         os.utime(path)  # the other host's heartbeat
         time.sleep(0.05)
     refused = os.waitstatus_to_exitcode(ended[1]) == 2 and "on elsewhere" in ground.said()[0]
     taken = ground.run(evaluate=True) == 0 and ground.bits() == expected
-    running.SECONDS_UNTIL_OLD = before
+    lock.SECONDS_UNTIL_OLD = before
     words = "respected while its heart beats" if refused else "NOT respected"
     return (
         "lock of another host",

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import torch
 
-from sintro.cells import Cell
-from sintro.results import judge
-from sintro.studies import load, settings
+from sintro.cells.cell import Cell
+from sintro.cells.studies import load, settings
+from sintro.runs.results import judge
 
 STORED = Path(__file__).parent / "stored"
 STUDIES = ("stored", "stored-fleet", "stored-search", "stored-searched")

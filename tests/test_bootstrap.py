@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from sintro import SintroError, training
-from sintro.cells import Betas, Cell
-from sintro.model import Model
-from sintro.networks import MLP
+from sintro import SintroError
+from sintro.basics.randomness import generator
+from sintro.cells.cell import Betas, Cell
+from sintro.cells.presets import published, resolve
 from sintro.objectives import decoder_loss, encoder_loss
-from sintro.players import Players
-from sintro.presets import published, resolve
+from sintro.objectives.model import Model
+from sintro.objectives.networks import MLP
 from sintro.priors import StandardNormal
-from sintro.randomness import generator
+from sintro.training import tasks as training
+from sintro.training.players import Players
 
 PATH = "results/x/digits/soft-introvae-bootstrap/normal/none/seed0"
 BETAS = Betas(0.2, 0.3, 0.9)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sintro import SintroError, cells, components, studies
-from sintro.cells import Betas, Cell, PriorSpec, RegularizerSpec
+from sintro import SintroError
+from sintro.cells import cell as cells
+from sintro.cells import components, studies
+from sintro.cells.cell import Betas, Cell, PriorSpec, RegularizerSpec
 
 
 def random_decimal(source: random.Random) -> str:

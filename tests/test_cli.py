@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from sintro import studies
 from sintro.__main__ import main
-from sintro.cells import Cell
+from sintro.cells import studies
+from sintro.cells.cell import Cell
 from sintro.metrics import VERSIONS, versions
 
 CELL = "results/quick/rings/soft-introvae/mog64-learned/clip/seed0"

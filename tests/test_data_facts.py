@@ -8,14 +8,19 @@ import numpy as np
 import pytest
 from made_images import TEST, TRAIN, idx, make
 
-from sintro import SintroError, evaluation, failures, record, report, runs, studies, training
-from sintro.cells import Cell
+from sintro import SintroError, evaluation, report
+from sintro.basics.files import load_tensors, read_json, save_tensors, write_json
+from sintro.cells import studies
+from sintro.cells.cell import Cell
+from sintro.cells.presets import published
 from sintro.data import image_sets, images
 from sintro.data.facts import Facts
-from sintro.players import Players
-from sintro.presets import published
 from sintro.report.numbers import results
 from sintro.report.pages.cell import data_note
+from sintro.runs import failures
+from sintro.training import record
+from sintro.training import tasks as training
+from sintro.training.players import Players
 
 CELL = Cell.from_path("results/tiny/fmnist/vae/normal/none/seed0")
 FOLDER = Path(CELL.path)
@@ -75,7 +80,7 @@ def interrupt(monkeypatch, after):
         patch.setattr(Players, "step", stop)
         with pytest.raises(KeyboardInterrupt):
             train(checkpoint_every=0)
-    return runs.load_tensors(FOLDER / "checkpoint.pt", "")
+    return load_tensors(FOLDER / "checkpoint.pt", "")
 
 
 def contents():
@@ -93,7 +98,7 @@ def test_checkpoint_and_provenance_hold_the_same_facts(data, monkeypatch):
     checkpoint = interrupt(monkeypatch, 4)
     assert facts.recorded().items() <= checkpoint.items()
     assert train() == 0
-    assert facts.recorded().items() <= runs.read_json(FOLDER / "provenance.json").items()
+    assert facts.recorded().items() <= read_json(FOLDER / "provenance.json").items()
 
 
 @pytest.mark.parametrize(("other", "split"), [("train", "training"), ("test", "test")])
@@ -112,11 +117,11 @@ def test_restart_takes_the_other_data_and_an_older_checkpoint_is_taken_up(data, 
     checkpoint = interrupt(monkeypatch, 4)
     for key in ("data_sha256", "data_test_sha256", "data_verified"):
         del checkpoint[key]
-    runs.save_tensors(FOLDER / "checkpoint.pt", checkpoint)
+    save_tensors(FOLDER / "checkpoint.pt", checkpoint)
     assert train() == 0
     data("train")
     assert train(restart=True) == 0
-    assert runs.read_json(FOLDER / "provenance.json")["data_verified"] is False
+    assert read_json(FOLDER / "provenance.json")["data_verified"] is False
 
 
 @pytest.mark.parametrize("other", ["train", "test"])
@@ -147,14 +152,14 @@ def test_unverified_data_are_said_once_and_written_down(data, capsys):
     assert train() == 0
     said = capsys.readouterr().err
     assert said.count("fmnist is unverified, so nothing made of it is comparable") == 1
-    provenance = runs.read_json(FOLDER / "provenance.json")
+    provenance = read_json(FOLDER / "provenance.json")
     assert provenance["data_verified"] is False
     assert "train-images-idx3-ubyte" in provenance["data_unverified"]
     assert "t10k" not in provenance["data_unverified"]  # the published content
     data("right")
     assert train(restart=True) == 0
     assert "unverified" not in capsys.readouterr().err
-    assert "data_unverified" not in runs.read_json(FOLDER / "provenance.json")
+    assert "data_unverified" not in read_json(FOLDER / "provenance.json")
 
 
 def test_broken_test_files_stop_a_training_before_it_writes_anything(data, tmp_path):
@@ -184,15 +189,15 @@ def test_evaluation_says_and_writes_down_what_it_measured_with(tmp_path, monkeyp
     monkeypatch.setattr(evaluation, "ImageEvaluation", NoMeasurement)
     metrics = evaluation.evaluate(cell, device="cpu", threads=1)
     assert capsys.readouterr().err.count("digits is unverified") == 1
-    provenance = runs.read_json(Path(cell.path) / "provenance.json")
+    provenance = read_json(Path(cell.path) / "provenance.json")
     for key in ("data_sha256", "data_test_sha256", "data_verified", "data_unverified"):
         assert metrics[key] == provenance[key]
     result = results.read_cell(cell)
     assert "not those of the benchmark" in data_note(result)
     # what an earlier evaluation measured with other data is not taken over
-    stored = runs.read_json(Path(cell.path) / "metrics.json")
+    stored = read_json(Path(cell.path) / "metrics.json")
     earlier = {"data_sha256": "1" * 64, "cfid_over_iterations": {"3": 9.0}}
-    runs.write_json(Path(cell.path) / "metrics.json", stored | earlier)
+    write_json(Path(cell.path) / "metrics.json", stored | earlier)
     assert evaluation.evaluate(cell, device="cpu", threads=1)["cfid_over_iterations"] == {"8": 1.0}
 
 
@@ -209,7 +214,7 @@ class NoMeasurement:
 
 def test_a_diverged_cells_metrics_repeat_what_its_training_knew(data):
     assert train(tiny(learning_rate=1e9)) == 0
-    provenance = runs.read_json(FOLDER / "provenance.json")
+    provenance = read_json(FOLDER / "provenance.json")
     assert provenance["status"] == "diverged"
     assert evaluation.evaluate(CELL, device="cpu", threads=1)["data_sha256"] == provenance["data_sha256"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import processes
 import pytest
 
-from sintro import demo
+from sintro.runs import demo
 
 STUDY = "title: S\nseeds: [0]\ncells:\n  - {datasets: [rings], objectives: [vae], priors: [normal]}\n"
 TINY = """
@@ -64,7 +64,7 @@ def start(repository: Path, folder: Path) -> subprocess.Popen:
     (folder / "workflow" / "studies" / "tiny.yaml").write_text(TINY)
     environment = os.environ | {"PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
-    command = [sys.executable, "-m", "sintro.demo", "tiny", "1"]
+    command = [sys.executable, "-m", "sintro.runs.demo", "tiny", "1"]
     return subprocess.Popen(command, cwd=folder, env=environment, preexec_fn=processes.hear_ctrl_c, **pipes)
 
 

@@ -7,9 +7,9 @@ import torch
 from scipy import stats
 
 from sintro import SintroError
-from sintro.components import datasets
+from sintro.basics.randomness import generator
+from sintro.cells.components import datasets
 from sintro.data.densities import RING_RADII, SPIRAL_NOISE, density
-from sintro.randomness import generator
 
 NAMES = ("8gaussians", "spirals", "checkerboard", "rings")
 MANY = 200_000

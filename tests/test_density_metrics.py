@@ -11,7 +11,8 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
 from sintro import SintroError
-from sintro.components import datasets
+from sintro.basics.randomness import generator
+from sintro.cells.components import datasets
 from sintro.data.densities import density
 from sintro.metrics import METRICS
 from sintro.metrics.density import (
@@ -27,7 +28,6 @@ from sintro.metrics.density import (
     normalized_nll,
     off_support,
 )
-from sintro.randomness import generator
 
 GOLDEN = Path(__file__).parent / "golden"
 NAMES = tuple(datasets("2d"))

@@ -11,9 +11,9 @@ import pytest
 import typer
 import yaml
 
-from sintro import studies
 from sintro.__main__ import app
-from sintro.cells import Cell
+from sintro.cells import studies
+from sintro.cells.cell import Cell
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

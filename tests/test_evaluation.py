@@ -7,15 +7,17 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal
 
-from sintro import SintroError, evaluation, loop, training
-from sintro.cells import Cell
+from sintro import SintroError, evaluation
+from sintro.basics.randomness import generator
+from sintro.cells.cell import Cell
+from sintro.cells.presets import published
 from sintro.metrics import METRICS, VERSIONS, density, outdated, plane, versions
-from sintro.model import Model
 from sintro.objectives import kl
-from sintro.players import Players
-from sintro.presets import published
+from sintro.objectives.model import Model
 from sintro.priors import MixturePrior, StandardNormal
-from sintro.randomness import generator
+from sintro.training import loop
+from sintro.training import tasks as training
+from sintro.training.players import Players
 
 PLANE = "results/tiny/rings/soft-introvae/normal/none/seed0"
 DIGITS = "results/tiny/digits/soft-introvae/mog4-learned-lc/clip-resp10/seed0"

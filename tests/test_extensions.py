@@ -12,12 +12,13 @@ import pytest
 from PIL import Image
 from test_workflow import HEAD, Checkout
 
-from sintro import SintroError, components, studies
-from sintro.cells import Cell
-from sintro.components import new
+from sintro import SintroError
+from sintro.cells import components, studies
+from sintro.cells.cell import Cell
+from sintro.cells.components import new
 
 DENSITY = '''
-from sintro.components import SOFT, Density, Row, register
+from sintro.cells.components import SOFT, Density, Row, register
 
 
 @register
@@ -43,7 +44,7 @@ class Bars(Density):
         return (first > 0).long().where(on, -1)
 '''
 IMAGES = '''
-from sintro.components import ImageDataset, register
+from sintro.cells.components import ImageDataset, register
 
 
 @register
@@ -181,7 +182,10 @@ BROKEN = {
     "reserved": (DENSITY.replace('"bars"', '"results"'), ":5: dataset name 'results': legal are"),
     "twice": (DENSITY + "\n\nregister(Bars)\n", ": dataset 'bars' is registered twice"),
     "rows": (DENSITY.replace('Row(SOFT, {"beta_kl": 0.4}, "by hand")', "3"), ":5: dataset 'bars': rows holds 3"),
-    "other": ("from sintro.components import register\nregister(3)\n", ":2: register takes a data set, a prior or an"),
+    "other": (
+        "from sintro.cells.components import register\nregister(3)\n",
+        ":2: register takes a data set, a prior or an",
+    ),
 }
 
 
@@ -331,8 +335,8 @@ def test_new_refuses_names_that_are_not_legal_or_not_free(name, said, tmp_path, 
 
 
 def test_a_new_density_keeps_its_own_laws(tmp_path, monkeypatch) -> None:
+    from sintro.basics.randomness import generator
     from sintro.data.densities import density
-    from sintro.randomness import generator
 
     monkeypatch.chdir(tmp_path)
     new.write("density", "blobs")

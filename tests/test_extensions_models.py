@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from sintro import build, components, fleets, results, studies
 from sintro.__main__ import main
-from sintro.cells import Cell
-from sintro.players import Players
+from sintro.cells import components, fleets, studies
+from sintro.cells.cell import Cell
+from sintro.objectives import build
+from sintro.runs import results
+from sintro.training.players import Players
 
 TOYS = Path(__file__).parent / "toys"
 STUDY = """
@@ -167,7 +169,7 @@ def test_a_deleted_extension_leaves_its_results(here):
     assert main(["evaluate", FLOW, "--device", "cpu"]) == 0
     (here / "extensions" / "coupling.py").write_text("\n# changed\n" + (TOYS / "coupling.py").read_text())
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("sintro.components.registry._registries", {})
+        patched.setattr("sintro.cells.components.registry._registries", {})
         assert settings_of(FLOW).digest != results.read(Path(FLOW), results.Provenance).digest
 
 
@@ -188,7 +190,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_what_cannot_be_registered(here, case):
     text, said = BAD[case]
-    write(here, "mine", f"from sintro.components import Objective, Prior, register\n\n\n@register\n{text}")
+    write(here, "mine", f"from sintro.cells.components import Objective, Prior, register\n\n\n@register\n{text}")
     assert [said in error and "mine.py:" in error for error in components.broken().values()] == [True]
     assert Cell.from_path(FLOW)  # the others are as before
 
@@ -238,7 +240,7 @@ def test_what_new_writes_works(tmp_path, monkeypatch, capsys, kind, cell):
     study = STUDY.partition("cells:")[0] + "cells: [{datasets: [rings], objectives: [vae], priors: [normal]}]\n"
     (tmp_path / "workflow" / "studies" / "own.yaml").write_text(study)
     assert main(["new", kind, "own-one"]) == 0
-    monkeypatch.setattr("sintro.components.registry._registries", {})  # as a new process would read it
+    monkeypatch.setattr("sintro.cells.components.registry._registries", {})  # as a new process would read it
     path = f"results/own/8gaussians/{cell}/none/seed0"
     assert train(path) == 0
     assert main(["evaluate", path, "--device", "cpu"]) == 0

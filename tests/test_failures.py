@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from sintro import PassingError, SintroError, failures, jobs, places, states
+from sintro import PassingError, SintroError
 from sintro.__main__ import main
-from sintro.cells import Cell
-from sintro.running import BusyError
+from sintro.cells.cell import Cell
+from sintro.runs import failures, jobs, places, states
+from sintro.runs.lock import BusyError
 
 TINY = """
 title: Tiny
@@ -256,7 +257,7 @@ def test_a_listener_writes_the_cause_down_and_sums_up_what_failed_in_the_end(tin
 
 def test_a_fleets_failure_is_that_of_its_unfinished_cells(tiny, write_study, monkeypatch) -> None:
     write_study("tiny", TINY + "fleet: 2\n")
-    from sintro import fleets, studies
+    from sintro.cells import fleets, studies
 
     ((name, members),) = fleets.of_study(studies.load("tiny")).items()
     Path(CELL).mkdir(parents=True)

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from sintro import SintroError
+from sintro.basics.files import hash_file
 from sintro.data import sources
 from sintro.data.images import load, to_float
-from sintro.files import hash_file
 from sintro.metrics import classifier, features
 from sintro.metrics.features import (
     FeatureExtractor,

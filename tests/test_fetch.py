@@ -8,10 +8,11 @@ import time
 import pytest
 from made_images import make
 
-from sintro import SintroError, files
-from sintro import doctor as machine
+from sintro import SintroError
+from sintro.basics import files
+from sintro.basics.files import hash_file, locked, whole
 from sintro.data import doctor, fetch, images, sources
-from sintro.files import hash_file, locked, whole
+from sintro.runs import doctor as machine
 
 FETCHED = ["mnist", "fmnist", "cifar10", "svhn"]
 

@@ -11,13 +11,20 @@ from conftest import Write
 from test_training import MOG, NORMAL, small
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sintro import SintroError, devices, fleets, history, loop, mixture, presets, runs, studies, training
+from sintro import SintroError
 from sintro.__main__ import main
-from sintro.cells import Cell
-from sintro.graphs import EAGER
-from sintro.players import Players
-from sintro.randomness import Tape, generator, normal, uniform
-from sintro.record import Task
+from sintro.basics.files import read_json
+from sintro.basics.randomness import Tape, generator, normal, uniform
+from sintro.cells import fleets, presets, studies
+from sintro.cells.cell import Cell
+from sintro.priors import mixture
+from sintro.runs import devices, history
+from sintro.runs.folder import HANDED_OVER
+from sintro.training import loop
+from sintro.training import tasks as training
+from sintro.training.graphs import EAGER
+from sintro.training.players import Players
+from sintro.training.record import Task
 
 CELLS = [MOG, MOG.replace("seed0", "seed1"), MOG.replace("rings", "8gaussians")]
 FILES = {"cell.json", "history.csv", "model.pt", "provenance.json"}
@@ -87,7 +94,7 @@ def test_a_fleet_leaves_in_each_folder_what_a_single_cell_leaves(here):
         assert {file.name for file in fleet_folder.iterdir()} == {file.name for file in Path(path).iterdir()} == FILES
         assert (fleet_folder / "cell.json").read_bytes() == Path(path, "cell.json").read_bytes()
         assert_near(fleet_folder, path)
-        found, alone = (runs.read_json(folder / "provenance.json") for folder in (fleet_folder, Path(path)))
+        found, alone = (read_json(folder / "provenance.json") for folder in (fleet_folder, Path(path)))
         assert found.keys() == alone.keys() | {"fleet"}
         assert (found["fleet"], found["status"], found["digest"]) == (3, "done", alone["digest"])
 
@@ -98,12 +105,12 @@ def test_cells_that_are_finished_are_left_out(here, capsys):
     assert run(CELLS[:2]) == 0
     assert "done already" in capsys.readouterr().err
     assert final_files(CELLS[:1]) == before
-    assert "fleet" not in runs.read_json(Path(CELLS[1], "provenance.json"))  # it was then alone
+    assert "fleet" not in read_json(Path(CELLS[1], "provenance.json"))  # it was then alone
 
 
 def test_so_many_at_a_time(here):
     assert run(CELLS, fleet=2, iterations=6, warmup=3, conversion=2) == 0
-    beside = [runs.read_json(Path(path, "provenance.json")).get("fleet", 1) for path in CELLS]
+    beside = [read_json(Path(path, "provenance.json")).get("fleet", 1) for path in CELLS]
     assert beside == [2, 2, 1]
 
 
@@ -136,7 +143,7 @@ def test_a_fleet_that_was_stopped_resumes_to_the_same_bits(here, monkeypatch, af
         assert not Path(path, "progress.json").exists()
     assert run(CELLS) == 0
     assert final_files(CELLS) == expected
-    assert all(runs.read_json(Path(path, "provenance.json"))["resumed"] == 1 for path in CELLS)
+    assert all(read_json(Path(path, "provenance.json"))["resumed"] == 1 for path in CELLS)
 
 
 def test_checkpoints_of_fleets_and_of_single_cells_are_the_same(here, monkeypatch):
@@ -173,7 +180,7 @@ def test_cells_that_are_not_equally_far_meet_on_their_way(here, monkeypatch):
     assert [iteration for iteration, _ in seen] == list(range(40))
     for path in CELLS:
         assert_near(path, alone / Path(path).relative_to("results"))
-    assert [runs.read_json(Path(path, "provenance.json"))["resumed"] for path in CELLS] == [1, 1, 0]
+    assert [read_json(Path(path, "provenance.json"))["resumed"] for path in CELLS] == [1, 1, 0]
 
 
 def test_a_signal_between_two_parts_leaves_the_second_for_later(here, monkeypatch):
@@ -203,12 +210,12 @@ def test_a_cell_that_diverges_leaves_and_the_others_end_as_without_it(here, monk
     before_step(monkeypatch, lambda players, i: (sizes.append(len(players.settings)), spoil(players, i)))
     assert run([NORMAL, *others], iterations=40) == 0
     assert sizes.count(2) == {1: 16, 7: 13}[look_every]  # noticed at once, or at the next look
-    lost = runs.read_json(Path(NORMAL, "provenance.json"))
+    lost = read_json(Path(NORMAL, "provenance.json"))
     assert (lost["status"], lost["diverged_at"]) == ("diverged", 23)
     assert {file.name for file in Path(NORMAL).iterdir()} == FILES - {"model.pt"}
     assert [row[0] for row in rows(NORMAL)] == [10, 20, 24]
     for path in others:
-        assert runs.read_json(Path(path, "provenance.json"))["status"] == "done"
+        assert read_json(Path(path, "provenance.json"))["status"] == "done"
         theirs = parameters(alone / Path(path).relative_to("results"))
         for name, value in parameters(path).items():
             torch.testing.assert_close(value, theirs[name], rtol=2e-2, atol=5e-4, msg=name)
@@ -220,7 +227,7 @@ def test_a_fleet_whose_cells_all_diverge_is_finished(here, monkeypatch):
 
     before_step(monkeypatch, spoil)
     assert run(CELLS[:2]) == 0
-    assert all(runs.read_json(Path(path, "provenance.json"))["status"] == "diverged" for path in CELLS[:2])
+    assert all(read_json(Path(path, "provenance.json"))["status"] == "diverged" for path in CELLS[:2])
 
 
 def test_looking_seldom_changes_no_result(here, monkeypatch):
@@ -294,9 +301,9 @@ def test_a_fleet_of_the_workflow_leaves_the_last_step_to_each_cell(write_study: 
     members = fleets.of_study(studies.load("tiny"))[name]
     assert len(members) == 3
     handed_over = {file.name for file in Path(members[0].path).iterdir()}
-    assert handed_over == FILES - {"provenance.json"} | {runs.HANDED_OVER}
+    assert handed_over == FILES - {"provenance.json"} | {HANDED_OVER}
     assert main(["fleet", "tiny", name, "--device", "cpu"]) == 0  # nothing is left to do
-    before = Path(members[0].path, runs.HANDED_OVER).read_bytes()
+    before = Path(members[0].path, HANDED_OVER).read_bytes()
     assert main(["train", members[0].path, "--device", "cpu"]) == 0
     assert {file.name for file in Path(members[0].path).iterdir()} == FILES
     assert Path(members[0].path, "provenance.json").read_bytes() == before
@@ -319,11 +326,11 @@ def test_several_cells_of_one_command_train_side_by_side(write_study: Write, cap
     write_study("tiny", STUDY.format(fleet=1))
     paths = [cell.path for cell in studies.load("tiny").cells()][:2]
     assert main(["train", *paths, "--device", "cpu", "--threads", "1", "--fleet", "2"]) == 0
-    assert [runs.read_json(Path(path, "provenance.json"))["fleet"] for path in paths] == [2, 2]
-    assert runs.read_json(Path(paths[1], "cell.json"))["command"] == f"sintro train {paths[1]} --device cpu --threads 1"
+    assert [read_json(Path(path, "provenance.json"))["fleet"] for path in paths] == [2, 2]
+    assert read_json(Path(paths[1], "cell.json"))["command"] == f"sintro train {paths[1]} --device cpu --threads 1"
     assert main(["evaluate", *paths, "--device", "cpu", "--threads", "1"]) == 0
     assert capsys.readouterr().out.splitlines()[-2:] == [f"{path}: done" for path in paths]
-    assert all(runs.read_json(Path(path, "metrics.json"))["status"] == "done" for path in paths)
+    assert all(read_json(Path(path, "metrics.json"))["status"] == "done" for path in paths)
     assert main(["train", paths[0], "--device", "cpu", "--graph"]) == 2
     assert "CUDA graphs need a GPU" in capsys.readouterr().err
 

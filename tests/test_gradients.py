@@ -1,7 +1,8 @@
 """Mean gradients of both players and the prior against the released code's (tests/golden/README.md).
 
-Every gradient here is one that `sintro train` would have stepped along: :class:`sintro.players.Players` runs whole
-iterations with the golden batch, and the optimisers are replaced by ones that stand still and add up what they get.
+Every gradient here is one that `sintro train` would have stepped along: :class:`sintro.training.players.Players` runs
+whole iterations with the golden batch, and the optimisers are replaced by ones that stand still and add up what they
+get.
 """
 
 from pathlib import Path
@@ -11,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from sintro.cells import Cell
-from sintro.players import Players
-from sintro.presets import resolve
+from sintro.cells.cell import Cell
+from sintro.cells.presets import resolve
 from sintro.priors import MixturePrior
+from sintro.training.players import Players
 
 GOLDEN = Path(__file__).parent / "golden"
 LAYERS = ("input", "hidden_1", "hidden_2", "hidden_3", "output")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sintro import identity, runs
+from sintro.runs import folder as runs
+from sintro.runs import identity
 
 SOURCES = {
     "__init__.py": "VERSION = 1\n",

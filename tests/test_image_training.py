@@ -9,22 +9,24 @@ import pytest
 import torch
 from torch.nn.utils import parameters_to_vector
 
-from sintro import SintroError, evaluation, runs, training
-from sintro.batches import ImageBatches
-from sintro.cells import Cell
+from sintro import SintroError, evaluation
+from sintro.basics.files import read_json
+from sintro.basics.randomness import generator, normal
+from sintro.cells.cell import Cell
+from sintro.cells.presets import published
 from sintro.data import images
-from sintro.image_evaluation import ImageEvaluation, refresh_batch_norm, snapshots_of
+from sintro.evaluation.images import ImageEvaluation, refresh_batch_norm, snapshots_of
 from sintro.metrics import METRICS
 from sintro.metrics.features import reference_indices, to_uint8
 from sintro.metrics.fid import FeatureStatistics
 from sintro.metrics.kernel import kernel_distance
 from sintro.metrics.manifold import precision_recall, standard_manifolds
-from sintro.model import Model
-from sintro.networks import residual_pair
-from sintro.players import Players
-from sintro.presets import published
+from sintro.objectives.model import Model
+from sintro.objectives.networks import residual_pair
 from sintro.priors import StandardNormal
-from sintro.randomness import generator, normal
+from sintro.training.batches import ImageBatches
+from sintro.training.players import Players
+from sintro.training.tasks import train
 
 DIGITS = "results/tiny/digits/soft-introvae/mog4-learned-lc/clip-resp10/seed0"
 LONGER = {"iterations": 150, "warmup": 140, "conversion": 130, "snapshots": (0, 130), "learning_rate": 1e-3}
@@ -318,11 +320,11 @@ def test_a_digits_cell_from_training_to_metrics(tmp_path, monkeypatch):
     """End to end in the real formats: training, resume to the same bits, best and last, both protocols."""
     monkeypatch.chdir(tmp_path)
     cell, settings = Cell.from_path(DIGITS), small(**LONGER)
-    assert training.train(cell, settings, device="cpu", threads=1) == 0
+    assert train(cell, settings, device="cpu", threads=1) == 0
     folder = Path(cell.path)
     assert set(snapshots_of(folder, settings)) == {0, 130, 150}
     (folder / "snapshot-77.pt").write_bytes(b"of an earlier training of other length")
-    assert runs.read_json(folder / "provenance.json")["data_sha256"]
+    assert read_json(folder / "provenance.json")["data_sha256"]
     metrics = evaluation.evaluate(cell, device="cpu", threads=1)
     names = ("cfid", "cfid_rec", "precision", "recall")
     combinations = [f"cfid_{modes}{last}" for modes in ("train_eval", "eval_train") for last in ("", "_last")]
@@ -393,9 +395,9 @@ def test_bfloat16_gradients_point_where_float32_ones_do():
 def test_evaluation_is_in_float32_whatever_training_was_in(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cell, settings = Cell.from_path(DIGITS), small(precision="bfloat16", snapshots=())
-    assert training.train(cell, settings, device="cpu", threads=1) == 0
-    assert runs.read_json(Path(cell.path) / "cell.json")["settings"]["precision"] == "bfloat16"
-    assert runs.read_json(Path(cell.path) / "provenance.json")["precision"] == "bfloat16"
+    assert train(cell, settings, device="cpu", threads=1) == 0
+    assert read_json(Path(cell.path) / "cell.json")["settings"]["precision"] == "bfloat16"
+    assert read_json(Path(cell.path) / "provenance.json")["precision"] == "bfloat16"
     model = evaluation.load_model(Path(cell.path), settings, "cpu")
     assert (model.encoder.precision, model.decoder.precision) == ("float32", "float32")
     with pytest.raises(SintroError, match="trained with other hyper-parameters"):
@@ -419,7 +421,7 @@ def test_the_distance_to_the_data_falls_while_a_vae_learns_the_digits(tmp_path, 
     cell = Cell.from_path("results/tiny/digits/vae/normal/none/seed0")
     changes = {"iterations": 450, "warmup": 450, "conversion": None, "snapshots": (30,), "learning_rate": 1e-3}
     settings = small(cell.path, **changes, channels=(8, 16), evaluation_images=500)
-    assert training.train(cell, settings, device="cpu", threads=1) == 0
+    assert train(cell, settings, device="cpu", threads=1) == 0
 
     def load(name):
         return evaluation.load_model(Path(cell.path), settings, "cpu", name)

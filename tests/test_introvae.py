@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from sintro import SintroError
-from sintro.cells import Betas, Cell
-from sintro.model import Model
-from sintro.networks import MLP
+from sintro.basics.randomness import generator
+from sintro.cells.cell import Betas, Cell
+from sintro.cells.presets import published
 from sintro.objectives import introvae
-from sintro.players import Players
-from sintro.presets import published
+from sintro.objectives.model import Model
+from sintro.objectives.networks import MLP
 from sintro.priors import StandardNormal
-from sintro.randomness import generator
+from sintro.training.players import Players
 
 WEIGHTS = Betas(0.7, 0.3, 2.0)
 PATH = "results/tiny/rings/introvae-rec0.7-kl0.3-neg2-margin5/normal/none/seed0"

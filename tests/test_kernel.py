@@ -9,12 +9,12 @@ import torch
 from sklearn.metrics.pairwise import polynomial_kernel
 
 from sintro import SintroError
+from sintro.basics.randomness import generator
 from sintro.metrics import METRICS, NotFinite, distances
 from sintro.metrics.definitions_images import FLOORS, KERNELS
 from sintro.metrics.features import Reference
 from sintro.metrics.fid import FeatureStatistics
 from sintro.metrics.kernel import kernel_distance, subset_size, unbiased_mmd
-from sintro.randomness import generator
 
 
 def features(count, seed=0, size=12):

@@ -11,6 +11,7 @@ from scipy.stats import binom
 from torch.distributions import Independent, Normal, kl_divergence
 
 from sintro import SintroError
+from sintro.basics.randomness import generator
 from sintro.metrics import NotFinite
 from sintro.metrics.latent import (
     MeanResponsibilities,
@@ -21,7 +22,6 @@ from sintro.metrics.latent import (
     responsibility_entropy,
 )
 from sintro.priors import MixturePrior, StandardNormal
-from sintro.randomness import generator
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -14,9 +14,9 @@ import scipy.io
 from made_images import TEST, TRAIN, idx, make, tar
 
 from sintro import SintroError
-from sintro import doctor as machine
 from sintro.data import doctor, fetch, images, places, published, sources
 from sintro.data.vision import torchvision
+from sintro.runs import doctor as machine
 
 REAL = Path("/usr/share/datasets/fashion-mnist")
 NOBODY = 65534

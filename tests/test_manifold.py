@@ -9,13 +9,9 @@ import pytest
 import torch
 
 from sintro import SintroError
+from sintro.basics.randomness import generator
 from sintro.metrics import manifold
-from sintro.metrics.manifold import (
-    precision_recall,
-    published_precision_recall,
-    standard_manifolds,
-)
-from sintro.randomness import generator
+from sintro.metrics.manifold import precision_recall, published_precision_recall, standard_manifolds
 
 
 def neighbour_distances(features, k, count_self=False):

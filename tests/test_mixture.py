@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import distributions
 
-from sintro import mixture
-from sintro.mixture import mixture_log_prob, shared_log_prob
+from sintro.priors import mixture
+from sintro.priors.mixture import mixture_log_prob, shared_log_prob
 
 
 def reference(z, means, log_vars, log_weights):

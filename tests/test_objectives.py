@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import distributions
 
-from sintro.cells import Betas
-from sintro.model import Model, frozen
-from sintro.networks import MLP, mlp_pair
+from sintro.basics.randomness import generator
+from sintro.cells.cell import Betas
 from sintro.objectives import decoder_loss, encoder_loss, kl, responsibility_regularizer, vae_loss
+from sintro.objectives.model import Model, frozen
+from sintro.objectives.networks import MLP, mlp_pair
 from sintro.priors import MixturePrior, StandardNormal
-from sintro.randomness import generator
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "golden.json").read_text())
 BETAS = Betas(0.2, 0.3, 0.9)

@@ -8,16 +8,18 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from torch.distributions import MultivariateNormal
 
-from sintro import SintroError, evaluation
-from sintro.cells import Cell
-from sintro.components import datasets
+from sintro import SintroError
+from sintro.basics.randomness import generator
+from sintro.cells.cell import Cell
+from sintro.cells.components import datasets
+from sintro.cells.presets import published
 from sintro.data import images, outliers
-from sintro.metrics import METRICS, ood
-from sintro.model import Model
-from sintro.players import Players
-from sintro.presets import published
+from sintro.evaluation import ood
+from sintro.evaluation.cell import measure_density
+from sintro.metrics import METRICS
+from sintro.objectives.model import Model
 from sintro.priors import MixturePrior, StandardNormal
-from sintro.randomness import generator
+from sintro.training.players import Players
 
 
 def measured(inside, outside, seed=0) -> ood.Detection:
@@ -272,10 +274,10 @@ def test_a_2d_cell_is_evaluated_with_detection():
     changes = {"evaluation_grid": 32, "evaluation_points": 200, "samples": 3}
     settings = published(cell).model_copy(update=changes)
     model = Players([settings]).model
-    metrics, arrays = evaluation.measure_density(model, settings, "cpu")
+    metrics, arrays = measure_density(model, settings, "cpu")
     assert {name for name in METRICS if name.startswith("ood_uniform")} <= set(metrics)
     assert 0 <= metrics["ood_uniform_elbo_auroc"] <= 1
     low, high = metrics["ood_intervals"]["uniform_elbo_auroc"]
     assert 0 <= low <= metrics["ood_uniform_elbo_auroc"] <= high <= 1
     assert arrays["ood_uniform_iw"].shape == arrays["ood_inside_iw"].shape == (200,)
-    assert evaluation.measure_density(model, settings, "cpu")[0] == metrics
+    assert measure_density(model, settings, "cpu")[0] == metrics

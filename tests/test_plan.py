@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from sintro import doctor, pace, plan, running, runs, studies
 from sintro.__main__ import main
+from sintro.basics.files import read_json, write_atomic, write_json
+from sintro.cells import studies
+from sintro.runs import doctor, lock, pace, plan
 
 STUDY = """
 title: tiny
@@ -27,9 +29,9 @@ def cells(write_study):
 def finish(cell, seconds=100.0, size=0):
     outcome = {"status": "done", "digest": studies.settings(cell).digest}
     for name in ("model.pt", "cell.json", "history.csv", "arrays.npz"):
-        runs.write_atomic(Path(cell.path, name), b"0" * size)
-    runs.write_json(Path(cell.path, "metrics.json"), outcome)
-    runs.write_json(Path(cell.path, "provenance.json"), outcome | {"wall_seconds": seconds, "iterations": 1000})
+        write_atomic(Path(cell.path, name), b"0" * size)
+    write_json(Path(cell.path, "metrics.json"), outcome)
+    write_json(Path(cell.path, "provenance.json"), outcome | {"wall_seconds": seconds, "iterations": 1000})
 
 
 def said(capsys, *arguments):
@@ -75,8 +77,8 @@ def test_image_cells_count_where_they_train(write_study, capsys, monkeypatch):
         assert "a guess" in printed
     finish(cells[0], seconds=3600.0)
     assert plan.needs(plan.of_cells(cells), jobs=1).gpu_hours == 0
-    change = runs.read_json(Path(cells[0].path, "provenance.json"))
-    runs.write_json(Path(cells[0].path, "provenance.json"), change | {"device": "cuda:0"})
+    change = read_json(Path(cells[0].path, "provenance.json"))
+    write_json(Path(cells[0].path, "provenance.json"), change | {"device": "cuda:0"})
     need = plan.needs(plan.of_cells(cells), jobs=1)  # as the one that is finished did
     assert need.core_hours == 0
     assert need.gpu_hours > 0
@@ -108,9 +110,9 @@ def test_clean_shows_first_and_deletes_when_told(cells, capsys):
     waste.append(Path(cells[1].path, "checkpoint.other-settings.pt"))
     kept = [Path(cells[1].path, "checkpoint.pt"), Path(cells[2].path, "checkpoint.other-settings.pt")]
     for path in (*waste, *kept):
-        runs.write_atomic(path, b"0" * 1500)
-    me = running.this_process() | {"done": 1, "total": 2}
-    runs.write_json(Path(cells[2].path, running.NAME), me)  # in training: nothing of it is touched
+        write_atomic(path, b"0" * 1500)
+    me = lock.this_process() | {"done": 1, "total": 2}
+    write_json(Path(cells[2].path, lock.NAME), me)  # in training: nothing of it is touched
     printed = said(capsys, "clean", "tiny")
     assert all(str(path) in printed for path in waste)
     assert not any(f" {path}\n" in printed for path in kept)
@@ -130,10 +132,10 @@ def test_all_of_a_study_is_deleted_only_when_nothing_of_it_trains(cells, capsys,
     Path("results/other").symlink_to(outside)
     Path("reports").mkdir()
     Path("reports/tiny").symlink_to(outside)
-    runs.write_json(Path(cells[1].path, running.NAME), running.this_process() | {"done": 1, "total": 2})
+    write_json(Path(cells[1].path, lock.NAME), lock.this_process() | {"done": 1, "total": 2})
     assert main(["clean", "tiny", "--everything", "--yes"]) == 2
     assert "are being trained" in capsys.readouterr().err
-    Path(cells[1].path, running.NAME).unlink()
+    Path(cells[1].path, lock.NAME).unlink()
     assert "results/tiny" in said(capsys, "clean", "tiny", "--everything")
     assert Path(cells[0].path).exists()
     said(capsys, "clean", "tiny", "--everything", "--yes")

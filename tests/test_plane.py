@@ -7,11 +7,11 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from sintro import SintroError
+from sintro.basics.randomness import generator
 from sintro.data.densities import density
 from sintro.metrics import METRICS, plane
 from sintro.metrics import density as density_metrics
 from sintro.metrics import floors as floors_of_the_plane
-from sintro.randomness import generator
 
 N = 2000
 

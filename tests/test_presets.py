@@ -5,9 +5,10 @@ import math
 
 import pytest
 
-from sintro import SintroError, presets
-from sintro.cells import Cell
-from sintro.components import datasets
+from sintro import SintroError
+from sintro.cells import presets
+from sintro.cells.cell import Cell
+from sintro.cells.components import datasets
 
 SOFT_BETAS_2D = {
     "8gaussians": (0.2, 0.3, 0.9),

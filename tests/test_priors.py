@@ -8,9 +8,9 @@ import pytest
 import torch
 from scipy import stats
 
-from sintro.model import Posterior
+from sintro.basics.randomness import generator
+from sintro.objectives.model import Posterior
 from sintro.priors import MixturePrior, StandardNormal, VampPrior, clip_log_vars
-from sintro.randomness import generator
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "golden.json").read_text())
 

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from sintro import evaluation, progress, runs, studies
+from sintro import evaluation
 from sintro.__main__ import main
-from sintro.cells import Cell
-from sintro.image_evaluation import FLOOR, SELECTION, STEPS
-from sintro.progress import Steps
+from sintro.basics import progress
+from sintro.basics.files import read_json
+from sintro.basics.progress import Steps
+from sintro.cells import studies
+from sintro.cells.cell import Cell
+from sintro.evaluation.images import FLOOR, SELECTION, STEPS
 
 IMAGES = "results/small/digits/vae/normal/none/seed0"
 PLANE = "results/small/rings/vae/normal/none/seed0"
@@ -101,7 +104,7 @@ def test_without_a_terminal_a_line_comes_now_and_then_and_none_of_short_work(
 
 def test_on_a_terminal_there_is_a_bar(tmp_path: Path) -> None:
     code = (
-        "import time; from sintro.progress import Steps\n"
+        "import time; from sintro.basics.progress import Steps\n"
         "with Steps('[1/2] results/x') as steps:\n"
         "    steps.plan(['first', 'second']); steps.begin('first'); steps.part(5, 10); time.sleep(0.5)\n"
     )
@@ -174,7 +177,7 @@ def test_evaluation_tells_every_step_that_it_planned_and_a_look_leaves_the_metri
     after = {path: path.stat().st_mtime_ns for path in Path(IMAGES).iterdir()}
     assert after.keys() - before.keys() == {Path(IMAGES, "look.json")}
     assert {path: after[path] for path in before} == before
-    found = runs.read_json(Path(IMAGES, "look.json"))
+    found = read_json(Path(IMAGES, "look.json"))
     assert (found["images"], found["counts"]) == (32, False)
     for images, cell, said in (("65", IMAGES, "10 to 64"), ("9", IMAGES, "10 to 64"), ("32", PLANE, "for image cells")):
         assert main(["evaluate", cell, "--images", images, "--device", "cpu"]) == 2

@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from sintro import SintroError, report, studies
-from sintro.cells import Cell
+from sintro import SintroError, report
+from sintro.cells import studies
+from sintro.cells.cell import Cell
 from sintro.report.numbers import exports, ranks, results, tables
 from sintro.report.numbers import study as study_numbers
 from sintro.report.numbers.facts import shortened

@@ -13,7 +13,8 @@ import made_cells
 import pytest
 from test_report import EVIL, STUDY
 
-from sintro import report, studies
+from sintro import report
+from sintro.cells import studies
 
 pytestmark = pytest.mark.skipif(
     driver.find() is None, reason="needs Chromium (Debian: apt-get install chromium; or set SINTRO_CHROMIUM)"

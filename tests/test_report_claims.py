@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sintro import SintroError, components, studies
-from sintro.cells import DENSITIES, Cell
+from sintro import SintroError
+from sintro.cells import components, studies
+from sintro.cells.cell import DENSITIES, Cell
 from sintro.report.numbers import claims
 from sintro.report.numbers.results import Result, read_cells
 

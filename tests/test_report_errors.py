@@ -5,8 +5,9 @@ from pathlib import Path
 import made_cells
 import pytest
 
-from sintro import SintroError, report, studies
-from sintro.cells import Cell
+from sintro import SintroError, report
+from sintro.cells import studies
+from sintro.cells.cell import Cell
 from sintro.report.numbers import claims, errors, exports, results, tables
 from sintro.report.numbers import study as study_numbers
 from sintro.report.pages.cell import metric_views

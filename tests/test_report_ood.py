@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sintro import report, studies
-from sintro.cells import Cell
+from sintro import report
+from sintro.cells import studies
+from sintro.cells.cell import Cell
 from sintro.metrics import METRICS, OOD_SCORES
 from sintro.report.figures.cell import CELL_FIGURES
 from sintro.report.figures.detection import ood_figure

@@ -7,8 +7,9 @@ import made_cells
 import pytest
 from test_report import STUDY, Page, build
 
-from sintro import SintroError, studies
-from sintro.cells import Cell
+from sintro import SintroError
+from sintro.cells import studies
+from sintro.cells.cell import Cell
 from sintro.report.numbers import audit, ledger, tables
 from sintro.report.numbers.results import Result
 

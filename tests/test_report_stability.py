@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sintro import report, studies
-from sintro.cells import Cell
+from sintro import report
+from sintro.cells import studies
+from sintro.cells.cell import Cell
 from sintro.report.figures import stability as figures
 from sintro.report.numbers import stability
 from sintro.report.numbers.results import read_cells

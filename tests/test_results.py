@@ -9,9 +9,12 @@ from pathlib import Path
 import made_cells
 import pytest
 
-from sintro import failures, metrics, results, runs, studies
+from sintro import metrics
 from sintro.__main__ import main
+from sintro.basics.files import write_json
+from sintro.cells import studies
 from sintro.report.numbers.results import read_cell
+from sintro.runs import failures, results
 
 STUDY = """
 title: Tiny
@@ -29,7 +32,7 @@ def cells(write_study):
 
 
 def put(cell, name, content):
-    runs.write_json(Path(cell.path, name), content)
+    write_json(Path(cell.path, name), content)
 
 
 def change(cell, name, **changes):
@@ -386,7 +389,8 @@ def test_one_bad_file_stops_no_report(cells, write_study):
 @pytest.mark.parametrize("kind", [kind for kind in DAMAGE if not kind.startswith(("arrays", "failure"))])
 def test_one_bad_file_stops_no_other_evaluation(cells, capsys, monkeypatch, kind):
     """`evaluate` of a bad and a good cell: the bad one is one line and code 2 at most, the good one is evaluated."""
-    from sintro import evaluation, report
+    from sintro import report
+    from sintro.evaluation import cell as evaluation
 
     bad, good, _ = cells
     made(good)
@@ -407,7 +411,7 @@ def test_one_bad_file_stops_no_other_evaluation(cells, capsys, monkeypatch, kind
 
 def test_train_goes_by_content(cells, capsys, monkeypatch):
     """Metrics that count stand for a model that is gone; nothing stands for a model that was never evaluated."""
-    from sintro import training
+    from sintro.training import tasks as training
 
     begun = []
     monkeypatch.setattr(training, "_train_together", lambda tasks, *_: begun.extend(tasks) or 0)
@@ -428,7 +432,7 @@ def test_train_goes_by_content(cells, capsys, monkeypatch):
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_one_bad_file_stops_no_other_training(cells, capsys, monkeypatch, kind):
     """`train` of a bad and a good cell: the good one is accepted as finished, the bad one is one line or is trained."""
-    from sintro import training
+    from sintro.training import tasks as training
 
     bad, good, _ = cells
     made(bad)

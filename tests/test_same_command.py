@@ -19,8 +19,9 @@ import processes
 import pytest
 from test_workflow import HEAD, VAE_BLOCK, Checkout
 
-from sintro import loading, results, studies
-from sintro.cells import Cell
+from sintro.cells import studies
+from sintro.cells.cell import Cell
+from sintro.runs import loading, results
 
 SIX = HEAD.replace("seeds: [0]", "seeds: [0, 1, 2, 3, 4, 5]") + VAE_BLOCK
 CELLS = [f"results/quick/rings/vae/normal/none/seed{seed}" for seed in range(6)]

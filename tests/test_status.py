@@ -13,11 +13,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from sintro import SintroError, failures, pace, running, runs, states, status, studies
+from sintro import SintroError
 from sintro.__main__ import main
-from sintro.cells import Cell
-from sintro.running import Lock
-from sintro.states import State
+from sintro.basics.files import write_json
+from sintro.cells import studies
+from sintro.cells.cell import Cell
+from sintro.runs import failures, pace, states, status
+from sintro.runs import lock as locks
+from sintro.runs.folder import cell_folder
+from sintro.runs.lock import Lock
+from sintro.runs.states import State
 
 STUDY = """
 title: tiny
@@ -36,9 +41,9 @@ def cells(write_study):
 
 def put(cell, *names, **contents):
     for name in names:
-        runs.write_json(Path(cell.path, name), {})
+        write_json(Path(cell.path, name), {})
     for name, value in contents.items():
-        runs.write_json(Path(cell.path, f"{name}.json"), value)
+        write_json(Path(cell.path, f"{name}.json"), value)
 
 
 def finish(cell, *names):
@@ -57,7 +62,7 @@ def test_every_state_is_told_from_the_folders(cells, monkeypatch):
     put(resumes, "checkpoint.pt")
     failures.write(Path(failed.path), "train", "cannot write it: No space left on device", log="logs/train.log")
     dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    progress = running.this_process() | {"done": 5, "total": 100, "ms_per_iteration": 2.0}
+    progress = locks.this_process() | {"done": 5, "total": 100, "ms_per_iteration": 2.0}
     put(killed, progress=progress | {"pid": int(dead.stdout)})
     put(going, progress=progress)
     found = states.of_cells(cells)
@@ -92,13 +97,13 @@ def test_no_folder_is_listed_twice_and_no_torch_is_imported(cells, monkeypatch):
     monkeypatch.setattr(states.os, "scandir", lambda path: listed.append(str(path)) or scan(path))
     states.of_cells(cells)
     assert len(listed) == len(set(listed)) <= len(cells) + 10
-    code = "import sys, sintro.status; sys.exit('torch' in sys.modules)"
+    code = "import sys, sintro.runs.status; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_table_says_it_all(cells, capsys):
     finish(cells[0], "model.pt")
-    put(cells[1], progress=running.this_process() | {"done": 25, "total": 100, "ms_per_iteration": 2000.0})
+    put(cells[1], progress=locks.this_process() | {"done": 25, "total": 100, "ms_per_iteration": 2000.0})
     failures.write(Path(cells[2].path), "train", "some reason")
     assert main(["status", "tiny"]) == 0
     printed = capsys.readouterr().out
@@ -119,7 +124,7 @@ def test_on_a_terminal_the_table_lives_below_the_bars(cells, capsys, monkeypatch
         status, "Console", lambda **_: Console(force_terminal=True, width=150, height=40, file=sys.stdout)
     )
     finish(cells[0], "model.pt")
-    put(cells[1], progress=running.this_process() | {"done": 25, "total": 100, "ms_per_iteration": 2000.0})
+    put(cells[1], progress=locks.this_process() | {"done": 25, "total": 100, "ms_per_iteration": 2000.0})
     failures.write(Path(cells[2].path), "train", "some reason")
     status.watch("tiny", cells, lambda _: False)
     printed = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().out)
@@ -203,26 +208,26 @@ def hold(folder):
 
 def test_the_second_is_refused_and_told_who_is_first(cells, tmp_path):
     process = hold(tmp_path)
-    before = Path(CELL, running.NAME).read_text()
+    before = Path(CELL, locks.NAME).read_text()
     with pytest.raises(SintroError, match=f"process {process.pid} on {platform.node()}"), Lock(CELL, 100, "cpu"):
         pass
-    assert Path(CELL, running.NAME).read_text() == before
+    assert Path(CELL, locks.NAME).read_text() == before
     process.communicate("\n")
-    assert not Path(CELL, running.NAME).exists()
+    assert not Path(CELL, locks.NAME).exists()
     with Lock(CELL, 100, "cpu"):
-        assert running.beating(CELL)["pid"] == os.getpid()
-    assert not Path(CELL, running.NAME).exists()
+        assert locks.beating(CELL)["pid"] == os.getpid()
+    assert not Path(CELL, locks.NAME).exists()
 
 
 def test_a_dead_process_is_taken_over_and_a_reused_process_id_is_dead(cells, tmp_path, capsys):
     process = hold(tmp_path)
     process.kill()
     process.communicate()
-    assert running.beating(CELL) is None
+    assert locks.beating(CELL) is None
     with Lock(CELL, 100, "cpu"):
         assert f"process {process.pid}" in capsys.readouterr().err
-    path = Path(CELL, running.NAME)
-    runs.write_json(path, running.this_process() | {"born": "1", "done": 0, "total": 9})
+    path = Path(CELL, locks.NAME)
+    write_json(path, locks.this_process() | {"born": "1", "done": 0, "total": 9})
     with Lock(CELL, 100, "cpu"):
         pass
     assert [entry.name for entry in Path(CELL).iterdir()] == []
@@ -231,9 +236,9 @@ def test_a_dead_process_is_taken_over_and_a_reused_process_id_is_dead(cells, tmp
 @pytest.mark.parametrize("skew", [0, -3600, 3600])
 def test_another_host_is_respected_until_its_heartbeat_is_old(cells, monkeypatch, skew):
     """`skew`: the other host's clock, or this one's, is wrong; the file system's is the one that counts."""
-    monkeypatch.setattr(running, "SECONDS_UNTIL_OLD", 1.0)
-    path = Path(CELL, running.NAME)
-    runs.write_json(path, running.this_process() | {"host": "elsewhere", "done": 3, "total": 9})
+    monkeypatch.setattr(locks, "SECONDS_UNTIL_OLD", 1.0)
+    path = Path(CELL, locks.NAME)
+    write_json(path, locks.this_process() | {"host": "elsewhere", "done": 3, "total": 9})
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + skew)
     beat = f"import os, time\nfor _ in range(40): os.utime({str(path)!r}); time.sleep(0.05)"
@@ -249,19 +254,19 @@ def test_another_host_is_respected_until_its_heartbeat_is_old(cells, monkeypatch
 
 def test_a_lock_that_was_taken_over_is_noticed(cells):
     with Lock(CELL, 100, "cpu") as lock:
-        runs.write_json(Path(CELL, running.NAME), {"host": "elsewhere", "pid": 77, "done": 0, "total": 1})
+        write_json(Path(CELL, locks.NAME), {"host": "elsewhere", "pid": 77, "done": 0, "total": 1})
         with pytest.raises(SintroError, match="taken over by process 77 on elsewhere"):
             lock.check()
-    assert running.read(Path(CELL, running.NAME))["pid"] == 77
+    assert locks.read(Path(CELL, locks.NAME))["pid"] == 77
 
 
 def test_the_pace_follows_the_beats(cells, monkeypatch):
     clock = itertools.count(step=3.0)
-    monkeypatch.setattr(running.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(locks.time, "monotonic", lambda: next(clock))
     with Lock(CELL, 100, "cpu") as lock:
         lock.begin(40)
         lock.beat(70)
-        found = running.read(lock.path)
+        found = locks.read(lock.path)
     assert found["done"] == 70
     assert found["ms_per_iteration"] == pytest.approx(100)
 
@@ -271,7 +276,7 @@ def test_cells_cannot_be_elsewhere(cells, tmp_path):
     Path("results").mkdir(exist_ok=True)
     Path("results/tiny").symlink_to(tmp_path / "outside")
     with pytest.raises(SintroError, match="by a link"):
-        runs.cell_folder(Cell.from_path(CELL))
+        cell_folder(Cell.from_path(CELL))
     assert main(["train", CELL]) == 2
     assert list((tmp_path / "outside").iterdir()) == []
     for path in ("results/../results/tiny/../../x/vae/normal/none/seed0", f"results/../../{CELL}", f"{CELL}/../seed1"):

@@ -21,11 +21,13 @@ from store_results import (
     TO_EVALUATE,
 )
 
-from sintro import report, results, states, studies
+from sintro import report
 from sintro.__main__ import main
-from sintro.cells import Cell
+from sintro.cells import studies
+from sintro.cells.cell import Cell
 from sintro.report.numbers.results import read_history
 from sintro.report.numbers.words import show_number
+from sintro.runs import results, states
 
 EXPECTED = json.loads((STORED / "expected" / "cells.json").read_text())
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from sintro import SintroError, presets, search_results, searches, studies
-from sintro.cells import Cell
-from sintro.components import datasets
+from sintro import SintroError
+from sintro.cells import presets, search_results, studies
+from sintro.cells.cell import Cell
+from sintro.cells.components import datasets
 from sintro.metrics import VERSIONS, versions
+from sintro.runs import searches
 
 Write = Callable[[str, str], Path]
 

@@ -11,11 +11,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from sintro import SintroError, failures, history, objectives, runs, training
-from sintro.cells import Cell
-from sintro.players import Players
-from sintro.presets import published
+from sintro import SintroError, objectives
+from sintro.basics.files import read_json, write_json
+from sintro.cells.cell import Cell
+from sintro.cells.presets import published
 from sintro.priors import MixturePrior, VampPrior
+from sintro.runs import failures, history
+from sintro.training import tasks as training
+from sintro.training.players import Players
 
 MOG = "results/tiny/rings/soft-introvae/mog4-learned-lc/clip/seed0"
 NORMAL = "results/tiny/8gaussians/soft-introvae/normal/none/seed0"
@@ -280,7 +283,7 @@ def test_a_run_stopped_by_a_signal_resumes_to_the_same_bits(here, monkeypatch, p
     assert final_files(path) == expected
     assert not Path(path, "checkpoint.pt").exists()
     assert '"resumed": 0' in runs_before
-    assert runs.read_json(Path(path, "provenance.json"))["resumed"] == 1
+    assert read_json(Path(path, "provenance.json"))["resumed"] == 1
 
 
 STUDY = """
@@ -327,7 +330,7 @@ def test_kill_minus_nine_at_any_moment_loses_nothing(tmp_path):
     assert last.returncode == 0, said
     assert "resuming" in said
     assert final_files(tmp_path / KILLED) == expected
-    assert runs.read_json(tmp_path / KILLED / "provenance.json")["resumed"] >= 1
+    assert read_json(tmp_path / KILLED / "provenance.json")["resumed"] >= 1
 
 
 # --- what a run leaves behind
@@ -337,13 +340,13 @@ def test_a_finished_run_leaves_what_the_design_says(here):
     assert run(MOG) == 0
     folder = Path(MOG)
     assert {p.name for p in folder.iterdir()} == {"cell.json", "history.csv", "model.pt", "provenance.json"}
-    cell = runs.read_json(folder / "cell.json")
+    cell = read_json(folder / "cell.json")
     assert cell["settings"]["batch_size"] == 32
     assert cell["digest"] == small(MOG).digest
     lines = (folder / "history.csv").read_text().splitlines()
     assert tuple(lines[0].split(",")) == history.COLUMNS
     assert len(lines) == 41
-    provenance = runs.read_json(folder / "provenance.json")
+    provenance = read_json(folder / "provenance.json")
     assert provenance["status"] == "done"
     assert provenance["threads"] == 1
     assert provenance["wall_seconds"] > 0
@@ -373,7 +376,7 @@ def test_divergence_is_a_result(here, monkeypatch):
 
     monkeypatch.setattr(Players, "step", diverging)
     assert run(NORMAL) == 0
-    provenance = runs.read_json(Path(NORMAL, "provenance.json"))
+    provenance = read_json(Path(NORMAL, "provenance.json"))
     assert (provenance["status"], provenance["diverged_at"]) == ("diverged", 23)
     assert "iteration 23" in provenance["reason"]
     assert not Path(NORMAL, "model.pt").exists()
@@ -452,24 +455,24 @@ def test_a_read_only_folder_is_one_clear_line(here):
 
 def test_a_full_disk_leaves_the_old_file_whole(tmp_path, monkeypatch):
     path = tmp_path / "metrics.json"
-    runs.write_json(path, {"kl": 1.0})
+    write_json(path, {"kl": 1.0})
 
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(SintroError, match=r"cannot write .*metrics\.json: No space left on device"):
-        runs.write_json(path, {"kl": 2.0})
-    assert runs.read_json(path) == {"kl": 1.0}
+        write_json(path, {"kl": 2.0})
+    assert read_json(path) == {"kl": 1.0}
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.json"]
 
 
 def test_json_holds_numbers_that_are_not_finite_as_words(tmp_path):
-    runs.write_json(tmp_path / "a.json", {"x": float("nan"), "y": [float("-inf"), 1.5]})
-    assert runs.read_json(tmp_path / "a.json") == {"x": "nan", "y": ["-inf", 1.5]}
+    write_json(tmp_path / "a.json", {"x": float("nan"), "y": [float("-inf"), 1.5]})
+    assert read_json(tmp_path / "a.json") == {"x": "nan", "y": ["-inf", 1.5]}
     (tmp_path / "a.json").write_text('{"x": ')
     with pytest.raises(SintroError, match="not whole JSON"):
-        runs.read_json(tmp_path / "a.json")
+        read_json(tmp_path / "a.json")
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:x", "tpu"])

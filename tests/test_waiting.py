@@ -11,8 +11,9 @@ import pytest
 import torch
 from reliability import CELL, Ground
 
-from sintro import SintroError, failures, running
-from sintro.running import Lock
+from sintro import SintroError
+from sintro.runs import failures, lock
+from sintro.runs.lock import Lock
 
 OTHER = CELL.replace("seed0", "seed1")
 PATIENCE = 100
@@ -132,5 +133,5 @@ def test_two_fleets_that_want_the_same_cells_in_another_order_both_end(two: Two)
 def test_a_process_does_not_wait_for_itself(tmp_path: Path) -> None:
     with Lock(tmp_path, 9, "cpu"), pytest.raises(SintroError, match="by this very process") as caught:
         Lock(tmp_path, 9, "cpu").__enter__()
-    assert not isinstance(caught.value, running.BusyError)
+    assert not isinstance(caught.value, lock.BusyError)
     assert not list(tmp_path.iterdir())

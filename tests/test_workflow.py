@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sintro import search_results
+from sintro.cells import search_results
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ import math
 from functools import cache
 from typing import TYPE_CHECKING
 
-from sintro.components import SOFT, VAE, Density, Row, datasets, register, unknown
+from sintro.cells.components import SOFT, VAE, Density, Row, datasets, register, unknown
 
 if TYPE_CHECKING:
     import torch

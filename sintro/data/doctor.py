@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sintro import SintroError
-from sintro.components import ImageDataset, datasets
+from sintro.cells.components import ImageDataset, datasets
 from sintro.data import sources
 
 

@@ -22,9 +22,9 @@ from http.client import HTTPException
 from pathlib import Path
 
 from sintro import SintroError
-from sintro.components import dataset, datasets
+from sintro.basics.files import explained, hash_file, locked, whole
+from sintro.cells.components import dataset, datasets
 from sintro.data import places, sources
-from sintro.files import explained, hash_file, locked, whole
 
 TIMEOUT = 60.0  # seconds without an answer, after which an address counts as unreachable
 Say = Callable[[str], None]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sintro.components import SOFT, SPLITS, ImageDataset, Row, Splits, register
+from sintro.cells.components import SOFT, SPLITS, ImageDataset, Row, Splits, register
 
 if TYPE_CHECKING:
     import numpy as np

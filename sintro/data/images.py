@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from sintro import SintroError
-from sintro.components import SPLITS, ImageDataset, datasets, unknown
+from sintro.basics.randomness import generator
+from sintro.cells.components import SPLITS, ImageDataset, datasets, unknown
 from sintro.data import sources
 from sintro.data.facts import Facts
-from sintro.randomness import generator
 
 ORDER = "order"  # the random stream of the batches' order
 CHOICE = "training-images"  # the random stream of the choice of some of them, the same for every cell

@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from sintro import SintroError
-from sintro.components import Density
+from sintro.cells.components import Density
 from sintro.data import images
 from sintro.data.images import ImageSet
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sintro.components import datasets
+from sintro.cells.components import datasets
 from sintro.data.published import Source, SourceFile
 
 MIRROR = "SINTRO_DATA_MIRROR"

@@ -14,8 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from sintro.basics.files import hash_file
 from sintro.data import idx
-from sintro.files import hash_file
 
 # sha256 of the decompressed streams. FashionMNIST: of the archives whose md5 sums are published. MNIST: the values that
 # more than ten independent public repositories state.

@@ -13,10 +13,11 @@ import os
 import shlex
 from pathlib import Path
 
-from sintro import SintroError, components
+from sintro import SintroError
+from sintro.basics.files import hash_file, whole
+from sintro.cells import components
 from sintro.data import places
 from sintro.data.published import FileState, Source, SourceFile, inspect
-from sintro.files import hash_file, whole
 
 __all__ = ["FileState", "Source", "SourceFile", "inspect"]
 

@@ -122,7 +122,7 @@ OOD_MEASURES: dict[str, tuple[str, str, str, Direction, float]] = {
 
 
 def _detection() -> tuple[Metric, ...]:
-    """Out-of-distribution detection: every kind of outlier, score and measure (:mod:`sintro.metrics.ood`)."""
+    """Out-of-distribution detection: every kind of outlier, score and measure (:mod:`sintro.evaluation.ood`)."""
     return tuple(
         Metric(
             ood_metric(kind, score, measure),

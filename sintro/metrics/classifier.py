@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sintro.basics.files import explained, locked, whole
+from sintro.basics.randomness import generator
 from sintro.data.images import ImageSet
-from sintro.files import explained, locked, whole
-from sintro.randomness import generator
 
 DIMENSION = 64
 CHANNELS = (16, 32, DIMENSION)

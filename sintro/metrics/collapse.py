@@ -1,6 +1,6 @@
 """When a 2D run counts as collapsed. Imports no torch: pages and claims decide it from the stored ``modes_covered``."""
 
-from sintro.components import dataset as find
+from sintro.cells.components import dataset as find
 
 COLLAPSED_SHARE = 0.5
 

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sintro import SintroError, randomness
+from sintro import SintroError
+from sintro.basics import randomness
 from sintro.data.densities import Density, density
 
 # Added to a density before its logarithm, in the published forms and in `kl`.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from sintro.files import explained, locked, whole
+from sintro.basics.files import explained, locked, whole
 from sintro.metrics.definitions_images import KERNELS
 from sintro.metrics.features import Reference
 from sintro.metrics.fid import FeatureStatistics

@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sintro import SintroError
+from sintro.basics.files import explained, locked, whole
+from sintro.basics.randomness import generator
 from sintro.data import sources
 from sintro.data.images import ImageSet, to_float
-from sintro.files import explained, locked, whole
 from sintro.metrics import NotFinite, classifier
 from sintro.metrics.fid import FeatureStatistics
-from sintro.randomness import generator
 
 MODES = ("train", "eval")
 FOLDER = "features"  # under the results

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from sintro import SintroError
+from sintro.basics.randomness import generator
 from sintro.metrics import NotFinite
-from sintro.randomness import generator
 
 SUBSETS = 100
 SUBSET = 1000  # most images of a subset

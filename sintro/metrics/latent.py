@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from sintro import SintroError
+from sintro.basics.randomness import normal
 from sintro.metrics import NotFinite
-from sintro.objectives import responsibility_regularizer
 from sintro.priors import Prior
-from sintro.randomness import normal
+from sintro.priors.mixture import regularizer_of_mean
 
 
 def responsibility_entropy(mean_responsibilities: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ def responsibility_entropy(mean_responsibilities: Tensor) -> Tensor:
     Raises SintroError for what is no distribution over the modes, NaN included.
     """
     _check(mean_responsibilities)
-    return -responsibility_regularizer(mean_responsibilities.unsqueeze(-2))
+    return -regularizer_of_mean(mean_responsibilities)
 
 
 def published_responsibility_entropy(

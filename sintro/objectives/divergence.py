@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import torch
 
-from sintro.model import Posterior
+from sintro.basics.randomness import Generators, normal
+from sintro.objectives.model import Posterior
 from sintro.priors import LOG_2PI, NoiseMoments, Prior
-from sintro.randomness import Generators, normal
 
 
 def kl(

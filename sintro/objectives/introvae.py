@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import torch
 
-from sintro.cells import Betas
-from sintro.model import Model, frozen
+from sintro.basics.randomness import Generators
+from sintro.cells.cell import Betas
 from sintro.objectives.divergence import kl
+from sintro.objectives.model import Model, frozen
 from sintro.objectives.objective import Game, Objective
 from sintro.objectives.vae import Weight
-from sintro.randomness import Generators
 
 
 class EncoderStep(NamedTuple):

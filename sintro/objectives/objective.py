@@ -5,14 +5,14 @@ from typing import Protocol
 
 import torch
 
-from sintro.cells import Betas
-from sintro.model import Model
-from sintro.presets import Settings
-from sintro.randomness import Generators
+from sintro.basics.randomness import Generators
+from sintro.cells.cell import Betas
+from sintro.cells.presets import Settings
+from sintro.objectives.model import Model
 
 
 class Game(Protocol):
-    """One cell in training, or a fleet of F: what :class:`sintro.players.Players` shows an objective.
+    """One cell in training, or a fleet of F: what :class:`sintro.training.players.Players` shows an objective.
 
     ``shared`` are the settings that all cells have in common; betas, margin and responsibility weight are numbers, or
     tensors [F]. ``iteration`` counts from 0. ``optimisers`` has those of the players that learn: "encoder",

@@ -9,27 +9,13 @@ from typing import Any
 
 import torch
 
-from sintro.cells import Betas
-from sintro.model import Model, Posterior, frozen
+from sintro.basics.randomness import Generators
+from sintro.cells.cell import Betas
 from sintro.objectives.divergence import joint_kl, kl, real_kl
+from sintro.objectives.model import Model, Posterior, frozen
 from sintro.objectives.objective import Game, Objective
 from sintro.objectives.vae import Step, Weight, detached
-from sintro.randomness import Generators
-
-
-def responsibility_regularizer(responsibilities: torch.Tensor) -> torch.Tensor:
-    """R of docs/science.md, section 2: ``[..., N, K]`` to ``[...]``; between -1 (all modes equally used) and 0.
-
-    sum_k a_k log(a_k + 1e-8) with a_k the mean responsibility of mode k, divided by log K only where log K > 1: so not
-    for K = 2 (a published convention, audit A7).
-    """
-    return _regularizer_of_mean(responsibilities.mean(-2))
-
-
-def _regularizer_of_mean(mean_responsibilities: torch.Tensor) -> torch.Tensor:
-    """R from the mean responsibilities a, ``[..., K]`` to ``[...]``."""
-    negative_entropy = (mean_responsibilities * torch.log(mean_responsibilities + 1e-8)).sum(-1)
-    return negative_entropy / max(1.0, math.log(mean_responsibilities.shape[-1]))
+from sintro.priors.mixture import regularizer_of_mean
 
 
 def per_datum(weight: Weight) -> Weight:
@@ -84,7 +70,7 @@ def encoder_loss(
     kl_mean = kl_real.per_datum.mean(-1)
     loss = scale * (betas.rec * reconstruction + betas.kl * kl_mean) + penalty / alpha
     if regularised:  # its gradient goes to whoever steps here
-        loss = loss + scale * responsibility_weight * _regularizer_of_mean(kl_real.mean_responsibilities)
+        loss = loss + scale * responsibility_weight * regularizer_of_mean(kl_real.mean_responsibilities)
     terms |= {"loss_encoder": loss, "reconstruction": reconstruction, "kl_real": kl_mean}
     terms = detached(terms, kl_real.mean_responsibilities)
     return Step(loss, terms, posterior.detach(), z.detach(), kl_real.for_prior, z_fake.detach())

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import torch
 
-from sintro.cells import Betas
-from sintro.model import Model, Posterior
+from sintro.basics.randomness import Generators
+from sintro.cells.cell import Betas
 from sintro.objectives.divergence import real_kl
+from sintro.objectives.model import Model, Posterior
 from sintro.objectives.objective import Game, Objective
-from sintro.randomness import Generators
 
 Weight = float | torch.Tensor
 

@@ -1,16 +1,14 @@
-"""Priors over the latent space (docs/science.md, sections 1 to 3)."""
+"""Priors over the latent space (docs/science.md, sections 1 to 3).
 
-from sintro.priors.distributions import LOG_2PI, MixturePrior, StandardNormal, VampPrior, clip_log_vars
-from sintro.priors.prior import NoiseMoments, Prior, TrainablePrior, frozen
+The suite's own priors say of themselves, without torch, what they are in :mod:`sintro.priors.builtin`.
+"""
 
-__all__ = [
-    "LOG_2PI",
-    "MixturePrior",
-    "NoiseMoments",
-    "Prior",
-    "StandardNormal",
-    "TrainablePrior",
-    "VampPrior",
-    "clip_log_vars",
-    "frozen",
-]
+from sintro.basics.lazy import reexport
+
+__getattr__ = reexport(
+    __name__,
+    {
+        "sintro.priors.distributions": ("LOG_2PI", "MixturePrior", "StandardNormal", "VampPrior", "clip_log_vars"),
+        "sintro.priors.prior": ("NoiseMoments", "Prior", "TrainablePrior", "frozen"),
+    },
+)

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from sintro.mixture import mixture_log_prob, shared_log_prob
+from sintro.basics.randomness import Generators, normal, uniform
+from sintro.priors.mixture import mixture_log_prob, shared_log_prob
 from sintro.priors.prior import NoiseMoments, Prior
-from sintro.randomness import Generators, normal, uniform
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -122,7 +122,7 @@ class MixturePrior(Prior):
         return MixturePrior(self.means.detach(), self.log_vars.detach(), self.logits.detach())
 
     def log_prob(self, z: torch.Tensor) -> torch.Tensor:
-        """log p(z) in nats: ``[..., N, L]`` to ``[..., N]``; see :mod:`sintro.mixture` for the numerics."""
+        """log p(z) in nats: ``[..., N, L]`` to ``[..., N]``; see :mod:`sintro.priors.mixture` for the numerics."""
         log_weights = torch.log_softmax(self.logits, -1)
         return mixture_log_prob(z, self.means, self.log_vars, log_weights)[0]
 
@@ -139,7 +139,7 @@ class MixturePrior(Prior):
     def responsibilities(self, z: torch.Tensor) -> torch.Tensor:
         """p(k | z): ``[..., N, L]`` to ``[..., N, K]``; sums to one over k.
 
-        Written for clarity and for a second opinion on :mod:`sintro.mixture`: whole arrays, no chunks, autograd.
+        Written for clarity and for a second opinion on :mod:`sintro.priors.mixture`: whole arrays, no chunks, autograd.
         """
         z64, means, log_vars = z.double(), self.means.double(), self.log_vars.double()
         offsets = z64.unsqueeze(-2) - means.unsqueeze(-3)  # [..., N, K, L]

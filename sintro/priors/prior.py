@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from sintro.randomness import Generators
+from sintro.basics.randomness import Generators
 
 
 class NoiseMoments(NamedTuple):
@@ -101,9 +101,9 @@ class TrainablePrior(nn.Module, Prior):
     """A density of your own, written as a torch module: parameters are registered, trained and stored by their names.
 
     It has ``log_prob(z)``, ``[N, L]`` to ``[N]`` in nats, and ``draw(n, generator)``, ``[n, L]`` with gradients to the
-    parameters (``sintro.randomness.normal`` draws the noise). A mixture of Gaussians need have neither, if it has
-    ``as_density(encode)`` return a :class:`MixturePrior` made of its parameters: then responsibilities, their metrics
-    and pictures come along. ``encode`` is None where the prior is only tried out, and of no use to such a mixture.
+    parameters (``sintro.basics.randomness.normal`` draws the noise). A mixture of Gaussians need have neither, if it
+    has ``as_density(encode)`` return a :class:`MixturePrior` made of its parameters: then responsibilities, their
+    metrics and pictures come along. ``encode`` is None where the prior is only tried out, and of no use to such a mixture.
     """
 
     def __init__(self, latent_size: int):

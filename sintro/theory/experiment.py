@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from sintro import SintroError, runs
-from sintro.cells import RESULTS, spell
+from sintro import SintroError
+from sintro.basics.files import write_json
+from sintro.cells.cell import RESULTS, spell
+from sintro.runs.folder import environment, now
 from sintro.theory import game as g
 from sintro.theory import play, prior
 
@@ -73,9 +75,9 @@ def write(points: int, alpha: float, gamma: float, seed: int) -> Path:
     folder = folder_of(points, alpha, gamma, seed)
     result = run(points, alpha, gamma, seed)
     command = f"sintro theory --points {points} --alpha {spell(alpha)} --gamma {spell(gamma)} --seed {seed}"
-    spent = {"finished": runs.now(), "wall_seconds": time.monotonic() - started}
-    provenance = runs.environment("cpu", threads=1) | spent
-    runs.write_json(folder / RESULT, result | {"command": command, "provenance": provenance})
+    spent = {"finished": now(), "wall_seconds": time.monotonic() - started}
+    provenance = environment("cpu", threads=1) | spent
+    write_json(folder / RESULT, result | {"command": command, "provenance": provenance})
     return folder
 
 

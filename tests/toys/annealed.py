@@ -1,6 +1,6 @@
 """A VAE whose KL counts little at first: beta_kl grows linearly over the first half of the training."""
 
-from sintro.components import Objective, register
+from sintro.cells.components import Objective, register
 
 
 @register

@@ -1,6 +1,6 @@
 """A normalising flow as the prior: one affine coupling layer over N(0, I)."""
 
-from sintro.components import Prior, register
+from sintro.cells.components import Prior, register
 
 
 @register
@@ -11,8 +11,8 @@ class Coupling(Prior):
         import torch
         from torch import nn
 
+        from sintro.basics.randomness import normal
         from sintro.priors import StandardNormal, TrainablePrior
-        from sintro.randomness import normal
 
         class Flow(TrainablePrior):
             def __init__(self, latent_size):

@@ -1,6 +1,6 @@
 """A mixture of two Gaussians that share their variances."""
 
-from sintro.components import Prior, register
+from sintro.cells.components import Prior, register
 
 
 @register

@@ -1,5 +1,5 @@
 # What is done, Snakemake would judge by the times of files, by files that are there, and by what it remembers of its own
-# runs. Here the content of a cell's files decides (sintro/results.py): inputs are `ancient`, and what no longer counts, or
+# runs. Here the content of a cell's files decides (sintro/runs/results.py): inputs are `ancient`, and what no longer counts, or
 # is made of cells that are missing, is forced, as by `--forcerun`.
 import functools
 

@@ -1,6 +1,6 @@
 import signal
 
-from sintro import preemption
+from sintro.runs import signals
 
 # A Slurm job that is warned is warned as a whole. Snakemake and the shell would die of it before the training inside has
 # written its checkpoint: the one lets it pass, the other makes way by `exec`.

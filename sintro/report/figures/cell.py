@@ -11,7 +11,8 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from sintro import SintroError, components, results
+from sintro import SintroError
+from sintro.cells import components
 from sintro.report.figures import image_cell
 from sintro.report.figures.detection import ood_figure
 from sintro.report.figures.history import draw_history
@@ -19,7 +20,8 @@ from sintro.report.figures.latent import draw_codes, draw_latent
 from sintro.report.figures.plane import MOST_POINTS, draw_density, draw_points
 from sintro.report.figures.style import LINES, STYLE, half_width_of, label_colours, to_png
 from sintro.report.numbers.results import read_arrays, read_history
-from sintro.runs import write_atomic
+from sintro.runs import results
+from sintro.runs.folder import write_atomic
 
 CELL_FIGURES = ("data.png", "samples.png", "density.png", "latent.png", "history.png")
 SETS = {

@@ -16,14 +16,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from sintro import SintroError
-from sintro.report.figures.style import (
-    DENSITY_MAP,
-    STYLE,
-    data_uri,
-    half_width_of,
-    relative_density,
-    to_png,
-)
+from sintro.report.figures.style import DENSITY_MAP, STYLE, data_uri, half_width_of, relative_density, to_png
 from sintro.report.numbers.results import Result, read_arrays
 from sintro.report.numbers.tables import Key, in_order
 from sintro.report.numbers.words import dataset_name, row_label

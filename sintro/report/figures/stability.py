@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from sintro.cells import Cell
+from sintro.cells.cell import Cell
 from sintro.metrics import METRICS
 from sintro.report.figures.style import INK, VECTOR, compact, ink_or_line, to_svg
 from sintro.report.numbers.results import ABSENT, Result

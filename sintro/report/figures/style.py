@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from sintro import components
+from sintro.cells import components
 
 STYLE = {
     "figure.dpi": 100,

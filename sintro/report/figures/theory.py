@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from sintro import SintroError
 from sintro.report.figures.style import INK, STYLE, ink_or_line, label_colours, to_png
-from sintro.runs import read_json, write_atomic
+from sintro.runs.folder import read_json, write_atomic
 from sintro.theory.experiment import PUBLISHED_GAMMA, RESULT
 
 LEAST = 1e-12  # total variations below are drawn here
@@ -128,7 +128,7 @@ FIGURES = {
 }
 
 
-def draw(folder: Path) -> list[Path]:
+def draw_theory(folder: Path) -> list[Path]:
     """Draw the figures of a result's folder as PNG -> their paths. Raises SintroError for a result that is not ours."""
     result = read_result(Path(folder) / RESULT)
     written = []

@@ -7,10 +7,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeFloat
 
-from sintro import SintroError, studies, yamlfiles
-from sintro.components import datasets, suggestion
-from sintro.history import HISTORY
+from sintro import SintroError
+from sintro.cells import studies, yamlfiles
+from sintro.cells.components import datasets, suggestion
 from sintro.metrics import METRICS
+from sintro.runs.history import HISTORY
 
 AXES = ("objective", "prior", "regularizers")
 

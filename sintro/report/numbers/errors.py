@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sintro import SintroError, studies
+from sintro import SintroError
+from sintro.cells import studies
 from sintro.metrics.definitions_images import FLOORS, KERNELS
 from sintro.report.numbers.results import Result
 from sintro.report.numbers.tables import Floor, Measure, Table, make_table

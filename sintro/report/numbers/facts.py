@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sintro import components, studies
-from sintro.cells import Cell
-from sintro.presets import Settings
+from sintro.cells import components, studies
+from sintro.cells.cell import Cell
+from sintro.cells.presets import Settings
 from sintro.report.numbers.results import OTHER, Result, count_states
 from sintro.report.numbers.words import ABSENT, show_duration, show_setting
 

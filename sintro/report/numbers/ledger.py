@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from sintro import SintroError, presets, studies
-from sintro.history import HISTORY
+from sintro import SintroError
+from sintro.cells import presets, studies
 from sintro.metrics import METRICS
 from sintro.report.numbers.results import Result, read_history
 from sintro.report.numbers.statistics import Summary, summarise
 from sintro.report.numbers.tables import Table
+from sintro.runs.history import HISTORY
 
 COLUMNS = (
     "paper",
@@ -59,7 +60,7 @@ class Reported:
     spread: float | None
     n: int | None
     protocol: str
-    training: str  # whose protocol the models were trained by (`sintro.presets.PROTOCOLS`); empty: either
+    training: str  # whose protocol the models were trained by (`sintro.cells.presets.PROTOCOLS`); empty: either
     place: tuple[str, str, str, str]  # dataset, objective, prior, regularizers
     metric: str
     source: str

@@ -1,7 +1,7 @@
 """Reading result folders: every cell a study asks for comes back, with what is known of it, never fewer.
 
-``sintro.results`` judges the folder. ``done`` and ``diverged`` are results; a cell in any other state has no numbers,
-and the pages show its state and the reason.
+``sintro.runs.results`` judges the folder. ``done`` and ``diverged`` are results; a cell in any other state has no
+numbers, and the pages show its state and the reason.
 """
 
 import csv
@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from sintro import SintroError, components
-from sintro.history import todays
+from sintro import SintroError
+from sintro.cells import components
 from sintro.metrics import METRICS, outdated
-from sintro.results import (
+from sintro.runs.history import todays
+from sintro.runs.results import (
     FINISHED,
     OTHER,
     STATES,

@@ -6,8 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sintro import SintroError, studies
-from sintro.cells import Cell
+from sintro import SintroError
+from sintro.cells import studies
+from sintro.cells.cell import Cell
 from sintro.report.numbers.facts import shortened, study_facts
 from sintro.report.numbers.ranks import select_weight
 from sintro.report.numbers.results import Result, check_complete, read_cells

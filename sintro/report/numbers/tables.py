@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from sintro.components import datasets as known_datasets
+from sintro.cells.components import datasets as known_datasets
 from sintro.metrics import METRICS, Metric
 from sintro.report.numbers.results import Result, count_states
 from sintro.report.numbers.statistics import Summary, best_and_equals, summarise

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from sintro import components
+from sintro.cells import components
 
 ARROWS = {
     "lower": "lower is better",

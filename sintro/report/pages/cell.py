@@ -7,9 +7,9 @@ from typing import Any
 from markupsafe import Markup, escape
 from pydantic import ValidationError
 
-from sintro import studies
+from sintro.cells import studies
+from sintro.cells.presets import Settings, in_words
 from sintro.metrics import METRICS, VERSIONS, Metric, definition
-from sintro.presets import Settings, in_words
 from sintro.report.figures.captions import CAPTIONS, OF_IMAGES
 from sintro.report.figures.cell import CELL_FIGURES
 from sintro.report.figures.style import data_uri

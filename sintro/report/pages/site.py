@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sintro import studies
+from sintro.cells import studies
 from sintro.report.numbers.study import read_study, tables_of
 
 # --- tables of a study

@@ -1,0 +1,1 @@
+"""What every room stands on: whole files, keyed randomness, progress on the terminal."""

@@ -1,0 +1,5 @@
+"""Cells, the studies that list them, their settings, and the door for components. Nothing here imports torch."""
+
+from sintro.cells.cell import Cell
+
+__all__ = ["Cell"]

@@ -1,0 +1,60 @@
+"""Data sets, priors and objectives, each said in one object, and the one door by which they come in.
+
+What an extension file needs is here: ``from sintro.cells.components import Density, register``.
+"""
+
+from sintro.cells.components.component import PROTOCOLS, Component, Row, UnknownComponent
+from sintro.cells.components.dataset import SPLITS, Dataset, Density, ImageDataset, Splits
+from sintro.cells.components.objective import Betas, Objective
+from sintro.cells.components.prior import Prior, PriorSpec
+from sintro.cells.components.registry import (
+    broken,
+    dataset,
+    datasets,
+    fault,
+    objective,
+    objectives,
+    parse_objective,
+    parse_prior,
+    prior,
+    priors,
+    register,
+    unknown,
+)
+from sintro.cells.components.spelling import spell, suggestion
+
+# The objectives whose published hyper-parameters differ: the first argument of a Row.
+VAE, SOFT, INTRO = ("vae",), ("soft-introvae",), ("introvae",)
+
+__all__ = [
+    "INTRO",
+    "PROTOCOLS",
+    "SOFT",
+    "SPLITS",
+    "VAE",
+    "Betas",
+    "Component",
+    "Dataset",
+    "Density",
+    "ImageDataset",
+    "Objective",
+    "Prior",
+    "PriorSpec",
+    "Row",
+    "Splits",
+    "UnknownComponent",
+    "broken",
+    "dataset",
+    "datasets",
+    "fault",
+    "objective",
+    "objectives",
+    "parse_objective",
+    "parse_prior",
+    "prior",
+    "priors",
+    "register",
+    "spell",
+    "suggestion",
+    "unknown",
+]

@@ -1,0 +1,301 @@
+"""The one door for components: the suite's own and the user's ``extensions/*.py`` are registered by the same function.
+
+A file of the folder ``extensions`` (where the suite runs; ``$SINTRO_EXTENSIONS`` names another one) is a Python module
+that registers what it defines:
+
+    from sintro.cells.components import Density, register
+
+    @register
+    class Moons(Density):
+        name = "moons"
+        ...
+
+It is run once a process, when the first component is asked for. A file that is broken harms no one who does not ask
+for what it defines: its error is kept, and told where a name is not found. Imports no torch.
+"""
+
+import hashlib
+import importlib
+import os
+import re
+import sys
+import traceback
+import types
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from sintro import SintroError
+from sintro.cells.components.component import Component, UnknownComponent
+from sintro.cells.components.dataset import Dataset
+from sintro.cells.components.objective import Betas, Objective
+from sintro.cells.components.prior import Prior, PriorSpec
+from sintro.cells.components.spelling import suggestion
+
+FOLDER = "extensions"
+VARIABLE = "SINTRO_EXTENSIONS"
+# The modules that register the suite's own, by name, as an extension is found by its file: nothing here needs them.
+BUILT_IN = ("sintro.data.densities", "sintro.data.image_sets", "sintro.priors.builtin", "sintro.objectives.builtin")
+KINDS = (Dataset, Prior, Objective)
+
+AnyComponent = TypeVar("AnyComponent", bound=Component)
+Given = TypeVar("Given", bound=Component | type[Component])
+
+
+class Registry:
+    """The components that are known where the extensions of one folder are.
+
+    ``known``: by kind and name. ``broken``: the error of each file that could not be read. ``claimed``: which broken
+    file a name belongs to, by the file's own name and by what it was about to register.
+    """
+
+    def __init__(self) -> None:
+        self.known: dict[type, dict[str, Component]] = {kind: {} for kind in KINDS}
+        self.broken: dict[Path, str] = {}
+        self.claimed: dict[str, Path] = {}
+
+    def read(self, folder: Path) -> None:
+        """Take in the suite's own components, then those of the folder's files in the order of their names."""
+        for module in BUILT_IN:
+            importlib.import_module(module)
+            for component in _own[module]:
+                self._add(component)
+        try:
+            names = sorted(os.listdir(folder))
+        except OSError as error:
+            if os.environ.get(VARIABLE):
+                self.broken[folder] = f"{VARIABLE} {folder} cannot be read: {error.strerror}"
+            return
+        for name in names:
+            if name.endswith(".py") and not name.startswith((".", "_")):
+                self._read_file(folder / name)
+
+    def _read_file(self, path: Path) -> None:
+        """Run one extension file. All of its components are registered, or none of them where it fails."""
+        load = _Load(self, [])
+        _loading.append(load)
+        try:
+            content = path.read_bytes()
+            _run(path, content)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a user's file may raise anything, SystemExit included
+            self.broken[path] = f"{path}{_line(error, path)}: {_said(error)}"
+            names = [getattr(one, "name", None) for one in load.found]
+            self.claimed |= {name: path for name in (path.stem, *names) if isinstance(name, str)}
+            return
+        finally:
+            _loading.pop()
+        for component in load.found:
+            component.source, component.sha256 = path, hashlib.sha256(content).hexdigest()
+            self._add(component)
+
+    def _add(self, component: Component) -> None:
+        self.known[_kind(component)][component.name] = component
+
+    def refuse_clash(self, component: Component, before: list[Component]) -> None:
+        """Raise SintroError where a component of this kind and name is there, or ``before`` it in the same file."""
+        kind = _kind(component)
+        there = self.known[kind].get(component.name)
+        if there is not None:
+            whose = f"{there.source} defines it too" if there.source else "the suite itself has one of this name"
+            raise SintroError(f"{component.what} {component.name!r}: {whose}")
+        if kind is Objective and component.like not in (None, *self.known[kind]):
+            legal = ", ".join(self.known[kind])
+            raise SintroError(f"objective {component.name!r}: like {component.like!r} is not one of {legal}")
+        if spelt := [one.name for one in self.known[kind].values() if one.spells(component.name)]:
+            raise SintroError(f"{component.what} {component.name!r} is a spelling of {component.what} {spelt[0]!r}")
+        if any(_kind(one) is kind and one.name == component.name for one in before):
+            raise SintroError(f"{component.what} {component.name!r} is registered twice")
+
+    def find(self, kind: type[AnyComponent], name: str) -> AnyComponent:
+        """The component of this kind and name. Raises SintroError with the legal names, and what is broken."""
+        found = self.known[kind].get(name)
+        if found is None:
+            names = list(self.known[kind])
+            said = f"{kind.what} {name!r} is not one of {', '.join(names)}{suggestion(name, names)}"
+            raise self.unknown(said, kind.what, name)
+        return found
+
+    def unknown(self, said: str, what: str, name: str) -> UnknownComponent:
+        """The error about a name that is not found: that of the file which would define it, if that is broken."""
+        if name in self.claimed:
+            said = f"{what} {name!r} is of an extension that cannot be read: {self.broken[self.claimed[name]]}"
+            return UnknownComponent(said, what, name, broken=True)
+        said = "; ".join([said, *(f"not read: {error}" for error in self.broken.values())])
+        return UnknownComponent(said, what, name, broken=False)
+
+
+class _Load(NamedTuple):
+    """The file that is being run: for which registry, and what it has registered so far."""
+
+    registry: Registry
+    found: list[Component]
+
+
+_loading: list[_Load] = []
+_own: dict[str, list[Component]] = {}  # the suite's own components, by the module that registers them
+_registries: dict[tuple[str, str], Registry] = {}
+
+
+def register(component: Given) -> Given:
+    """Register a component, or a class of which one is made without arguments; returns what it was given.
+
+    Raises SintroError for a name that is not legal or not free, and for a missing attribute or method.
+    """
+    one = component() if isinstance(component, type) else component
+    if not isinstance(one, KINDS):
+        raise SintroError(f"register takes a data set, a prior or an objective, not {component!r}")
+    before = list(_loading[-1].found) if _loading else []
+    if _loading:
+        _loading[-1].found.append(one)
+    if problem := one.problem():
+        raise SintroError(problem)
+    if _loading:
+        _loading[-1].registry.refuse_clash(one, before)
+    else:
+        _own.setdefault(type(one).__module__, []).append(one)
+    return component
+
+
+def current() -> Registry:
+    """The registry of the extensions that hold where the suite runs; a folder's files are read once a process."""
+    folder = extensions_folder()
+    key = os.getcwd(), str(folder)
+    if key not in _registries:
+        _registries[key] = Registry()  # an extension that asks for a component while it is read finds what there is
+        _registries[key].read(folder)
+    return _registries[key]
+
+
+def extensions_folder() -> Path:
+    """The folder of the user's components: $SINTRO_EXTENSIONS, else ``extensions`` where the suite runs."""
+    return Path(os.environ.get(VARIABLE) or FOLDER)
+
+
+def _kind(component: Component) -> type[Component]:
+    return next(kind for kind in KINDS if isinstance(component, kind))
+
+
+def _run(path: Path, content: bytes) -> None:
+    """Run an extension's content as a module.
+
+    The content that is hashed is what runs: an import would read the file again, or run bytecode of an earlier second.
+    """
+    module = types.ModuleType(f"sintro_extension_{path.stem}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # where dataclasses look for the annotations of a class
+    exec(compile(content, str(path), "exec"), module.__dict__)
+
+
+def _line(error: BaseException, path: Path) -> str:
+    """`:12`, the line of an extension at which an error came up; empty where it is not known."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return f":{error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f":{lines[-1]}" if lines else ""
+
+
+def _said(error: BaseException) -> str:
+    """What an error says, in one line."""
+    if isinstance(error, SintroError):
+        return str(error)
+    if isinstance(error, SyntaxError):
+        return f"SyntaxError: {error.msg}"
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+# --- asking
+
+
+def datasets(kind: str | None = None) -> dict[str, Dataset]:
+    """The data sets by name, all or those of a kind ("2d", "images")."""
+    known = current().known[Dataset]
+    return {name: one for name, one in known.items() if kind in (None, one.kind)}
+
+
+def dataset(name: str) -> Dataset:
+    """The data set of this name; SintroError with the legal names if there is none."""
+    return current().find(Dataset, name)
+
+
+def priors() -> dict[str, Prior]:
+    """The priors by name."""
+    return current().known[Prior]
+
+
+def prior(name: str) -> Prior:
+    """The prior of this name (a ``PriorSpec.kind``); SintroError with the legal names if there is none."""
+    return current().find(Prior, name)
+
+
+def objectives() -> dict[str, Objective]:
+    """The objectives by name."""
+    return current().known[Objective]
+
+
+def objective(name: str) -> Objective:
+    """The objective of this name, without betas; SintroError with the legal names if there is none."""
+    return current().find(Objective, name)
+
+
+def unknown(said: str, name: str) -> UnknownComponent:
+    """The error ``said`` about a data set that is not found, or that of the extension which would define it."""
+    return current().unknown(said, "dataset", name)
+
+
+def fault(error: BaseException) -> str | None:
+    """Say in a line where an extension failed while it was used, and how; None of an error that came up elsewhere."""
+    frames = traceback.extract_tb(error.__traceback__)
+    files = {str(one.source): one.source for known in current().known.values() for one in known.values() if one.source}
+    guilty = next((frame for frame in reversed(frames) if frame.filename in files), None)
+    return guilty and f"{guilty.filename}:{guilty.lineno}: {_said(error)}"
+
+
+def broken() -> dict[Path, str]:
+    """The extension files that could not be read, and in a line each why not."""
+    return current().broken
+
+
+# --- reading the parts of a path
+
+
+def parse_prior(token: str) -> PriorSpec:
+    """`mog64-learned-lc` -> kind, components, learned, contributions, cooperation.
+
+    Raises SintroError with the legal spellings.
+    """
+    return _parse_prior(current(), token)
+
+
+@lru_cache(maxsize=4096)
+def _parse_prior(registry: Registry, token: str) -> PriorSpec:
+    known = registry.known[Prior].values()
+    for one in known:
+        if (spec := one.parse(token)) is not None:
+            return spec
+    spellings = [spelling for one in known for spelling in one.spellings]
+    notes = "; ".join(["K a number", *(one.note for one in known if one.note)])
+    number = next(iter(re.findall(r"[0-9]+", token)), "64")  # suggest with the components that the word itself names
+    near = suggestion(token, [spelling.replace("K", number) for spelling in spellings])
+    raise registry.unknown(f"prior {token!r} is not one of {', '.join(spellings)} ({notes}){near}", "prior", token)
+
+
+def parse_objective(token: str) -> tuple[str, Betas | None, float | None]:
+    """`introvae-rec0.2-kl0.3-neg1-margin10` -> its name, betas and margin; None where the token gives none.
+
+    Raises SintroError with the legal spellings.
+    """
+    return _parse_objective(current(), token)
+
+
+@lru_cache(maxsize=65536)
+def _parse_objective(registry: Registry, token: str) -> tuple[str, Betas | None, float | None]:
+    known = registry.known[Objective]
+    examples = ", ".join(one.example for one in known.values() if one.example)
+    legal = f"{', '.join(known)}, or with explicit betas {examples}"
+    begun = [name for name in known if token == name or token.startswith(f"{name}-")]
+    if not begun:
+        said = f"objective {token!r} is not one of {legal}{suggestion(token, known)}"
+        raise registry.unknown(said, "objective", token)
+    return known[max(begun, key=len)].parse(token, legal)

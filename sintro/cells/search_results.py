@@ -1,0 +1,62 @@
+"""Search results: the hyper-parameters that a search study found best, in a file. Nothing here imports torch.
+
+``sintro.runs.searches`` writes it; it is read here, since the settings of other studies depend on it.
+"""
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from sintro import SintroError
+from sintro.cells.cell import RESULTS, Betas, Cell
+
+METRIC = "kl_published"
+SEED = 0
+
+
+def file_of(search: str) -> Path:
+    """Where `sintro choose` puts what a search study found."""
+    return Path(RESULTS, search, "chosen.json")
+
+
+def key_of(cell: Cell) -> str:
+    """What a search has one result for: everything but the betas, the margin and the seed."""
+    return "/".join((cell.dataset, cell.objective_name, cell.prior, cell.regularizers))
+
+
+def best(search: str, cell: Cell) -> tuple[dict[str, float | None], str]:
+    """Return what a search study found best for a cell, by the settings' names, and how it was found.
+
+    Raises SintroError where it found nothing for the cell.
+    """
+    path = file_of(search)
+    command = f"make it with `sintro choose {search}`, once that study has run"
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise SintroError(
+            f"{cell.path}: its hyper-parameters are those of {path}, which is missing: {command}"
+        ) from None
+    result = _read(path, status.st_mtime_ns, status.st_size).get(key_of(cell))
+    if result is None or result["betas"] is None:
+        raise SintroError(f"{cell.path}: {path} has no search result for {key_of(cell)}: {command}")
+    values = {f"beta_{name}": value for name, value in result["betas"].items()}
+    if result.get("margin") is not None:
+        values["margin"] = result["margin"]
+    return values, f"{path}: lowest {METRIC} of {result['candidates']} candidates at seed {SEED}"
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, _mtime: int, _size: int) -> dict[str, Any]:
+    """Read the results by their keys; the cache forgets a file that was changed."""
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))["choices"]
+        found = [result["betas"] for result in results.values() if result["betas"] is not None]
+        if any(set(betas) != set(Betas._fields) for betas in found):
+            raise ValueError("not the weights of a loss")
+        return results
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise SintroError(
+            f"{path} is not a file of search results: remove it, then make it with `sintro choose`"
+        ) from None

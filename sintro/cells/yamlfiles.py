@@ -1,0 +1,84 @@
+"""YAML files that people write: read strictly, and whatever is wrong with one is said in one line."""
+
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from sintro import SintroError
+from sintro.cells.cell import suggestion
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read(path: Path, model: type[Model]) -> Model:
+    """Read a file into a model. Raises SintroError: file, key, value and the legal values in one line."""
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SintroError(f"{path}: not readable as YAML: {_problem(error)}") from None
+    if not isinstance(content, dict):
+        raise SintroError(f"{path}: legal is a mapping with the keys {', '.join(keys(model))}")
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise SintroError(f"{path}: {explain(error, model)}") from None
+
+
+def _problem(error: Exception) -> str:
+    """What is wrong and in which line, without the excerpt that YAML's own message draws below."""
+    mark = getattr(error, "problem_mark", None)
+    return f"line {mark.line + 1}: {error.problem}" if mark else " ".join(str(error).split())
+
+
+def keys(model: type[BaseModel]) -> list[str]:
+    """The keys that a mapping in the file may have."""
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first of a model's errors in one line: key, value, legal values. Misspelt keys come before missing ones."""
+    first, *others = sorted(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden")
+    location = first["loc"]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    more = f" (and {len(others)} more)" if others else ""
+    if first["type"] == "extra_forbidden":
+        legal = keys(_model_at(model, location[:-1]))
+        return f"{key}: unknown key; legal are {', '.join(legal)}{suggestion(str(location[-1]), legal)}{more}"
+    if first["type"] == "missing":
+        return f"{key}: this key is missing{more}"
+    message = first["msg"][0].lower() + first["msg"][1:]
+    hint = ""
+    if first["type"] == "literal_error":
+        hint = suggestion(str(first["input"]), first["ctx"]["expected"].replace("'", "").split(" or "))
+    return f"{key}: {message}, not {first['input']!r}{hint}{more}"
+
+
+def _model_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel]:
+    """The model that describes the mapping at a place of the file."""
+    for part in location:
+        field = next((field for name, field in model.model_fields.items() if part in (name, field.alias)), None)
+        model = next(_models_in(field.annotation), model) if field else model
+    return model
+
+
+def _models_in(annotation: Any) -> Any:
+    """The models that a type is made of: Block in tuple[Block, ...] | None."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML as it is, but a key given twice is an error instead of the last one winning."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            name = self.construct_object(key, deep=True)
+            if str(name) in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {name!r} is given twice", key.start_mark)
+            seen.add(str(name))
+        return super().construct_mapping(node, deep)

@@ -1,0 +1,156 @@
+"""A model from settings, or from a stored state: networks and prior, without optimisers, batches or data."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+
+from sintro import SintroError
+from sintro.basics.randomness import Generators, generator
+from sintro.cells import components
+from sintro.cells.presets import Settings
+from sintro.objectives import Objective
+from sintro.objectives.model import Model
+from sintro.objectives.networks import mlp_pair, residual_pair
+from sintro.priors import MixturePrior, Prior
+
+State = Mapping[str, Any]  # what model.pt and a checkpoint hold of one cell
+
+
+def generators(settings: Sequence[Settings], stream: str, iteration: int, device: torch.device | str) -> Generators:
+    """The generator of a stream at an iteration; a list of them for a fleet."""
+    made = [generator(one.seed, stream, iteration, device) for one in settings]
+    return made if len(made) > 1 else made[0]
+
+
+def model_of(settings: Sequence[Settings], objective: Objective, prior: Prior, device: torch.device | str) -> Model:
+    """The model of one cell, or of a fleet of cells of equal shape, at the beginning of its training."""
+    one, device = settings[0], torch.device(device)
+    stackable = one.network == "mlp"  # batch norm: the statistics of a batch are its own
+    if stackable:
+        pair = mlp_pair(one.latent_size, one.event[0], generators(settings, "initialisation", 0, device))
+        layout = torch.contiguous_format
+    else:
+        first = generator(one.seed, "initialisation")  # on the processor: the same start on every device
+        pair = residual_pair(one.event, one.channels, one.latent_size, first)
+        layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
+    encoder, decoder = (network.to(device, memory_format=layout) for network in pair)
+    encoder.precision = decoder.precision = one.precision
+    target = deepcopy(decoder).requires_grad_(False) if objective.target_decoder else None
+    return Model(encoder, decoder, prior, len(one.event), stackable, target)
+
+
+def objective_of(settings: Settings) -> Objective:
+    """What an iteration does after the warm-up. Raises SintroError where what an extension makes is no objective."""
+    component = components.objective(settings.objective)
+    made = component.make()
+    if not isinstance(made, Objective):
+        raise SintroError(
+            f"{component.source}: objective {component.name!r}: make returned a {type(made).__name__}, which is no "
+            "sintro.objectives.Objective"
+        )
+    return made
+
+
+def first_prior(settings: Settings, pseudo_inputs: torch.Tensor | None, device: torch.device | str) -> Prior:
+    """The prior that a training begins with; ``pseudo_inputs`` [..., K, *event] of one that starts from data, or None.
+
+    Raises SintroError where what an extension makes is no prior.
+    """
+    component = components.prior(settings.prior)
+    with torch.random.fork_rng(devices=[]):  # where torch's layers draw their first weights from
+        torch.manual_seed(generator(settings.seed, "prior").initial_seed())
+        prior = component.make(settings, pseudo_inputs)
+    if component.source is not None and (problem := _problem(prior, settings.latent_size, component.has_modes)):
+        raise SintroError(f"{component.source}: prior {component.name!r}: {problem}")
+    return prior.to(device)
+
+
+@torch.no_grad()
+def _problem(prior: Any, latent_size: int, has_modes: bool) -> str:
+    """What a user's prior lacks to be one, in a line; "" where it lacks nothing."""
+    if not isinstance(prior, Prior):
+        return f"make returned a {type(prior).__name__}, which is no sintro.priors.Prior"
+    density = prior.as_density(None)
+    if has_modes and not density.has_modes:
+        return "it says has_modes, and as_density returns no mixture (sintro.priors.MixturePrior)"
+    z = density.sample(3, torch.Generator().manual_seed(0))[0]
+    if z.shape != (3, latent_size):
+        return f"three draws have the shape {tuple(z.shape)}, and must have {(3, latent_size)}"
+    if density.log_prob(z).shape != (3,):
+        return f"log_prob of three points has the shape {tuple(density.log_prob(z).shape)}, and must have (3,)"
+    return ""
+
+
+def stored_model(settings: Settings, state: State, device: torch.device | str) -> Model:
+    """The model whose state was stored by a training with these settings, in evaluation's hands: nothing learns."""
+    model = model_of([settings], objective_of(settings), stored_prior([settings], [state], device), device)
+    fill(model, [state])
+    return model
+
+
+def stored_prior(settings: Sequence[Settings], states: Sequence[State], device: torch.device | str) -> Prior:
+    """The prior of stored states, with parameters of its own, in the form that it had then."""
+    one, kind = settings[0], states[0]["prior_kind"]
+    own = {
+        name: together([state["parameters"]["prior"][name] for state in states]).to(device)
+        for name in states[0]["parameters"]["prior"]
+    }
+    if kind == MixturePrior.__name__:
+        prior = MixturePrior.free(**own, contributions=one.contributions)
+    else:
+        prior = first_prior(one, own.get("pseudo_inputs"), device)
+    copy_into(prior.named_parameters(), own)
+    if states[0]["bounds"]:
+        prior.clip(*(together([state["bounds"][i] for state in states]).to(device) for i in (0, 1)))
+    return prior
+
+
+def fill(model: Model, states: Sequence[State]) -> None:
+    """Copy the networks' stored parameters and buffers into a model of the same shape."""
+    for player, network in (("encoder", model.encoder), ("decoder", model.decoder)):
+        stored = {
+            name: together([state["parameters"][player][name] for state in states])
+            for name, _ in network.named_parameters()
+        }
+        copy_into(dict(network.named_parameters()), stored)
+    for player, buffers in buffers_of(model).items():
+        copy_into(buffers, {name: together([state["buffers"][player][name] for state in states]) for name in buffers})
+
+
+def buffers_of(model: Model) -> dict[str, dict[str, torch.Tensor]]:
+    """The running statistics of the players' batch norms, by player and name, and all of a target decoder."""
+    networks = {"encoder": model.encoder, "decoder": model.decoder}
+    found = {player: dict(network.named_buffers()) for player, network in networks.items()}
+    if model.target_decoder is not None:
+        found["target_decoder"] = model.target_decoder.state_dict()
+    return found
+
+
+@torch.no_grad()
+def copy_into(tensors: Mapping[str, torch.Tensor], values: Mapping[str, torch.Tensor]) -> None:
+    """Copy values into tensors, by name, in place."""
+    for name, tensor in tensors.items():
+        tensor.copy_(values[name])
+
+
+def together(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """One cell's tensor as it is; those of a fleet with a leading axis F."""
+    return torch.stack(list(tensors)) if len(tensors) > 1 else tensors[0]
+
+
+def not_finite(state: State) -> str | None:
+    """Why a model that came to the end of its training is no model: what it has that is not finite; or None.
+
+    ``state``: ``parameters`` and ``buffers`` by player and name, ``bounds`` of the prior, as in model.pt.
+    """
+    tensors = {f"bound {i} of the prior": bound for i, bound in enumerate(state["bounds"])}
+    for kind in ("parameters", "buffers"):
+        for player, found in state[kind].items():
+            tensors |= {f"{player} {name}": tensor for name, tensor in found.items()}
+    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if not broken:
+        return None
+    more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+    return f"weights are not finite at the end of training: {broken[0]}{more}"

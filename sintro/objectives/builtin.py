@@ -1,0 +1,65 @@
+"""What the suite's own objectives say of themselves, registered through the same door as a user's. Imports no torch."""
+
+from typing import TYPE_CHECKING
+
+from sintro.cells.components import Objective, Prior, register
+
+if TYPE_CHECKING:
+    from sintro import objectives
+
+
+@register
+class Vae(Objective):
+    """The evidence lower bound with weights."""
+
+    name, example = "vae", "vae-rec0.8-kl0.05"
+    introspective, stackable = False, True
+
+    def make(self) -> "objectives.Objective":
+        from sintro.objectives import Vae
+
+        return Vae()
+
+
+@register
+class SoftIntroVae(Objective):
+    """Soft-IntroVAE, Daniel & Tamar 2021."""
+
+    name, example = "soft-introvae", "soft-introvae-rec0.2-kl0.3-neg0.9"
+    stackable = True
+
+    def make(self) -> "objectives.Objective":
+        from sintro.objectives import SoftIntroVae
+
+        return SoftIntroVae()
+
+
+@register
+class Bootstrap(Objective):
+    """Soft-IntroVAE with a target decoder, as released by Daniel & Tamar."""
+
+    name, like = "soft-introvae-bootstrap", "soft-introvae"
+    needs_epochs = True  # the target decoder lags by an epoch
+
+    def make(self) -> "objectives.Objective":
+        from sintro.objectives import SoftIntroVaeBootstrap
+
+        return SoftIntroVaeBootstrap()
+
+
+@register
+class IntroVae(Objective):
+    """IntroVAE, Huang et al. 2018."""
+
+    name, example = "introvae", "introvae-rec0.2-kl0.3-neg1-margin10"
+    takes_margin = stackable = neg_is_relative = True
+
+    def why_not(self, prior: Prior) -> str:
+        if not prior.is_standard:
+            return "IntroVAE is defined for N(0, I) alone; legal is normal, and soft-introvae has the other priors"
+        return ""
+
+    def make(self) -> "objectives.Objective":
+        from sintro.objectives import IntroVae
+
+        return IntroVae()

@@ -1,0 +1,81 @@
+"""Encoder, decoder and prior together: what the objectives act on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from sintro.basics.randomness import Generators, normal
+from sintro.priors import Prior, frozen
+
+__all__ = ["Model", "Posterior", "frozen"]
+
+
+class Posterior(NamedTuple):
+    """q(z|x) = N(mean, diag exp(log_var)); both ``[..., B, L]``."""
+
+    mean: torch.Tensor
+    log_var: torch.Tensor
+
+    def sample(self, generator: Generators) -> torch.Tensor:
+        """One reparameterised latent per datum, ``[..., B, L]``."""
+        noise = normal(self.mean.shape[-2:], generator, self.mean.dtype)
+        return self.mean + torch.exp(0.5 * self.log_var) * noise
+
+    def detach(self) -> "Posterior":
+        return Posterior(self.mean.detach(), self.log_var.detach())
+
+
+@dataclass
+class Model:
+    """An encoder, a decoder and a prior.
+
+    Args:
+        encoder: maps data ``[..., B, *event]`` to ``[..., B, 2 L]``, means first, then log-variances.
+        decoder: maps latents ``[..., B, L]`` to data; linear output.
+        prior: what the latents are compared with; a ``VampPrior`` in VAE training only.
+        event_dims: how many trailing axes make one datum (2D points: 1; images: 3).
+        stackable: whether batches may share one forward pass. True for the MLP; False with batch norm, whose
+            statistics belong to one batch (docs/science.md, section 5).
+        target_decoder: of the bootstrap variant: the decoder as it was when the epoch began, a constant, which
+            reconstructs the fakes in the decoder's place.
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
+    prior: Prior
+    event_dims: int = 1
+    stackable: bool = True
+    target_decoder: nn.Module | None = None
+
+    def encode(self, data: torch.Tensor) -> Posterior:
+        """q(z|x) for each datum."""
+        mean, log_var = self.encoder(data).chunk(2, -1)
+        return Posterior(mean, log_var)
+
+    def encode_each(self, batches: Sequence[torch.Tensor]) -> list[Posterior]:
+        """q(z|x) for several batches: one forward pass where the network allows it, else one each."""
+        if not self.stackable:
+            return [self.encode(batch) for batch in batches]
+        mean, log_var = self.encode(torch.cat(list(batches), -self.event_dims - 1))
+        sizes = [batch.shape[-self.event_dims - 1] for batch in batches]
+        pairs = zip(mean.split(sizes, -2), log_var.split(sizes, -2), strict=True)
+        return [Posterior(*pair) for pair in pairs]
+
+    def decode_each(self, latents: Sequence[torch.Tensor], decoder: nn.Module | None = None) -> list[torch.Tensor]:
+        """g(z) for several batches of latents: one forward pass where the network allows it, else one each."""
+        decoder = decoder or self.decoder
+        if not self.stackable:
+            return [decoder(z) for z in latents]
+        decoded = decoder(torch.cat(list(latents), -2))
+        return list(decoded.split([z.shape[-2] for z in latents], -self.event_dims - 1))
+
+    def mixture(self) -> Prior:
+        """The prior as a density; a VampPrior is evaluated at the encoder's present state."""
+        return self.prior.as_density(self.encode)
+
+    def squared_error(self, data: torch.Tensor, reconstruction: torch.Tensor) -> torch.Tensor:
+        """rec(x, y): sum over the coordinates of one datum of (x - y)^2, ``[..., B]``."""
+        return (data - reconstruction).square().flatten(-self.event_dims).sum(-1)

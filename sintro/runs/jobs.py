@@ -1,0 +1,252 @@
+"""What became of the workflow's jobs: the cause of each failure, where the step itself could not write it down.
+
+A job that Slurm refused, that died before Python began, or that was killed for its memory or time leaves no record of
+its own. Snakemake says at once that a job failed, to whoever listens; the cause is then found in Snakemake's message,
+in Slurm's log and in the step's own, and written down in the cell's folder (:mod:`sintro.runs.failures`). Imports no
+torch and no Snakemake: the Snakefile hands over what is needed.
+"""
+
+import atexit
+import contextlib
+import logging
+import os
+import re
+import sys
+import time
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from sintro import SintroError
+from sintro.basics.progress import print_whatever_comes
+from sintro.cells import fleets, studies
+from sintro.cells.cell import Cell
+from sintro.runs import failures, results
+
+STEPS: dict[str, failures.Step] = {"train": "train", "fleet": "train", "evaluate": "evaluate"}  # rule -> step
+TAIL = 64 * 1024  # bytes of a log that are looked at
+ERROR = "error: "  # begins what a step says last that ends with an error
+SLACK = 2.0  # seconds that a file's time may be behind this machine's clock
+
+# What Slurm calls the end of a job, or writes into its log: in plain words.
+STATES = {
+    "OUT_OF_MEMORY": "killed: it needed more memory than it had asked for",
+    "TIMEOUT": "killed: its time was up",
+    "DEADLINE": "killed: its deadline had come",
+    "NODE_FAIL": "its node failed",
+    "BOOT_FAIL": "its node did not start",
+}
+LINES = (
+    (re.compile(r"oom.?kill|out of memory|exceeded.*memory limit", re.IGNORECASE), STATES["OUT_OF_MEMORY"]),
+    (re.compile(r"DUE TO TIME LIMIT|: User defined signal 1"), STATES["TIMEOUT"]),
+    (re.compile(r"DUE TO PREEMPTION"), "another job took its node (pre-empted)"),
+    (re.compile(r"DUE TO NODE FAILURE"), STATES["NODE_FAIL"]),
+    (re.compile(r"task \d+: Killed"), "killed (SIGKILL): perhaps for its memory"),
+    (re.compile(r"CANCELLED AT"), "cancelled"),
+)
+# Slurm's refusals that are about what was asked for; the others (a controller that is busy) pass.
+ABOUT_THE_REQUEST = re.compile(r"invalid|not available|can ?not be satisfied|not permitted|exceed", re.IGNORECASE)
+ASKED = {"partition": r" -p (\S+)", "account": r" -A (\S+)", "minutes": r" -t (\S+)", "MB": r" --mem (\S+)"}
+NOT_A_CAUSE = re.compile(r"^(srun: (error|job|First|Force)|slurmstepd: |\[.*\]$|Exiting because|WorkflowError:?$)")
+
+
+class Cause(NamedTuple):
+    """Why a job failed; ``deterministic`` as in :class:`failures.Failure`, ``stopped``: none; ``log``: the file."""
+
+    message: str
+    log: str
+    deterministic: bool = False
+    stopped: bool = False
+
+
+class Failed(NamedTuple):
+    """A job that failed: its rule, its output and why."""
+
+    rule: str
+    output: str
+    cause: Cause
+
+    @property
+    def subject(self) -> str:
+        """What the job was about: a cell, a data set, or else its output."""
+        if self.rule in ("train", "evaluate"):
+            return self.output.rpartition("/")[0]
+        return self.output.rpartition("/")[2] if self.rule == "fetch" else self.output
+
+
+class Listener(logging.Handler):
+    """Hears from Snakemake which jobs begin, fail and end well; ``failed``: the last failure of each, by its number."""
+
+    def __init__(self, logger: logging.Logger):
+        super().__init__()
+        self.logger = logger
+        self.began: dict[int, float] = {}
+        self.failed: dict[int, Failed] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take note of an event; a fault in here is told, and disturbs no workflow."""
+        try:
+            event = getattr(record, "event", None)
+            if event == "job_info":
+                self.began[record.jobid] = time.time()  # type: ignore[attr-defined]
+            elif event == "job_finished":
+                self.failed.pop(record.job_id, None)  # type: ignore[attr-defined]  a later try went well
+            elif event == "job_error":
+                self._note(record)
+        except Exception:
+            self.handleError(record)
+
+    def _note(self, record: logging.LogRecord) -> None:
+        rule, (output, *_) = record.rule_name, record.output  # type: ignore[attr-defined]
+        own, slurm = _logs(record.log)  # type: ignore[attr-defined]
+        message = str(record.rule_msg or "")  # type: ignore[attr-defined]
+        began = self.began.get(record.jobid, 0.0)  # type: ignore[attr-defined]
+        folders = _folders(rule, output)
+        cause = _written_down(folders, rule, slurm)
+        if cause is None:
+            cause = find(message, own, slurm, began)
+            cause = cause._replace(log=cause.log or self._snakemakes_log())
+            _write_down(folders, rule, cause, slurm)
+        self.failed[record.jobid] = Failed(rule, output, cause)  # type: ignore[attr-defined]
+
+    def _snakemakes_log(self) -> str:
+        files = [each.baseFilename for each in self.logger.handlers if isinstance(each, logging.FileHandler)]
+        return _here(files[0]) if files else ""
+
+    def summary(self) -> list[str]:
+        """A line for each job that failed in the end: what, why, and the log that says more."""
+        lines = []
+        for failed in self.failed.values():
+            state = "stopped" if failed.cause.stopped else "failed"
+            lines.append(f"{state}: {failed.rule} {failed.subject}: {failed.cause.message} (log: {failed.cause.log})")
+        return lines
+
+
+def begin(logger: logging.Logger) -> Listener:
+    """Name this run of the workflow to its jobs, and listen to them; their failures are the last thing it prints."""
+    print_whatever_comes()
+    os.environ[failures.RUN] = uuid.uuid4().hex
+    listener = Listener(logger)
+    logger.addHandler(listener)
+    atexit.register(_tell, listener)
+    return listener
+
+
+def _tell(listener: Listener) -> None:
+    for line in listener.summary():
+        print(line, file=sys.stderr, flush=True)
+
+
+def find(message: str, own: str, slurm: str, began: float = 0.0) -> Cause:
+    """The cause of a job's failure, as far as others than the step itself know it.
+
+    What Snakemake and Slurm say of the job's end comes first. Where they say nothing, the end of the log is quoted.
+
+    Args:
+        message: what Snakemake says of it. own, slurm: the step's log and Slurm's, "" where there is none.
+        began: when the job was given out, in seconds since the epoch; what an earlier try wrote is no cause.
+    """
+    if refused := re.search(r"sbatch failed. The error message was '(.*?)'\.\n", message, re.DOTALL):
+        return _refused(refused[1], message)
+    said = _read(own) if own and _written_since(own, began) else []
+    lines = _read(slurm) if slurm else []
+    state = re.search(r"SLURM status is: '(\w+)'", message)
+    if state and state[1] in STATES:
+        return Cause(STATES[state[1]], slurm or own)
+    for pattern, words in LINES:
+        if any(pattern.search(line) for line in lines):
+            return Cause(words, slurm)
+    if state and state[1] == "CANCELLED":
+        return Cause("cancelled, or another job took its node", slurm or own)
+    if said and said[-1].startswith(ERROR):
+        return Cause(said[-1].removeprefix(ERROR), own)
+    if said:
+        return Cause(f"it died without writing down why (killed?); its log ends: {said[-1]}", own)
+    causes = [line for line in lines if not NOT_A_CAUSE.search(line)]
+    if causes:
+        return Cause(causes[-1], slurm)
+    if slurm or not own:
+        return Cause(message.splitlines()[0] if message else "it failed without a word", slurm)
+    return Cause("it died before it wrote anything", own)
+
+
+def _refused(said: str, message: str) -> Cause:
+    """Slurm did not take the job: its words, and what had been asked for."""
+    reasons = [line.removeprefix("sbatch: error: ").strip() for line in said.splitlines()]
+    call = message.partition("sbatch call:")[2].partition(" --wrap")[0]
+    found = {name: re.search(pattern, call) for name, pattern in ASKED.items()}
+    asked = ", ".join(f"{name} {match[1]}" for name, match in found.items() if match)
+    words = f"Slurm refused the job: {'; '.join(filter(None, reasons))}"
+    return Cause(f"{words} (asked for: {asked})" if asked else words, "", bool(ABOUT_THE_REQUEST.search(said)))
+
+
+def _logs(given: Iterable[str]) -> tuple[str, str]:
+    """The step's own log, and Slurm's, which comes after it."""
+    own, slurm = "", ""
+    for log in map(str, given):
+        if re.fullmatch(r"\d+(_\d+)?\.log", Path(log).name):
+            slurm = _here(log)
+        else:
+            own = own or log
+    return own, slurm
+
+
+def _folders(rule: str, output: str) -> list[Path]:
+    """The folders of a job's cells that are still to be done."""
+    path = Path(output)
+    if rule in ("train", "evaluate"):
+        return [path.parent]
+    if rule != "fleet":
+        return []
+    study = path.parts[1]
+    try:
+        cells: Iterable[Cell] = fleets.of_study(studies.load(study)).get(path.stem, ())
+    except SintroError:
+        return []
+    return [Path(cell.path) for cell in cells if not results.is_trained(cell)]
+
+
+def _written_down(folders: Iterable[Path], rule: str, slurm: str) -> Cause | None:
+    """What this very try of the step has written down itself."""
+    for folder in folders:
+        found = failures.read(folder)
+        if found is None or (found.run, found.step) != (os.environ.get(failures.RUN), STEPS[rule]):
+            continue
+        if slurm and not found.deterministic and found.slurm_job != Path(slurm).stem:
+            continue
+        return Cause(found.message, found.log or "", found.deterministic, found.was_stopped)
+    return None
+
+
+def _write_down(folders: Iterable[Path], rule: str, cause: Cause, slurm: str) -> None:
+    """Write a cause into the folders of a job's cells."""
+    job = Path(slurm).stem if slurm else None
+    facts = {"deterministic": cause.deterministic, "log": cause.log, "slurm_job": job, "host": None}
+    for folder in folders:
+        with contextlib.suppress(SintroError):  # a folder that cannot be written to may be why it failed; it is said
+            failures.write(folder, STEPS[rule], cause.message, **facts)
+
+
+def _written_since(path: str, moment: float) -> bool:
+    try:
+        return Path(path).stat().st_mtime >= moment - SLACK
+    except OSError:
+        return False
+
+
+def _read(path: str) -> list[str]:
+    """The last lines of a log, without empty ones; what a progress bar wrote over itself counts as lines."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return []
+    return [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
+
+
+def _here(path: str) -> str:
+    """A path as a reader in this folder writes it."""
+    given = Path(path)
+    return str(given.relative_to(Path.cwd())) if given.is_relative_to(Path.cwd()) else path

@@ -1,0 +1,86 @@
+"""What is checked when Snakemake reads the Snakefile: mistakes that would otherwise end in tracebacks of every job.
+
+Imports the standard library only, so that it can tell what an environment lacks.
+"""
+
+import importlib.metadata
+import platform
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sintro import SintroError
+
+PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
+
+
+def check(arguments: Sequence[str], config: Mapping[str, Any]) -> None:
+    """Raise SintroError for a wrong environment, a study's name that is none, or a folder as a target."""
+    check_packages()
+    from sintro.cells.cell import check_study_name
+
+    if "study" in config:  # Snakemake has read it as YAML: 2024 came as a number
+        check_study_name(str(config["study"]))
+    check_targets(arguments)
+
+
+def check_packages() -> None:
+    """Raise SintroError where this Python lacks a package that sintro and its workflow need, or has an old one."""
+    found = unmet(required())
+    if found:
+        raise SintroError(
+            f"this snakemake runs in {sys.executable}, which cannot run sintro: {', '.join(found)}; "
+            "use the snakemake of sintro's environment (make setup makes .venv/bin/snakemake)"
+        )
+
+
+def required() -> list[str]:
+    """The requirements of the library and its workflow, as `torch>=2.11`, and that of Python itself."""
+    if PROJECT.exists():
+        project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
+        listed = [*project["dependencies"], *project["optional-dependencies"]["workflow"]]
+        return [f"python{project['requires-python']}", *listed]
+    try:
+        listed = importlib.metadata.requires("sintro") or []
+    except importlib.metadata.PackageNotFoundError:  # a copy of the package alone: nothing says what it needs
+        return []
+    return [line.partition(";")[0] for line in listed if "extra" not in line or "workflow" in line]
+
+
+def unmet(requirements: Sequence[str]) -> list[str]:
+    """Say of each requirement that this Python does not meet what there is instead."""
+    from packaging.requirements import Requirement  # comes with Snakemake
+
+    said = []
+    for requirement in map(Requirement, requirements):
+        version = _version(requirement.name)
+        if version is None:
+            said.append(f"there is no {requirement.name}")
+        elif not requirement.specifier.contains(version, prereleases=True):
+            said.append(f"{requirement.name} {version} is not {requirement.specifier}")
+    return said
+
+
+def _version(name: str) -> str | None:
+    if name == "python":
+        return platform.python_version()
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def check_targets(arguments: Sequence[str]) -> None:
+    """Raise SintroError where a cell's folder is asked for: what Snakemake can make are the files in it."""
+    from sintro.cells.cell import Cell
+
+    for argument in arguments:
+        try:
+            cell = Cell.from_path(argument)
+        except SintroError:  # a file or an option, or a folder that Snakemake refuses as well
+            continue
+        raise SintroError(
+            f"{argument} is a cell's folder; to train and evaluate the cell ask for {cell.path}/metrics.json"
+        )

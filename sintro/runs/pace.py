@@ -1,0 +1,181 @@
+"""How long cells take: learnt from cells that are finished or running, else from shipped measurements, and said so.
+
+Imports no torch.
+"""
+
+import contextlib
+import shutil
+import statistics
+import subprocess
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from sintro import SintroError
+from sintro.cells import components, studies
+from sintro.cells.cell import Cell
+from sintro.cells.presets import Settings
+from sintro.runs.states import FINISHED, State
+from sintro.runs.stored import Provenance, Unreadable, read
+
+FINISHED_PER_ROW = 3  # as many provenance.json are read for each row
+
+# Milliseconds of CPU time of one iteration on one core: (at any size, the networks' part at the published batch of 512
+# points, the mixture's at S = 100 and K = 64) in the warm-up and after it. Measured by `python -m benchmarks --cpu-time
+# --threads 1` on a virtual core of an EPYC at 2.6 GHz that was busy otherwise; a core of one's own is faster.
+VAE, WARMUP, INTROSPECTIVE = (3.0, 16.0, 19.0), (3.0, 15.0, 18.0), (3.0, 68.0, 73.0)
+EVALUATION = (11.0, 15.0)  # seconds of the same at the published grid of 1024 x 1024 points
+START = 6.0  # seconds: importing torch, drawing the figures
+IMAGE_ITERATION = 100.0  # milliseconds: one of a GPU, before anything was measured
+# The same on one core of the networks of study fmnist-small, to which others are compared by their layers' weights.
+IMAGE_ITERATION_ON_A_CORE, ITS_BATCH, ITS_CHANNELS = 450.0, 128, (16, 32)
+PROFILE = Path("slurm", "config.yaml")
+
+Row = tuple[str, str, str, str, str]
+
+
+def row_of(cell: Cell) -> Row:
+    """The row of the grid a cell is in: the study, data set, objective without betas, prior and regularizers."""
+    return cell.study, cell.dataset, cell.objective_name, cell.prior, cell.regularizers
+
+
+class Length(NamedTuple):
+    """A row's iterations, and what shipped measurements say of them."""
+
+    iterations: int
+    milliseconds: float  # per iteration, on average over the run
+    evaluation: float  # seconds
+
+
+def length(settings: Settings, on_gpu: bool = False) -> Length:
+    """The length of a cell with these settings, at shipped costs."""
+    if settings.network != "mlp":  # guesses: no measurement of images is shipped
+        work = settings.batch_size / ITS_BATCH * _weights(settings.channels) / _weights(ITS_CHANNELS)
+        return Length(settings.iterations, IMAGE_ITERATION if on_gpu else IMAGE_ITERATION_ON_A_CORE * work, 60.0)
+    size = settings.batch_size / 512
+    share = settings.samples / 100 * (settings.components or 0) / 64
+    introspective = components.objective(settings.objective).introspective
+    phases = (WARMUP, INTROSPECTIVE) if introspective else (VAE, VAE)
+    cost = [fixed + size * (networks + share * mixture) for fixed, networks, mixture in phases]
+    mean = cost[1] + (cost[0] - cost[1]) * settings.warmup / settings.iterations
+    grid = (settings.evaluation_grid / 1024) ** 2
+    return Length(settings.iterations, mean, (EVALUATION[0] + EVALUATION[1] * share) * grid + START)
+
+
+def _weights(channels: Iterable[int]) -> int:
+    """What the number of weights of convolutions with so many channels grows with."""
+    return sum(count**2 for count in channels)
+
+
+class Pace:
+    """Seconds of work that cells still need.
+
+    ``measured`` says whether anything of this study was; rows that were not are scaled by how the measured ones
+    compare with the shipped numbers.
+    """
+
+    def __init__(self, states: Mapping[Cell, State], root: str | Path = "."):
+        self.lengths: dict[Row, Length] = {}
+        self.found: dict[Row, list[float]] = {}
+        self.counted: dict[Row, int] = {}
+        self.devices: dict[Row, str] = {}  # where cells of a row were or are trained
+        self.gpus = gpus_are_asked_for(Path(root, PROFILE))
+        for cell, state in states.items():
+            row = row_of(cell)
+            if state.name == "done" and self.counted.get(row, 0) < FINISHED_PER_ROW:
+                self.counted[row] = self.counted.get(row, 0) + 1
+                self._learn(row, Path(root, cell.path))
+        for cell, state in states.items():
+            if not state.progress:
+                continue
+            row = row_of(cell)
+            self.devices.setdefault(row, str(state.progress.get("device", "")))
+            if row not in self.found and (latest := state.progress.get("ms_per_iteration")):
+                self._add(row, latest)
+        for cell in states:
+            if row_of(cell) not in self.lengths:
+                self.lengths[row_of(cell)] = _length(cell, self.on_gpu(cell))
+        ratios = [
+            statistics.fmean(values) / self.lengths[row].milliseconds
+            for row, values in self.found.items()
+            if self.lengths[row].iterations
+        ]
+        self.measured = bool(ratios)
+        self.ratio = statistics.median(ratios) if ratios else 1.0
+
+    def _learn(self, row: Row, folder: Path) -> None:
+        """What a finished cell took, where its provenance says so."""
+        with contextlib.suppress(Unreadable):
+            finished = read(folder, Provenance)
+            if finished and finished.device:
+                self.devices[row] = finished.device
+            if finished and finished.wall_seconds is not None and finished.iterations:
+                own = finished.wall_seconds / (finished.fleet or 1)
+                self._add(row, 1e3 * own / finished.iterations)
+
+    def _add(self, row: Row, milliseconds: float) -> None:
+        self.found.setdefault(row, []).append(milliseconds)
+
+    def on_gpu(self, cell: Cell) -> bool:
+        """Whether a cell trains on a GPU: as cells of its row did; else an image cell does where GPUs are asked for."""
+        known = self.devices.get(row_of(cell))
+        return known.startswith("cuda") if known else cell.data.kind == "images" and self.gpus
+
+    def milliseconds(self, cell: Cell) -> float:
+        """Of one iteration of a cell, on average over its run."""
+        row = row_of(cell)
+        if row in self.found:
+            return statistics.fmean(self.found[row])
+        return self.ratio * self.lengths[row].milliseconds
+
+    def seconds_left(self, cell: Cell, state: State) -> float:
+        """The seconds of work that a cell still needs, alone on its cores; 0 for one that is finished."""
+        if state.name in FINISHED:
+            return 0.0
+        one = self.lengths[row_of(cell)]
+        evaluation = self._evaluation(one)
+        if state.name == "to evaluate":
+            return evaluation
+        if state.progress:
+            each = state.progress.get("ms_per_iteration") or self.milliseconds(cell)
+            return max(0, state.progress["total"] - state.progress["done"]) * each / 1e3 + evaluation
+        return one.iterations * self.milliseconds(cell) / 1e3 + evaluation
+
+    def _evaluation(self, one: Length) -> float:
+        return min(max(self.ratio, 0.3), 3.0) * one.evaluation  # short trainings are mostly overhead, evaluations not
+
+    def share(self, cell: Cell, state: State) -> tuple[float, float]:
+        """A cell's work in seconds: (what is done of it, all of it)."""
+        one = self.lengths[row_of(cell)]
+        whole = one.iterations * self.milliseconds(cell) / 1e3 + self._evaluation(one)
+        return max(0.0, whole - self.seconds_left(cell, state)), whole
+
+
+def wall_seconds(left: Iterable[float], at_a_time: int) -> float:
+    """The time that pieces of work of these lengths take, so many at a time: no less than the longest of them."""
+    pieces = [seconds for seconds in left if seconds > 0]
+    return max(sum(pieces) / max(1, at_a_time), *pieces) if pieces else 0.0
+
+
+@lru_cache(maxsize=1)
+def gpus_are_asked_for(profile: Path) -> bool:
+    """Whether image cells train on GPUs: this machine has one, or its cluster has and the profile does not say none."""
+    if shutil.which("nvidia-smi"):
+        return True
+    try:
+        command = ["sinfo", "--noheader", "--format=%G"]
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
+        config = yaml.safe_load(profile.read_text(encoding="utf-8")).get("config") or ()
+    except (OSError, ValueError, AttributeError, subprocess.SubprocessError, yaml.YAMLError):  # no cluster, no profile
+        return False
+    return "gpu" in listed and "gpus=none" not in config
+
+
+def _length(cell: Cell, on_gpu: bool) -> Length:
+    try:
+        return length(studies.settings(cell), on_gpu)
+    except SintroError:  # its hyper-parameters wait for a search, which changes nothing here
+        return Length(0, 0.0, 0.0)

@@ -1,0 +1,164 @@
+"""``sintro plan``: what a study still needs, and ``sintro clean``: what can be thrown away. Imports no torch."""
+
+import os
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from sintro import SintroError
+from sintro.basics.files import UNFINISHED
+from sintro.basics.progress import duration_in_words, size_in_words
+from sintro.cells.cell import RESULTS, Cell
+from sintro.runs import lock
+from sintro.runs.pace import Pace, wall_seconds
+from sintro.runs.states import FINISHED, LOGS, State, listed, of_cells
+
+REPORTS = "reports"
+# Bytes of a finished cell and of a checkpoint, measured with the studies quick (2D) and the image networks.
+SHIPPED_SIZES = {"2d": (2_500_000, 3_500_000), "image": (60_000_000, 120_000_000)}
+MEASURED_CELLS = 5
+KEPT_OF_THE_DEAD = ("checkpoint.pt", "checkpoint.other-settings.pt")
+
+
+class Needs(NamedTuple):
+    """What the rest of a study needs: hours of one core or of a GPU, the time at so many jobs, bytes of disk."""
+
+    states: Counter[str]
+    core_hours: float
+    gpu_hours: float
+    wall_seconds: float
+    bytes_at_the_end: int
+    bytes_at_most: int
+    measured: bool
+    sizes_measured: bool
+
+
+def needs(states: Mapping[Cell, State], jobs: int, root: str | Path = ".") -> Needs:
+    """What the cells that are not finished still need, with so many jobs at a time."""
+    pace = Pace(states, root)
+    left = {cell: pace.seconds_left(cell, state) for cell, state in states.items()}
+    on_gpu = sum(seconds for cell, seconds in left.items() if pace.on_gpu(cell))
+    unfinished = [cell for cell, state in states.items() if state.name not in FINISHED]
+    size, measured = _cell_sizes(states, Path(root))
+    at_the_end = sum(size[kind(cell)] for cell in unfinished)
+    # While a checkpoint is written the one before is still there.
+    while_training = sorted((2 * SHIPPED_SIZES[kind(cell)][1] for cell in unfinished), reverse=True)[:jobs]
+    return Needs(
+        Counter(state.name for state in states.values()),
+        (sum(left.values()) - on_gpu) / 3600,
+        on_gpu / 3600,
+        wall_seconds(left.values(), jobs),
+        at_the_end,
+        at_the_end + sum(while_training),
+        pace.measured,
+        measured,
+    )
+
+
+def kind(cell: Cell) -> str:
+    """``2d`` or ``image``."""
+    return "image" if cell.data.kind == "images" else "2d"
+
+
+def _cell_sizes(states: Mapping[Cell, State], root: Path) -> tuple[dict[str, int], bool]:
+    found: dict[str, list[int]] = {}
+    for cell, state in states.items():
+        sizes = found.setdefault(kind(cell), [])
+        if state.name == "done" and len(sizes) < MEASURED_CELLS:
+            sizes.append(sum(size_of(Path(entry.path)) for entry in os.scandir(root / cell.path)))
+    mean = {name: SHIPPED_SIZES[name][0] for name in SHIPPED_SIZES}
+    mean |= {name: sum(sizes) // len(sizes) for name, sizes in found.items() if sizes}
+    return mean, all(found.values())
+
+
+def describe(study: str, cells: Sequence[Cell], jobs: int, root: str | Path = ".") -> list[str]:
+    """The plan of a study, line by line."""
+    states = of_cells(cells, root)
+    need = needs(states, jobs, root)
+    finished = sum(need.states[name] for name in FINISHED)
+    lines = [f"study {study}: {len(cells)} cells, {finished} finished, {len(cells) - finished} left"]
+    others = ", ".join(f"{count} {name}" for name, count in need.states.items() if name not in (*FINISHED, "missing"))
+    lines += [f"  of these {others}"] if others else []
+    lines += [f"  {line}" for line in listed(states, "unreadable")]
+    if finished == len(cells):
+        return lines
+    source = "learnt from this study's cells" if need.measured else "by shipped measurements: none of this study yet"
+    hours = [f"{value:.1f} {name}" for value, name in _hours(need)]
+    lines.append(f"  work left: {' and '.join(hours)} ({source})")
+    if not need.measured and any(kind(cell) == "image" for cell in cells):
+        lines.append("  the hours of image cells are a guess: no measurement of one is shipped")
+    time = duration_in_words(need.wall_seconds)
+    lines.append(f"  time with {jobs} jobs at a time: {time}, waiting in queues not counted")
+    free = shutil.disk_usage(next(p for p in (Path(root, RESULTS), Path(root)) if p.exists())).free
+    source = "as finished cells have" if need.sizes_measured else "by shipped sizes"
+    most, kept = size_in_words(need.bytes_at_most), size_in_words(need.bytes_at_the_end)
+    lines.append(f"  disk: {most} while it runs, {kept} of it for good ({source}); {size_in_words(free)} free")
+    if free < need.bytes_at_most:
+        lines.append("  warning: that is more than there is")
+    return lines
+
+
+def _hours(need: Needs) -> list[tuple[float, str]]:
+    named = [(need.core_hours, "core hours"), (need.gpu_hours, "GPU hours")]
+    return [pair for pair in named if pair[0]]
+
+
+# --- cleaning
+
+
+def leftovers(cells: Sequence[Cell], root: str | Path = ".") -> list[Path]:
+    """Files that nothing needs: half-written ones, checkpoints of finished cells or of other settings.
+
+    Cells whose files cannot be read are left alone, and named on stderr.
+    """
+    states = of_cells(cells, root)
+    for line in listed(states, "unreadable"):
+        print(f"left alone: {line}", file=sys.stderr)
+    found = []
+    for cell, state in states.items():
+        folder = Path(root, cell.path)
+        if state.name in ("running", "unreadable") or not folder.is_dir():
+            continue
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            finished = state.name in FINISHED and entry.name in (*KEPT_OF_THE_DEAD, lock.NAME)
+            if entry.name.startswith(UNFINISHED) or entry.name == KEPT_OF_THE_DEAD[1] or finished:
+                found.append(Path(entry.path))
+    return found
+
+
+def everything(study: str, cells: Sequence[Cell], root: str | Path = ".") -> list[Path]:
+    """All folders of a study: results, logs and pages. Refused while one of its cells trains."""
+    going = [cell.path for cell, state in of_cells(cells, root).items() if state.name == "running"]
+    if going:
+        raise SintroError(f"{len(going)} cells of study {study} are being trained, as {going[0]}; stop them first")
+    folders = [Path(root, parent, study) for parent in (RESULTS, LOGS, REPORTS)]
+    return [folder for folder in folders if folder.exists() or folder.is_symlink()]
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file or of all files below a folder; a link is not followed."""
+    if path.is_symlink() or path.is_file():
+        return path.lstat().st_size
+    return sum(size_of(Path(entry.path)) for entry in os.scandir(path))
+
+
+def remove(paths: Sequence[Path]) -> None:
+    """Delete files and folders; of a link only the link."""
+    for path in paths:
+        try:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise SintroError(f"cannot delete {error.filename or path}: {error.strerror}") from error
+
+
+def sized(paths: Sequence[Path]) -> list[str]:
+    """The paths with their sizes, and the sum."""
+    sizes = [size_of(path) for path in paths]
+    lines = [f"{size_in_words(size):>8}  {path}" for path, size in zip(paths, sizes, strict=True)]
+    return [*lines, f"{size_in_words(sum(sizes)):>8}  in all"]

@@ -1,0 +1,60 @@
+"""What every cell of a study is doing, read from the folders of ``results/`` alone, on any node. Imports no torch.
+
+Each folder is listed once, and only files that decide are opened; ``sintro.runs.results`` is the judge.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sintro.cells.cell import PARTS, RESULTS, Cell
+from sintro.runs.results import FINISHED, STATES, judge
+
+__all__ = ["FINISHED", "LOGS", "STATES", "State", "listed", "of_cells"]
+
+LOGS = "logs"
+MOST_LISTED = 20  # cells of one state that are named one by one
+
+
+class State(NamedTuple):
+    """What a cell is doing: one of STATES, what there is to say about it, and a running one's progress.json."""
+
+    name: str
+    note: str = ""
+    progress: dict[str, Any] | None = None
+
+
+def of_cells(cells: Iterable[Cell], root: str | Path = ".") -> dict[Cell, State]:
+    """The state of every cell, in the order given."""
+    root, given = Path(root), list(cells)
+    folders: dict[str, set[str]] = {}
+    for study in dict.fromkeys(cell.study for cell in given):
+        _list(root / RESULTS / study, f"{RESULTS}/{study}", len(PARTS) - 1, folders)
+    return {cell: _state(cell, root, folders.get(cell.path)) for cell in given}
+
+
+def listed(
+    states: Mapping[Cell, State], name: str, note: Callable[[Cell, State], str] = lambda _, state: state.note
+) -> list[str]:
+    """A line with its note for each cell in a state, up to a number of them."""
+    chosen = [(cell, state) for cell, state in states.items() if state.name == name]
+    lines = [f"{name}: {cell.path}: {note(cell, state)}" for cell, state in chosen[:MOST_LISTED]]
+    return lines + ([f"{name}: and {len(chosen) - MOST_LISTED} more"] if len(chosen) > MOST_LISTED else [])
+
+
+def _list(folder: Path, name: str, depth: int, into: dict[str, set[str]]) -> None:
+    """The names in every folder that is `depth` levels down, each folder listed once."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        if depth == 0:
+            into[name] = {entry.name for entry in entries}
+            return
+        for entry in entries:
+            if entry.is_dir():
+                _list(Path(entry.path), f"{name}/{entry.name}", depth - 1, into)
+
+
+def _state(cell: Cell, root: Path, names: set[str] | None) -> State:
+    found = judge(cell, root / cell.path, names)
+    return State(found.state, found.reason, found.progress)

@@ -1,0 +1,226 @@
+"""The files of a cell's folder, read and checked: what they hold, under the names of today. Imports no torch.
+
+``sintro.runs.results`` judges the folder by them.
+"""
+
+import json
+import math
+import os
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
+from zipfile import BadZipFile
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+
+from sintro import SintroError
+from sintro.cells.cell import Cell
+from sintro.cells.presets import Settings
+from sintro.metrics import outdated
+from sintro.runs.folder import HANDED_OVER, PROVENANCE
+
+if TYPE_CHECKING:
+    import numpy as np
+
+METRICS = "metrics.json"
+CHECKPOINT = "checkpoint.pt"
+MODEL = "model.pt"
+MEAN_RESPONSIBILITIES = "mean_responsibilities"  # in arrays.npz: a_k [T, K] after each snapshot
+RESPONSIBILITY_ITERATIONS = "responsibility_iterations"  # in arrays.npz: how many iterations each came after, [T]
+OLD_ARRAYS = {"shares": MEAN_RESPONSIBILITIES, "share_iterations": RESPONSIBILITY_ITERATIONS}  # older files' names
+
+
+class Unreadable(SintroError):
+    """A file of a cell does not hold what it should; the message names the file and says what is wrong."""
+
+
+EXACT = 2**53  # a float holds every whole number up to it exactly
+Count = Annotated[int, Field(ge=0, le=EXACT)]
+Positive = Annotated[int, Field(ge=1, le=EXACT)]
+
+
+class Stored(BaseModel):
+    """A JSON file of a cell's folder. The fields are what the suite computes with; further keys are kept as they are.
+
+    A key of a wrong type makes the file unreadable: half of a damaged file is not trusted. Absent keys are legal, since
+    older versions wrote fewer.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, protected_namespaces=())
+    file: ClassVar[str]
+
+    def content(self) -> dict[str, Any]:
+        """Everything that the file says."""
+        return {name: getattr(self, name) for name in self.model_fields_set - set(self.extra())} | self.extra()
+
+    def extra(self) -> dict[str, Any]:
+        """The keys that are no fields."""
+        return self.model_extra or {}
+
+
+class CellFile(Stored):
+    """``cell.json``: what was to be trained."""
+
+    file = "cell.json"
+    cell: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+    sources: dict[str, Any] = {}
+    digest: str | None = None
+    command: str | None = None
+
+
+def cell_content(cell: Cell, settings: Settings, sources: Mapping[str, str]) -> dict[str, Any]:
+    """What cell.json says of a cell, whoever trains it and how."""
+    return {
+        "cell": cell.model_dump() | {"path": cell.path},
+        "settings": settings.model_dump(mode="json"),
+        "digest": settings.digest,
+        "sources": sources,
+    }
+
+
+class Outcome(Stored):
+    """What provenance.json and metrics.json have in common."""
+
+    status: Literal["done", "diverged"]
+    digest: str | None = None  # of the settings
+    finished: str | None = None  # when the training ended
+    model_sha256: str | None = None
+    diverged_at: Count | None = None
+    reason: str | None = None
+
+    @property
+    def why_diverged(self) -> str:
+        """`at iteration 12: the loss was not finite`, as far as the file says it."""
+        at = "" if self.diverged_at is None else f"at iteration {self.diverged_at}: "
+        return in_a_line(at + (self.reason or "no reason given"))
+
+
+class Provenance(Outcome):
+    """``provenance.json``: how a training ended, and with what it was made."""
+
+    file = PROVENANCE
+    iterations: Positive | None = None
+    wall_seconds: FiniteFloat | None = Field(None, ge=0)
+    device: str | None = None  # cpu, cuda or cuda:N
+    fleet: Positive | None = None  # how many cells shared the wall time
+
+
+class HandedOver(Provenance):
+    """``provenance.fleet.json``: the same, of a cell that a fleet trained, until its own `sintro train` takes it."""
+
+    file = HANDED_OVER
+
+
+class Metrics(Outcome):
+    """``metrics.json``: what an evaluation measured."""
+
+    file = METRICS
+    evaluated: str | None = None
+
+
+Kind = TypeVar("Kind", bound=Stored)
+
+
+def read(folder: str | Path, kind: type[Kind]) -> Kind | None:
+    """Read and check one of a cell's files; None where it is not there.
+
+    Raises Unreadable: which file, and what is wrong with it.
+    """
+    path = os.path.join(folder, kind.file)  # no Path: `status` reads ten thousand of them
+    try:
+        with open(path, "rb") as file:
+            value = json.loads(file.read())
+    except (FileNotFoundError, NotADirectoryError):  # of a folder that cannot be, whoever writes to it tells
+        return None
+    except OSError as error:
+        raise Unreadable(f"{path} cannot be read: {error.strerror or error}") from None
+    except RecursionError:
+        raise Unreadable(f"{path} is nested too deeply") from None
+    except ValueError:
+        raise Unreadable(f"{path} is truncated or not JSON") from None
+    if not isinstance(value, dict):
+        raise Unreadable(f"{path} holds {type(value).__name__}, expected an object")
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        raise Unreadable(f"{path}: {_first_problem(error)}") from None
+
+
+def read_provenance(folder: str | Path) -> Provenance | None:
+    """The cell's provenance, its own or what a fleet handed over; None where the cell is not trained to its end.
+
+    Raises Unreadable.
+    """
+    return read(folder, Provenance) or read(folder, HandedOver)
+
+
+def read_settings(folder: str | Path) -> Settings:
+    """The settings that a cell was trained with, by its cell.json. Raises Unreadable."""
+    record = read(folder, CellFile)
+    if record is None:
+        raise Unreadable(f"{Path(folder, CellFile.file)} is missing")
+    try:
+        return Settings.model_validate(record.settings)
+    except ValidationError as error:
+        raise Unreadable(f"{Path(folder, CellFile.file)}: settings.{_first_problem(error)}") from None
+
+
+def _first_problem(error: ValidationError) -> str:
+    """`status: this key is missing`, of a file that pydantic refuses."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    said = "this key is missing" if first["type"] == "missing" else first["msg"][:1].lower() + first["msg"][1:]
+    return f"{where}: {said}"
+
+
+# --- arrays
+
+
+def read_arrays(path: Path, names: Iterable[str] | None = None) -> dict[str, "np.ndarray"]:
+    """Read the arrays of ``arrays.npz``, all or the named ones that are there, under the names they have today.
+
+    Raises SintroError where the file cannot be read.
+    """
+    import numpy as np  # here: `status` reads many folders and no arrays
+
+    try:
+        # Opened here, since NumPy leaves a file open when it turns out to be cut short.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+            kept = {name: OLD_ARRAYS.get(name, name) for name in stored.files}
+            return {new: stored[name] for name, new in kept.items() if names is None or new in names}
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile, zlib.error, NotImplementedError) as error:
+        raise SintroError(f"{path}: cannot be read ({error}); evaluate the cell again") from None
+
+
+# --- numbers
+
+SPECIAL = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+def number(value: Any) -> float | None:
+    """A stored number: JSON has no NaN and no infinity, so they are kept as the strings nan, inf, -inf.
+
+    None for everything else, also for a whole number that no float can hold.
+    """
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        try:
+            return float(value)
+        except OverflowError:
+            return None
+    return SPECIAL.get(value) if isinstance(value, str) else None
+
+
+def numbers(metrics: Metrics) -> dict[str, float]:
+    """The numbers of a metrics.json by name, without values that an older definition computed."""
+    old = set(outdated(metrics.extra()))
+    found = {name: number(value) for name, value in metrics.extra().items() if name not in old}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def in_a_line(text: str) -> str:
+    """Text that a file holds, as one line without control characters."""
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())

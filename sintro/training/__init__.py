@@ -1,0 +1,1 @@
+"""Training: from a cell to a model, with a checkpoint at any time."""

@@ -1,0 +1,227 @@
+"""The players of the game and their optimisers, through the prior's life (docs/science.md, sections 2 to 4)."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from sintro import SintroError
+from sintro.basics.randomness import Generators
+from sintro.cells import components
+from sintro.cells.cell import Betas
+from sintro.cells.fleets import check_equal_shape
+from sintro.cells.presets import Settings
+from sintro.objectives import Vae
+from sintro.objectives.build import (
+    buffers_of,
+    fill,
+    first_prior,
+    generators,
+    model_of,
+    objective_of,
+    stored_prior,
+    together,
+)
+from sintro.training.batches import batches_of
+from sintro.training.graphs import Graphs
+
+LOSSES = {"loss_encoder", "loss_decoder"}  # the terms by which divergence is noticed
+
+
+class Players:
+    """One cell, or a fleet of F of equal shape, in training: networks, prior, optimisers.
+
+    The cells of a fleet may differ in seed, density, betas and responsibility weight. With one cell no tensor has a
+    fleet axis; with F cells all parameters and losses have a leading one, and each cell draws from its own generators
+    what it would draw alone. ``graph``: iterations become CUDA graphs (:mod:`sintro.training.graphs`).
+    """
+
+    def __init__(self, settings: Sequence[Settings], device: str | torch.device = "cpu", graph: bool = False):
+        self.settings, self.device = list(settings), torch.device(device)
+        self.shared = self.settings[0]
+        check_equal_shape(self.settings)
+        self.graphs = Graphs(self.device) if graph else None
+        self.data = batches_of(self.settings, self.device)
+        self.objective = objective_of(self.shared)
+        self.warmup = Vae() if components.objective(self.shared.objective).introspective else self.objective
+        self.iteration = 0
+        from_data = components.prior(self.shared.prior).from_data
+        pseudo_inputs = self.data.pseudo_inputs(self.shared.components) if from_data else None
+        prior = first_prior(self.shared, pseudo_inputs, self.device)
+        self.model = model_of(self.settings, self.objective, prior, self.device)
+        self.betas = Betas(*(self._per_cell(name) for name in ("beta_rec", "beta_kl", "beta_neg")))
+        self.margin = self._per_cell("margin")
+        regularised = any(one.responsibility_weight for one in self.settings)
+        self.responsibility_weight = self._per_cell("responsibility_weight") if regularised else 0.0
+        self.restart_optimisers()
+
+    @property
+    def fleet(self) -> bool:
+        return len(self.settings) > 1
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the KL to a single Gaussian is sampled."""
+        return self.shared.kl_of_normal == "sampled"
+
+    def generators(self, stream: str, iteration: int = 0) -> Generators:
+        """The generator of a stream at an iteration, or one per cell of a fleet."""
+        return generators(self.settings, stream, iteration, self.device)
+
+    def _per_cell(self, name: str) -> float | torch.Tensor | None:
+        values = [getattr(one, name) for one in self.settings]
+        if not self.fleet or values[0] is None:
+            return values[0]
+        return torch.tensor(values, device=self.device)
+
+    # --- parameters and optimisers
+
+    def parameters(self) -> dict[str, dict[str, nn.Parameter]]:
+        """Every player's parameters by name; the prior's include those that do not learn."""
+        return {
+            "encoder": dict(self.model.encoder.named_parameters()),
+            "decoder": dict(self.model.decoder.named_parameters()),
+            "prior": self.model.prior.named_parameters(),
+        }
+
+    def restart_optimisers(self) -> None:
+        """Adam from nothing for every player that learns; schedules depend on the iteration alone."""
+        one = self.shared
+        self.optimisers = {}
+        rate = one.learning_rate
+        if self.graphs:  # a graph holds what it captured: new optimisers are a new one, a new rate is a new content
+            self.graphs.clear()
+            rate = torch.tensor(rate, device=self.device)
+        for player, parameters in self.parameters().items():
+            learning = [p for p in parameters.values() if p.requires_grad]
+            if learning:
+                self.optimisers[player] = torch.optim.Adam(
+                    learning,
+                    lr=rate,
+                    betas=(one.adam_beta1, one.adam_beta2),
+                    fused=True,
+                    capturable=self.graphs is not None,
+                )
+
+    def learning_rate(self, iteration: int) -> float:
+        """The learning rate of an iteration: one factor per milestone passed, wherever optimisers restarted."""
+        passed = sum(iteration >= milestone for milestone in self.shared.milestones)
+        return self.shared.learning_rate * self.shared.learning_rate_factor**passed
+
+    # --- the prior's life
+
+    def enter(self, iteration: int) -> None:
+        """What happens before an iteration: a new target decoder, conversion of the VampPrior, the warm-up's end.
+
+        The losses after the warm-up carry the factor s. Adam's second moments of before it are 1 / s^2 too large for
+        them, and hold the steps down until they have decayed: so it may begin anew here (docs/science.md, section 4).
+        """
+        if self.model.target_decoder is not None and iteration % self.data.steps == 0:
+            self.model.target_decoder.load_state_dict(self.model.decoder.state_dict())
+        if iteration == self.shared.conversion:
+            self.model.prior = self.model.prior.converted(self.model.encode, self.shared.logits_at_conversion)
+            self.restart_optimisers()
+        if iteration == self.shared.warmup:
+            self._end_warmup()
+        if iteration == self.shared.warmup and self.shared.adam_at_introspection == "restarted":
+            self.restart_optimisers()
+
+    def _end_warmup(self) -> None:
+        """Let the prior go on as the settings say; one without parameters is what it was."""
+        if not self.model.prior.parameters():
+            return
+        if self.graphs:
+            self.graphs.clear()
+        if not self.shared.learned:
+            self.model.prior.freeze()
+            self.optimisers.pop("prior", None)
+        elif self.shared.clip:
+            self.model.prior.clip_to_modes()
+
+    # --- one iteration
+
+    def step(self, iteration: int, mean_responsibilities: bool = False) -> dict[str, torch.Tensor]:
+        """One iteration of whatever phase it falls in; the terms of the history, ``[]`` or ``[F]`` each.
+
+        ``mean_responsibilities`` asks for those of the prior's modes too, ``[..., K]``.
+        """
+        self.iteration = iteration
+        self.enter(iteration)
+        self._set_learning_rate(self.learning_rate(iteration))
+        real = self.data.at(iteration)
+        noise = self.generators("noise", iteration)
+        introspective = iteration >= self.shared.warmup
+        objective = self.objective if introspective else self.warmup
+        if self.graphs and objective.graphable:
+            step = partial(objective.step, self)
+            terms = self.graphs.run(f"{introspective=}", step, real, noise, mean_responsibilities)
+        else:
+            terms = objective.step(self, real, noise, mean_responsibilities)
+        if not isinstance(terms, dict) or not terms.keys() >= LOSSES:
+            raise SintroError(
+                f"objective {self.shared.objective!r}: an iteration must return the terms of the history, "
+                f"{' and '.join(sorted(LOSSES))} among them"
+            )
+        return terms
+
+    def _set_learning_rate(self, rate: float) -> None:
+        for optimiser in self.optimisers.values():
+            group = optimiser.param_groups[0]
+            group["lr"] = group["lr"].fill_(rate) if self.graphs else rate
+
+    def descend(self, loss: torch.Tensor, *players: str) -> None:
+        """Step these players' optimisers along the gradients of a loss [...]."""
+        loss.sum().backward()
+        self.advance(*players)
+
+    def advance(self, *players: str) -> None:
+        """Step these players' optimisers along the gradients they have, then clear these."""
+        for player in players:
+            self.optimisers[player].step()
+            self.optimisers[player].zero_grad(set_to_none=True)
+
+    # --- state, per cell
+
+    def state(self, cell: int = 0) -> dict[str, Any]:
+        """Everything that training changes, of one cell: what a checkpoint holds."""
+
+        def own(tensor: torch.Tensor) -> torch.Tensor:
+            return (tensor[cell] if self.fleet else tensor).detach().cpu().clone()
+
+        prior = self.model.prior
+        state: dict[str, Any] = {"prior_kind": type(prior).__name__, "parameters": {}, "adam": {}}
+        for player, parameters in self.parameters().items():
+            state["parameters"][player] = {name: own(p) for name, p in parameters.items()}
+            moments = self.optimisers[player].state if player in self.optimisers else {}
+            state["adam"][player] = {
+                name: {
+                    "step": moments[p]["step"].cpu().clone(),
+                    "exp_avg": own(moments[p]["exp_avg"]),
+                    "exp_avg_sq": own(moments[p]["exp_avg_sq"]),
+                }
+                for name, p in parameters.items()
+                if p in moments
+            }
+        buffers = buffers_of(self.model)
+        state["buffers"] = {player: {name: own(b) for name, b in found.items()} for player, found in buffers.items()}
+        state["bounds"] = [own(bound) for bound in prior.bounds or ()]
+        return state
+
+    def load(self, states: Sequence[dict[str, Any]], iteration: int) -> None:
+        """Takes up the states of all cells as they were when ``iteration`` iterations were finished."""
+
+        self.model.prior = stored_prior(self.settings, states, self.device)
+        fill(self.model, states)
+        if iteration > self.shared.warmup and not self.shared.learned:
+            self.model.prior.freeze()
+        self.restart_optimisers()
+        for player, parameters in self.parameters().items():
+            for name in states[0]["adam"][player]:
+                stored = [state["adam"][player][name] for state in states]
+                self.optimisers[player].state[parameters[name]] = {
+                    "step": stored[0]["step"].clone().to(self.device),
+                    "exp_avg": together([one["exp_avg"] for one in stored]).to(self.device),
+                    "exp_avg_sq": together([one["exp_avg_sq"] for one in stored]).to(self.device),
+                }

@@ -1,0 +1,236 @@
+"""One cell's training as it is written down in its folder: what is there before, during and after it.
+
+Files appear whole or not at all (:func:`sintro.basics.files.write_atomic`). Provenance comes last: with it the cell is
+done.
+"""
+
+import math
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from sintro import SintroError, __version__
+from sintro.basics.files import hash_file, load_tensors, save_tensors, write_atomic, write_json
+from sintro.cells.cell import Cell
+from sintro.cells.presets import Settings
+from sintro.data.facts import Facts
+from sintro.objectives.build import not_finite
+from sintro.runs import results
+from sintro.runs.folder import HANDED_OVER, PROVENANCE, cell_folder, environment, now, peak_memory
+from sintro.runs.history import COLUMNS, to_csv, todays
+from sintro.runs.stored import CellFile, Unreadable, cell_content, read_provenance
+from sintro.training.players import Players
+
+ROWS_OF_HISTORY = 300
+NAN = math.nan
+
+
+class Task(NamedTuple):
+    """A cell that is to be trained: its resolved settings, where each comes from, and the command that trains it."""
+
+    cell: Cell
+    settings: Settings
+    sources: Mapping[str, str]
+    command: str
+
+    @property
+    def folder(self) -> Path:
+        return cell_folder(self.cell)
+
+
+class Record:
+    """A cell in training: its history so far, the state it was left in, and everything that is written."""
+
+    def __init__(self, task: Task, device: str, threads: int):
+        self.task, self.settings, self.folder, self.device = task, task.settings, task.folder, device
+        self.every = max(1, task.settings.iterations // ROWS_OF_HISTORY)
+        self.rows: list[list[float]] = []
+        self.state: dict[str, Any] | None = None  # of the players, between two stretches of training
+        self.done, self.resumed, self.seconds, self.beside = 0, 0, 0.0, 1
+        self.data = Facts()
+        self.data_then: Mapping[str, Any] = {}  # what the checkpoint says of the data that it was trained on
+        self.provenance = environment(device, threads) | {"started": now(), "digest": task.settings.digest}
+        if task.settings.precision is not None:
+            self.provenance["precision"] = task.settings.precision
+
+    def announce(self) -> None:
+        """cell.json, before the first step; what an earlier training ended with goes."""
+        content = cell_content(self.task.cell, self.settings, self.task.sources)
+        write_json(self.folder / CellFile.file, content | {"command": self.task.command, "version": __version__})
+        for stale in (PROVENANCE, HANDED_OVER, *([] if self.state else ["checkpoint.pt"])):
+            (self.folder / stale).unlink(missing_ok=True)
+
+    def take_up(self, checkpoint: dict[str, Any]) -> None:
+        """Goes on from a checkpoint of the same settings."""
+        self.done, self.seconds = checkpoint["iteration"], checkpoint["seconds"]
+        self.resumed = checkpoint["resumed"] + 1
+        self.provenance["started"] = checkpoint["started"]
+        columns = todays(checkpoint["columns"])
+        known = [dict(zip(columns, row, strict=True)) for row in checkpoint["rows"].tolist()]
+        self.rows = [[row.get(name, NAN) for name in COLUMNS] for row in known]  # another version may have had others
+        self.state = checkpoint["state"]
+        self.data_then = checkpoint
+        total = self.settings.iterations
+        print(f"resuming {self.task.cell.path} after {self.done} of {total} iterations", file=sys.stderr)
+
+    def use(self, data: Facts) -> None:
+        """Take these data, before anything is written: refuse others than the checkpoint's, name unverified ones."""
+        checkpoint = str(self.folder / "checkpoint.pt")
+        data.refuse_other(self.data_then, checkpoint, self.task.cell.dataset, "start over with --restart")
+        self.data = data
+        if warning := data.warning(self.task.cell.dataset):
+            print(warning, file=sys.stderr)
+
+    def logs(self, iteration: int) -> bool:
+        """Whether an iteration gets a row in the history."""
+        return (iteration + 1) % self.every == 0 or iteration + 1 == self.settings.iterations
+
+    def add_row(
+        self,
+        iteration: int,
+        rate: float,
+        terms: Mapping[str, float],
+        mean_responsibilities: torch.Tensor | None = None,
+        log_vars: torch.Tensor | None = None,
+    ) -> None:
+        """One row of the history; ``mean_responsibilities`` [K], ``log_vars`` [K, L] of the mixture."""
+        values = dict.fromkeys(COLUMNS, NAN) | {name: value for name, value in terms.items() if name in COLUMNS}
+        values["iteration"] = iteration + 1
+        values["phase"] = int(iteration >= self.settings.warmup)
+        values["learning_rate"] = rate
+        if log_vars is not None:
+            values |= {"prior_log_var_min": float(log_vars.min()), "prior_log_var_max": float(log_vars.max())}
+        if mean_responsibilities is not None:
+            average = mean_responsibilities.double()
+            values["entropy_nats"] = float(-torch.special.xlogy(average, average).sum())
+            values["active_modes"] = float((average >= 1 / average.numel() ** 2).sum())
+        self.rows.append([values[name] for name in COLUMNS])
+
+    def save_checkpoint(self, state: dict[str, Any], iteration: int, seconds: float) -> None:
+        """Everything a resumed run needs. Rows of the history travel with it."""
+        save_tensors(
+            self.folder / "checkpoint.pt",
+            {
+                "digest": self.settings.digest,
+                "version": __version__,
+                "iteration": iteration,
+                "seconds": seconds,
+                "resumed": self.resumed,
+                "started": self.provenance["started"],
+                "columns": list(COLUMNS),
+                "rows": torch.tensor(self.rows, dtype=torch.float64).reshape(-1, len(COLUMNS)),
+                "state": state,
+                **self.data.recorded(),
+            },
+        )
+
+    def save_model(self, name: str, state: dict[str, Any]) -> None:
+        """What evaluation needs of the players as they are now: model.pt, and the snapshots at evaluation epochs."""
+        model = {key: state[key] for key in ("prior_kind", "parameters", "buffers", "bounds")}
+        save_tensors(self.folder / name, model | {"digest": self.settings.digest, "version": __version__})
+
+    def finish(self, players: Players, cell: int, seconds: float, diverged_at: int | None, last: str) -> None:
+        """The final files, provenance last, under the name ``last``."""
+        write_atomic(self.folder / "history.csv", to_csv(self.rows))
+        outcome = self._outcome(players, cell, diverged_at)
+        write_json(self.folder / last, self.provenance | self.data.recorded() | outcome | self._spent(seconds))
+        (self.folder / "checkpoint.pt").unlink(missing_ok=True)
+
+    def _spent(self, seconds: float) -> dict[str, Any]:
+        """When training ended and what it took, for provenance.json."""
+        spent = {
+            "finished": now(),
+            "wall_seconds": round(seconds, 3),
+            "peak_memory_bytes": peak_memory(),
+            "iterations": self.settings.iterations,
+            "resumed": self.resumed,
+        }
+        if self.beside > 1:
+            spent["fleet"] = self.beside
+        if self.device.startswith("cuda"):
+            spent["device_seconds"] = round(seconds / self.beside, 3)  # a fleet's cells share the device
+            spent["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated(self.device)
+        return spent
+
+    def _outcome(self, players: Players, cell: int, diverged_at: int | None) -> dict[str, Any]:
+        """How training ended, for provenance.json; model.pt is there where it ended well, and only there.
+
+        A run also diverged whose losses were finite to the last and whose weights are not.
+        """
+        path, reason = self.folder / "model.pt", None
+        if diverged_at is not None:
+            reason = f"the loss was not finite in iteration {diverged_at} of {self.settings.iterations}"
+        else:
+            state = players.state(cell)
+            reason = not_finite(state)
+            diverged_at = self.settings.iterations
+        if reason is None:
+            self.save_model(path.name, state)
+            return {"status": "done", "model_sha256": hash_file(path)}
+        path.unlink(missing_ok=True)
+        return {"status": "diverged", "diverged_at": diverged_at, "reason": reason}
+
+
+def is_finished(task: Task) -> bool:
+    """Whether a finished run of these settings exists; says so on stderr.
+
+    Its model may be gone where nothing needs it any more: its metrics count, or it diverged. SintroError where its
+    provenance or its history is damaged.
+    """
+    folder = task.folder
+    try:
+        read_provenance(folder)
+    except Unreadable as error:  # who holds the lock would be judged as running
+        raise SintroError(f"{error}; train the cell anew: sintro train {folder} --restart") from None
+    found = results.judge(task.cell, folder, asked=results.Asked(task.settings.digest))
+    history = folder / "history.csv"
+    if not found.trained or not history.exists():
+        return False
+    if not history.read_bytes().endswith(b"\n"):
+        raise SintroError(f"{history} is cut off; train the cell anew: sintro train {folder} --restart")
+    _compare_data(task, found.provenance.content())
+    print(f"{folder} is {found.provenance.status} already; --restart trains it anew", file=sys.stderr)
+    return True
+
+
+def _compare_data(task: Task, finished: Mapping[str, Any]) -> None:
+    """Refuse a finished run on other data than lie here; where none lie here that can be read, say so."""
+    if task.cell.data.kind != "images":
+        return
+    from sintro.data import images
+
+    try:
+        facts = images.load(task.cell.dataset, "train").facts
+    except SintroError as error:
+        print(f"note: {task.folder} was not compared with the data: {error}", file=sys.stderr)
+        return
+    facts.refuse_other(finished, f"{task.folder}", task.cell.dataset, "train it anew with --restart")
+
+
+def accept(task: Task) -> None:
+    """Makes what a fleet of the workflow trained the cell's own result; nothing where there is none."""
+    handed_over = task.folder / HANDED_OVER
+    if handed_over.exists() and not (task.folder / PROVENANCE).exists():
+        os.replace(handed_over, task.folder / PROVENANCE)
+
+
+def read_checkpoint(task: Task) -> dict[str, Any] | None:
+    """The cell's checkpoint, if it belongs to these settings; one of other settings is put aside, said aloud."""
+    path = task.folder / "checkpoint.pt"
+    if not path.exists():
+        return None
+    remedy = "delete it, or start over with --restart"
+    checkpoint = load_tensors(path, remedy)
+    expected = {"digest", "iteration", "seconds", "resumed", "started", "columns", "rows", "state"}
+    if not isinstance(checkpoint, dict) or not expected <= checkpoint.keys():
+        raise SintroError(f"{path} is not a checkpoint of a training run; {remedy}")
+    if checkpoint["digest"] != task.settings.digest:
+        aside = path.with_name("checkpoint.other-settings.pt")
+        os.replace(path, aside)
+        print(f"{path} belongs to other hyper-parameters; kept as {aside.name}, starting anew", file=sys.stderr)
+        return None
+    return checkpoint

@@ -1,0 +1,156 @@
+"""From cells to their folders' cell.json, history.csv, model.pt and provenance.json: which cells train, and when.
+
+It serves one cell and a fleet of F alike. A run that is stopped, however, and started again by the same command ends
+with the same bits as one that was not (docs/design.md, invariant 3). Divergence is a result: it is written down, the
+other cells of a fleet go on, and the run ends with exit code 0.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
+
+from sintro import PassingError, SintroError
+from sintro.basics.files import remove_unfinished
+from sintro.cells.cell import Cell
+from sintro.cells.fleets import by_shape, check_equal_shape, split
+from sintro.cells.presets import Settings
+from sintro.runs import failures, results
+from sintro.runs.devices import fleet_size, pick_device, set_threads
+from sintro.runs.failures import INTERRUPTED
+from sintro.runs.lock import BusyError, Lock, Patience, StopSignals
+from sintro.training.loop import Fleet, Options
+from sintro.training.record import Record, Task, accept, is_finished, read_checkpoint
+
+
+def train(
+    cell: Cell,
+    settings: Settings,
+    sources: dict[str, str] | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    checkpoint_every: float = 120.0,
+    restart: bool = False,
+    command: str = "",
+) -> int:
+    """Trains a cell in its folder, taking up a checkpoint if there is one. Returns the exit code: 0, or 75 if stopped.
+
+    Args:
+        settings: the cell's resolved hyper-parameters (``sintro.cells.studies.settings``).
+        sources: where each of them comes from.
+        checkpoint_every: seconds between checkpoints; 0 writes one after every iteration.
+        restart: begin anew even where a finished run or a checkpoint (readable or not) stands.
+    Errors: SintroError for unreadable checkpoints, folders without write permission, full disks, unknown devices.
+    """
+    task = Task(cell, settings, sources or {}, command or f"sintro train {cell.path}")
+    options = Options(pick_device(device), set_threads(threads), checkpoint_every, restart)
+    return train_all([task], options)
+
+
+def train_all(tasks: Sequence[Task], options: Options, side_by_side: int | None = None) -> int:
+    """Trains cells, so many at a time (None: as many of a shape as the device holds), each as :func:`train` does.
+
+    Those that are finished are left out. Of the others those that are least far begin and the rest join them on their
+    way. Returns 0, or 75 if a signal came: then every cell that was begun has its checkpoint. SintroError where cells
+    of unequal shape are to train side by side (one after another they may be of any), and in the end for each cell
+    whose finished run cannot be read.
+    """
+    if side_by_side and side_by_side > 1:
+        check_equal_shape([task.settings for task in tasks])
+    with recording(tasks):
+        if options.graph and not options.device.startswith("cuda"):
+            raise PassingError(f"--graph: CUDA graphs need a GPU, and the device is {options.device}")
+    left, refused = [], []
+    for task in tasks:
+        try:
+            left += _unfinished([task], options)
+        except (SintroError, OSError) as error:  # a damaged file of one cell does not keep the others from training
+            refused.append(failures.in_words(error))
+    parts = []
+    for alike in by_shape(left, lambda task: task.settings):
+        parts += split(alike, side_by_side or fleet_size(alike[0].settings, options.device, graph=options.graph))
+    with StopSignals() as stop:
+        for part in parts:
+            with recording(part):
+                code = _train_together(part, options, stop)
+            if code:
+                _write_stop(part, stop)
+            if code or (stop.caught and part is not parts[-1]):
+                return INTERRUPTED
+    if refused:
+        raise SintroError("; ".join(refused))
+    return 0
+
+
+def recording(tasks: Sequence[Task]) -> AbstractContextManager[None]:
+    """Write down an error in the folders of these cells."""
+    return failures.recording("train", {task.folder: task.settings.digest for task in tasks})
+
+
+def _write_stop(tasks: Sequence[Task], stop: StopSignals) -> None:
+    """Write down which cells a signal stopped, so that nobody takes it for a failure.
+
+    A person who stops one that waits for another process leaves that one's folder alone.
+    """
+    stopped = {}
+    for task in tasks:
+        found = results.judge(task.cell, task.folder, asked=results.Asked(task.settings.digest))
+        begun = task.folder.is_dir() and found.state != "running"
+        if not found.trained and (begun or failures.RUN in os.environ):
+            stopped[task.folder] = task.settings.digest
+    failures.write_stop(stopped, stop.caught)
+
+
+def _unfinished(tasks: Sequence[Task], options: Options) -> list[Task]:
+    """The tasks that are still to be done; what is finished is accepted."""
+    left = []
+    for task in tasks:
+        with recording([task]):
+            if options.restart or not is_finished(task):
+                left.append(task)
+                continue
+            failures.clear(task.folder, "train")
+            if not options.hand_over:
+                accept(task)
+    return left
+
+
+def _train_together(tasks: Sequence[Task], options: Options, stop: StopSignals) -> int:
+    """Train cells side by side, after other processes that train some of them. Returns the exit code: 0 or 75."""
+    patience = Patience(options.wait)
+    while tasks:
+        try:
+            held, locks = _lock_all(tasks, options)
+        except BusyError as busy:
+            if stop.caught:
+                print(f"stopped by {stop.caught} while it waited: {busy}", file=sys.stderr)
+                return INTERRUPTED
+            patience.wait(busy)
+            tasks = _unfinished(tasks, options)
+            continue
+        with held:
+            left = _unfinished(tasks, options)  # another process may have finished some just before
+            if len(left) == len(tasks):
+                return _train_locked(tasks, locks, options, stop)
+        tasks = left
+    return 0
+
+
+def _lock_all(tasks: Sequence[Task], options: Options) -> tuple[ExitStack, list[Lock]]:
+    """Hold the folders of all tasks, or of none: who waits holds nothing, so that no two wait for each other."""
+    with ExitStack() as stack:
+        locks = [stack.enter_context(Lock(task.folder, task.settings.iterations, options.device)) for task in tasks]
+        return stack.pop_all(), locks
+
+
+def _train_locked(tasks: Sequence[Task], locks: Sequence[Lock], options: Options, stop: StopSignals) -> int:
+    records = []
+    for task in tasks:
+        with recording([task]):
+            failures.clear(task.folder)
+            remove_unfinished(task.folder)
+            checkpoint = None if options.restart else read_checkpoint(task)
+            records.append(Record(task, options.device, options.threads))
+            if checkpoint is not None:
+                records[-1].take_up(checkpoint)
+    return Fleet(records, locks, options, stop).train()
