@@ -23,10 +23,10 @@ from pathlib import Path
 
 import torch
 
-from sintro import evaluation
 from sintro.__main__ import main as sintro
 from sintro.basics.files import read_json
 from sintro.cells.cell import Cell
+from sintro.evaluation import cell as evaluation
 from sintro.runs import lock
 
 ITERATIONS, WARMUP, CONVERSION = 90, 40, 30

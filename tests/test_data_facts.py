@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from made_images import TEST, TRAIN, idx, make
 
-from sintro import SintroError, evaluation, report
+from sintro import SintroError, report
 from sintro.basics.files import load_tensors, read_json, save_tensors, write_json
 from sintro.cells import studies
 from sintro.cells.cell import Cell
 from sintro.cells.presets import published
 from sintro.data import image_sets, images
 from sintro.data.facts import Facts
+from sintro.evaluation import cell as evaluation
 from sintro.report.numbers import results
 from sintro.report.pages.cell import data_note
 from sintro.runs import failures

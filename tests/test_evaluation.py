@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal
 
-from sintro import SintroError, evaluation
+from sintro import SintroError
 from sintro.basics.randomness import generator
 from sintro.cells.cell import Cell
 from sintro.cells.presets import published
+from sintro.evaluation import cell as evaluation
 from sintro.metrics import METRICS, VERSIONS, density, outdated, plane, versions
 from sintro.objectives import kl
 from sintro.objectives.model import Model

@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch.nn.utils import parameters_to_vector
 
-from sintro import SintroError, evaluation
+from sintro import SintroError
 from sintro.basics.files import read_json
 from sintro.basics.randomness import generator, normal
 from sintro.cells.cell import Cell
 from sintro.cells.presets import published
 from sintro.data import images
+from sintro.evaluation import cell as evaluation
 from sintro.evaluation.images import ImageEvaluation, refresh_batch_norm, snapshots_of
 from sintro.metrics import METRICS
 from sintro.metrics.features import reference_indices, to_uint8

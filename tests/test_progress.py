@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from sintro import evaluation
 from sintro.__main__ import main
 from sintro.basics import progress
 from sintro.basics.files import read_json
 from sintro.basics.progress import Steps
 from sintro.cells import studies
 from sintro.cells.cell import Cell
+from sintro.evaluation import cell as evaluation
 from sintro.evaluation.images import FLOOR, SELECTION, STEPS
 
 IMAGES = "results/small/digits/vae/normal/none/seed0"

@@ -192,7 +192,7 @@ def test_wall_time_is_bounded_by_the_work_and_by_the_longest_piece():
 CELL = "results/tiny/rings/vae/normal/none/seed0"
 HOLD = f"""
 import sys
-from sintro.running import Lock
+from sintro.runs.lock import Lock
 with Lock({CELL!r}, 100, "cpu"):
     print("held", flush=True)
     sys.stdin.readline()

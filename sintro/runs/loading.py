@@ -13,7 +13,7 @@ from typing import Any
 
 from sintro import SintroError
 
-PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
+PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 
 
 def check(arguments: Sequence[str], config: Mapping[str, Any]) -> None:
