@@ -205,6 +205,22 @@ def test_a_broken_extension_is_one_line_and_harms_no_other_cell(name, tmp_path, 
         Cell.from_path(f"results/quick/ringz/{CELL}")
 
 
+def test_a_broken_file_claims_the_names_that_stand_in_it(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    extend(tmp_path, "mine", "import nothing_of_this_name\n" + DENSITY)
+    for name in ("bars", "mine"):
+        with pytest.raises(
+            components.UnknownComponent, match="of an extension that cannot be read: extensions/mine"
+        ) as raised:
+            components.dataset(name)
+        assert raised.value.broken
+    with pytest.raises(SintroError, match=r"objective 'bars-rec1-kl1' is of an extension .* extensions/mine.py:1: "):
+        components.parse_objective("bars-rec1-kl1")
+    with pytest.raises(components.UnknownComponent, match="dataset 'barn' is not one of") as raised:
+        components.dataset("barn")
+    assert not raised.value.broken
+
+
 def test_the_doctor_lists_what_is_read_and_what_is_broken(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     extend(tmp_path, "bars", DENSITY)
