@@ -384,3 +384,12 @@ def test_a_new_density_keeps_its_own_laws(tmp_path, monkeypatch) -> None:
     assert (found[found >= 0] == labels[found >= 0]).all()
     assert labels.unique().tolist() == list(range(target.labels))
     assert points.abs().max() < target.half_width
+
+
+def test_the_names_are_read_without_torch(repository: Path) -> None:
+    script = (
+        "import sys; from sintro import components; from sintro.cells import Cell;"
+        f"Cell.from_path('results/quick/rings/{CELL}'); components.datasets(); components.priors();"
+        "assert not {'torch', 'pandas', 'sklearn'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=repository, check=True)
