@@ -1,5 +1,6 @@
 """Components of a user's own: each in one file, from `sintro show` to the page, and what is said of a broken file."""
 
+import html
 import os
 import re
 import shlex
@@ -127,7 +128,8 @@ def test_a_density_in_one_file_is_trained_measured_drawn_and_told_of(checkout: C
     path.unlink()
     said = sintro(checkout, "report", "quick")
     assert "1 cells of study quick are left out, as results/quick/bars/vae/normal/none/seed0" in said
-    assert "no extension defines dataset 'bars' any more" in (checkout.folder / "reports/quick/index.html").read_text()
+    page = html.unescape((checkout.folder / "reports" / "quick" / "index.html").read_text())
+    assert "no extension defines dataset 'bars' any more" in page
     assert (checkout.folder / "results/quick/bars/vae/normal/none/seed0/metrics.json").exists()
     assert "rings" in sintro(checkout, "status", "quick")
 
