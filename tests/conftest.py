@@ -16,7 +16,7 @@ Write = Callable[[str, str], Path]
 
 @pytest.fixture(autouse=True)
 def _own_environment() -> Iterator[None]:
-    """Give every test the environment as it was: a verb run within this process may set its data root for all that follows."""
+    """Give every test the environment as it was; a verb run within this process may set its data root."""
     before = dict(os.environ)
     yield
     os.environ.clear()

@@ -1,4 +1,4 @@
-"""A small sample of tests/reliability.py, whose full counts stand in the README."""
+"""A small sample of tests/reliability.py, whose full counts stand in docs/reliability.md."""
 
 import pytest
 import reliability

@@ -1,0 +1,230 @@
+"""What the documents name exists: links, commands, options, paths, cells, studies and sections; their numbers agree."""
+
+import importlib
+import json
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from sintro import studies
+from sintro.__main__ import app
+from sintro.cells import Cell
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+RESULTS = ROOT / "docs" / "results.md"
+DOCUMENTS = sorted((README, ROOT / "CONTRIBUTING.md", ROOT / "archive" / "README.md", *ROOT.glob("docs/*.md")))
+WORDS = 1000  # of a README that is read to its end
+PICTURE_BYTES = 150_000
+CODE = re.compile(r"^```\w*\n(.*?)^```|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+USERS_OWN = ROOT / "docs" / "extending.md"  # names components, studies and cells that its reader makes
+
+
+def each(documents: list[Path]) -> pytest.MarkDecorator:
+    """Run a test once for each document."""
+    return pytest.mark.parametrize("document", documents, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+each_document = each(DOCUMENTS)
+each_of_shipped_names = each([document for document in DOCUMENTS if document != USERS_OWN])
+
+
+def code(document: Path) -> str:
+    """All code of a document, its fenced blocks and its spans, without the comments in it."""
+    code = "\n".join(block or span for block, span in CODE.findall(document.read_text()))
+    return re.sub(r"\s+# .*", "", code)
+
+
+def verbs() -> dict[str, Any]:
+    """The verbs of `sintro` by name."""
+    return typer.main.get_command(app).commands
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors of a document's headings, as Markdown viewers make them."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def table(document: Path, head: str) -> list[list[str]]:
+    """The rows below the table's head that begins with `head`, as lists of their cells' texts."""
+    lines = iter(document.read_text().splitlines())
+    for line in lines:
+        if line.startswith(head):
+            break
+    next(lines)
+    rows = []
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        rows.append([text.strip() for text in line.strip("|").split("|")])
+    return rows
+
+
+@each_document
+def test_every_relative_link_leads_to_a_file_and_a_heading(document):
+    links = [link for link in LINK.findall(document.read_text()) if "://" not in link]
+    for link in links:
+        name, _, anchor = link.partition("#")
+        target = document.parent / name if name else document
+        if target == USERS_OWN and "new" not in verbs():
+            continue  # the page comes with the verb that it describes
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@each_document
+def test_every_verb_and_option_of_sintro_exists(document):
+    commands = verbs()
+    for verb, rest in re.findall(r"(?<![\w./-])sintro ([a-z]+)([^\n|;&]*)", code(document)):
+        assert verb in commands, f"sintro {verb}"
+        known = {option for parameter in commands[verb].params for option in parameter.opts}
+        assert set(re.findall(r"--[a-z-]+", rest)) <= known | {"--help"}, f"sintro {verb}{rest}"
+
+
+@each_document
+def test_every_target_and_variable_of_make_exists(document):
+    makefile = (ROOT / "Makefile").read_text()
+    for target, rest in re.findall(r"(?<![\w-])make ([a-z][a-z0-9-]*)([^\n;]*)", code(document)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target}"
+        for variable in re.findall(r"\b([A-Z]+)=", rest):
+            assert re.search(rf"^{variable} \?=", makefile, re.MULTILINE), f"make {target}{rest}"
+
+
+@each_of_shipped_names
+def test_every_setting_profile_and_study_given_to_snakemake_exists(document):
+    schema = yaml.safe_load((ROOT / "workflow" / "schemas" / "config.schema.yaml").read_text())
+    for rest in re.findall(r"\bsnakemake ([^\n]*)", code(document)):
+        for profile in re.findall(r"--profile (\S+)", rest):
+            assert (ROOT / profile / "config.yaml").is_file(), rest
+        for setting in re.findall(r"(?<=\s)([a-z]+)=\S", rest):
+            assert setting in schema["properties"], rest
+    for study in re.findall(r"\bstudy=([\w-]+)", code(document)):
+        studies.load(study)
+
+
+@each_document
+def test_every_benchmark_exists(document):
+    from benchmarks.measuring import GROUPS, all_rows
+
+    for rest in re.findall(r"python -m benchmarks([^\n]*)", code(document)):
+        names = re.findall(r"(?<=\s)[a-z][\w-]*", rest.partition(" --")[0])
+        assert set(names) <= {*all_rows(), *GROUPS}, rest
+
+
+@each_of_shipped_names
+def test_every_path_and_python_name_exists(document):
+    rooms = "tests|docs|sintro|workflow|slurm|benchmarks|archive"
+    for path in re.findall(rf"(?<![\w./-])(?:{rooms})/[\w./*-]*", code(document)):
+        assert any(ROOT.glob(path)) if "*" in path else (ROOT / path).exists(), path
+    for name in re.findall(r"(?<![\w./-])sintro(?:\.\w+)+", code(document)):
+        module, _, attribute = name.rpartition(".")
+        if not hasattr(importlib.import_module(module), attribute):
+            importlib.import_module(name)
+
+
+@each_of_shipped_names
+def test_every_cell_is_one(document):
+    for path in re.findall(r"\bresults/[a-z][\w-]*/[\w./-]+/seed\d+", code(document)):
+        assert Cell.from_path(path).path == path
+
+
+@each_of_shipped_names
+def test_studies_have_as_many_cells_as_is_said(document):
+    text = document.read_text()
+    said = re.findall(r"`([a-z][\w-]*)` \(([\d,]+)(?: cells| short runs)?\)", text)
+    said += re.findall(r"study=([\w-]+)[^\n]*: ([\d,]+) cells", text)
+    for study, count in said:
+        assert len(studies.load(study).cells()) == int(count.replace(",", "")), study
+
+
+def test_the_readme_names_legal_parts_of_cells():
+    names = {row[0]: re.findall(r"`([\w.-]+)`", row[1]) for row in table(README, "| part | values |")}
+    learned = "8gaussians/soft-introvae/mog64-learned"
+    paths = [f"{dataset}/vae/normal/none" for dataset in names["dataset"]]
+    paths += [f"digits/{objective}/normal/none" for objective in names["objective"]]
+    for prior in names["prior"]:
+        suffix = prior.startswith("-")
+        model = "vae" if prior.startswith("vamp") else "soft-introvae"
+        paths.append(f"{learned}{prior}/none" if suffix else f"8gaussians/{model}/{prior}/none")
+    paths += [f"{learned}/{regularizers}" for regularizers in names["regularizers"]]
+    assert len(paths) > 20
+    for path in paths:
+        Cell.from_path(f"results/any/{path}/seed0")
+
+
+def test_the_readme_is_short():
+    assert len(README.read_text().split()) <= WORDS
+
+
+def test_every_picture_is_shown_and_small():
+    shown = "".join(document.read_text() for document in DOCUMENTS)
+    for picture in ROOT.glob("docs/*.png"):
+        assert f"{picture.name})" in shown, picture.name
+        assert picture.stat().st_size <= PICTURE_BYTES, picture.name
+
+
+def test_the_readme_has_the_results_of_the_page_it_links_to():
+    full = {tuple(row[:2]): row for row in table(RESULTS, "| density | prior | KL published")}
+    short = table(README, "| density | prior | KL published")
+    assert len(short) == len(full) == 6
+    for density, prior, *numbers in short:
+        row = full[density, prior.rstrip(" *")]
+        assert numbers == [*row[2:4], *row[-2:]]
+
+
+def archived(study: str) -> dict[str, dict]:
+    """The metrics of an archived study: {"rings/vae/normal/none/seed0": metrics.json's content}."""
+    with zipfile.ZipFile(ROOT / "archive" / f"{study}.zip") as archive:
+        names = [name for name in archive.namelist() if name.endswith("/metrics.json")]
+        return {
+            name.removeprefix(f"results/{study}/").removesuffix("/metrics.json"): json.loads(archive.read(name))
+            for name in names
+        }
+
+
+def test_the_detection_table_is_what_the_archive_holds():
+    metrics = archived("detection")
+    kinds = {
+        "points off its support": "uniform",
+        "inverted digits": "inverted",
+        "their pixels shuffled": "noise",
+    }
+    rows = table(RESULTS, "| data | set against |")
+    assert len(rows) == 4
+    for dataset, against, *numbers in rows:
+        mixture = "mog100-learned" if dataset == "digits" else "mog64-learned"
+        models = ("vae/normal/none", "soft-introvae/normal/none", f"soft-introvae/{mixture}/clip")
+        for model, number in zip(models, numbers, strict=True):
+            value = metrics[f"{dataset}/{model}/seed0"][f"ood_{kinds[against]}_elbo_auroc"]
+            assert f"{value:.2f}".removeprefix("0") == number, (dataset, against, model)
+
+
+def test_the_bootstrap_table_is_what_the_archive_holds():
+    metrics = archived("bootstrap")
+    models = ("soft-introvae-bootstrap", "soft-introvae", "vae")
+    forms = {"cfid": "{:.1f}", "elbo": "{:.1f}", "linear_probe": "{:.3f}"}
+    rows = table(RESULTS, "| | with the target decoder |")
+    for (_, *numbers), (metric, form) in zip(rows, forms.items(), strict=True):
+        for model, number in zip(models, numbers, strict=True):
+            value = metrics[f"digits/{model}/normal/none/seed0"][metric]
+            assert form.format(value).removeprefix("0") == number, (model, metric)
+
+
+def test_every_section_of_the_science_that_is_cited_exists():
+    science = (ROOT / "docs" / "science.md").read_text()
+    sections = set(re.findall(r"^## (\d+)\.", science, re.MULTILINE))
+    files = [*ROOT.glob("sintro/**/*.py"), *ROOT.glob("sintro/**/*.html"), *ROOT.glob("workflow/**/*.yaml"), *DOCUMENTS]
+    cited = set()
+    for file in files:
+        for first, second in re.findall(r"science\.md\)?, sections? (\d+)(?: (?:to|and) (\d+))?", file.read_text()):
+            cited |= {first, second} - {""}
+    assert cited
+    assert cited <= sections
