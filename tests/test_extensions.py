@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from test_workflow import HEAD, Checkout
 
-from sintro import SintroError, components, studies
+from sintro import SintroError, components, doctor, studies
 from sintro.cells import Cell
 from sintro.components import new
 
@@ -52,14 +52,14 @@ class Stripes(ImageDataset):
     """Upright and level stripes."""
 
     name, title = "stripes", "Stripes"
-    event, size, classes = (1, 8, 8), 64, 2
+    event, size, classes = (1, 8, 8), 128, 2
     photographs = False
 
     def read(self, split, root):
         import numpy as np
 
         source = np.random.RandomState(0 if split == "train" else 1)
-        labels = np.arange(64 if split == "train" else 48) % 2
+        labels = np.arange(128 if split == "train" else 48) % 2
         upright = np.tile(np.arange(8) % 2, (8, 1))
         images = np.stack([upright if label else upright.T for label in labels]) * 180
         noise = source.randint(0, 60, images.shape)
@@ -72,7 +72,7 @@ STUDY = f"{HEAD}  - {{datasets: [%s, rings], objectives: [vae], priors: [normal]
 
 def extend(folder: Path, name: str, text: str) -> Path:
     path = folder / "extensions" / f"{name}.py"
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
 
@@ -141,7 +141,7 @@ def test_images_in_one_file_are_trained_measured_drawn_and_told_of(checkout: Che
     checkout.write("quick", STRIPES)
     cell = "results/quick/stripes/soft-introvae/mog4-learned/none/seed0"
     shown = sintro(checkout, "show", cell)
-    assert re.search(r"evaluation_images +│ 64 ", shown)
+    assert re.search(r"evaluation_images +│ 128 ", shown)
     checkout.snakemake()
     drawn = {file.name for file in (checkout.folder / cell).glob("*.png")}
     assert drawn >= {"data.png", "samples.png", "history.png"}
@@ -160,7 +160,7 @@ def test_what_the_document_says_is_what_happens(checkout: Checkout) -> None:
         for label in "ab":
             folder = checkout.folder / "data" / "faces" / split / label
             folder.mkdir(parents=True)
-            for index in range(32):
+            for index in range(50 if split == "train" else 20):
                 Image.fromarray(source.randint(0, 255, (40, 36, 3)).astype(np.uint8)).save(folder / f"{index}.png")
     for command in commands:
         verb, *words = shlex.split(command)
@@ -203,6 +203,44 @@ def test_a_broken_extension_is_one_line_and_harms_no_other_cell(name, tmp_path, 
     assert Cell.from_path(f"results/quick/rings/{CELL}").data.source is None
     with pytest.raises(SintroError, match=rf"dataset 'ringz' .* mean 'rings'\?; not read: extensions/{name}.py"):
         Cell.from_path(f"results/quick/ringz/{CELL}")
+
+
+def test_a_broken_file_claims_the_names_that_stand_in_it(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    extend(tmp_path, "mine", "import nothing_of_this_name\n" + DENSITY)
+    for name in ("bars", "mine"):
+        with pytest.raises(
+            components.UnknownComponent, match="of an extension that cannot be read: extensions/mine"
+        ) as raised:
+            components.dataset(name)
+        assert raised.value.broken
+    with pytest.raises(SintroError, match=r"objective 'bars-rec1-kl1' is of an extension .* extensions/mine.py:1: "):
+        components.parse_objective("bars-rec1-kl1")
+    with pytest.raises(components.UnknownComponent, match="dataset 'barn' is not one of") as raised:
+        components.dataset("barn")
+    assert not raised.value.broken
+
+
+def test_the_doctor_lists_what_is_read_and_what_is_broken(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    extend(tmp_path, "bars", DENSITY)
+    extend(tmp_path, "bad", "import nothing_of_this_name\n")
+    found = [(check.state, check.found) for check in doctor.extensions()]
+    assert ("ok", "dataset bars of extensions/bars.py") in found
+    said = "extensions/bad.py:1: ModuleNotFoundError: No module named 'nothing_of_this_name'"
+    assert found[0] == ("bad", said)
+
+
+def test_the_folder_of_extensions_can_be_named_and_one_that_is_none_is_told_of(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    extend(tmp_path / "mine", "bars", DENSITY)
+    extend(tmp_path / "mine", "_draft", "raise SystemExit\n")
+    monkeypatch.setenv("SINTRO_EXTENSIONS", str(tmp_path / "mine" / "extensions"))
+    assert components.dataset("bars").title == "Two bars"
+    assert components.broken() == {}
+    monkeypatch.setenv("SINTRO_EXTENSIONS", "nowhere")
+    with pytest.raises(SintroError, match="SINTRO_EXTENSIONS nowhere cannot be read: No such file or directory"):
+        components.dataset("bars")
 
 
 def test_of_two_extensions_that_clash_the_first_one_holds(tmp_path, monkeypatch) -> None:
@@ -264,9 +302,9 @@ def test_images_that_are_not_as_declared_are_refused(write_study, tmp_path) -> N
 
     write_study("mixed", STUDY % "spirals")
     for name, wrong, said in (
-        ("a", ("(1, 8, 8)", "(1, 16, 16)"), r"gives uint8 \(64, 1, 8, 8\), expected uint8 \[N, 1 x 16 x 16\]"),
-        ("b", ("64, 2", "65, 2"), "gives 64 images, but its size is 65"),
-        ("c", ("64, 2", "64, 1"), "expected images with labels from 0 to 0"),
+        ("a", ("(1, 8, 8)", "(1, 16, 16)"), r"gives uint8 \(128, 1, 8, 8\), expected uint8 \[N, 1 x 16 x 16\]"),
+        ("b", ("128, 2", "129, 2"), "gives 128 images, but its size is 129"),
+        ("c", ("128, 2", "128, 1"), "expected images with labels from 0 to 0"),
     ):  # fmt: skip
         folder = tmp_path / name
         folder.mkdir()
@@ -346,3 +384,12 @@ def test_a_new_density_keeps_its_own_laws(tmp_path, monkeypatch) -> None:
     assert (found[found >= 0] == labels[found >= 0]).all()
     assert labels.unique().tolist() == list(range(target.labels))
     assert points.abs().max() < target.half_width
+
+
+def test_the_names_are_read_without_torch(repository: Path) -> None:
+    script = (
+        "import sys; from sintro import components; from sintro.cells import Cell;"
+        f"Cell.from_path('results/quick/rings/{CELL}'); components.datasets(); components.priors();"
+        "assert not {'torch', 'pandas', 'sklearn'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=repository, check=True)

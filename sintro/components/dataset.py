@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 PLANE, IMAGES = "2d", "images"
 SPLITS = ("train", "test")
+FEWEST_IMAGES = 100  # to train on: the published k-NN probe has as many neighbours
 
 
 class Dataset(Component):
@@ -113,6 +114,8 @@ class ImageDataset(Dataset):
             raise SintroError(f"{where} gives {images.dtype} {images.shape}, expected uint8 [N, {shape}]")
         if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
             raise SintroError(f"{where} gives labels {labels.dtype} {labels.shape}, expected integers [{len(images)}]")
+        if split == "train" and len(images) < FEWEST_IMAGES:
+            raise SintroError(f"{where} gives {len(images)} images; legal are {FEWEST_IMAGES} and more: the k-NN probe")
         if split == "train" and len(images) != self.size:
             raise SintroError(f"{where} gives {len(images)} images, but its size is {self.size}")
         if not len(images) or labels.min() < 0 or labels.max() >= self.classes:

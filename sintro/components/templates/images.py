@@ -21,7 +21,7 @@ class CLASS(ImageDataset):
     rows = (Row(SOFT, {"beta_neg": 256.0}, "chosen by hand"),)
 
     @property
-    def size(self):  # how many training images there are; a plain number spares the counting
+    def size(self):  # how many training images there are (100 at least); a plain number spares the counting
         return len(self.pictures("train", data_root()))
 
     @property
