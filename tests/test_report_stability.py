@@ -100,7 +100,7 @@ def test_the_table_against_pandas(cells):
         for metric in ("kl_published", "kl"):
             means = members.groupby("setting")[metric].mean().dropna()
             spread = means.describe()
-            found = line[[f"{metric}_{what}" for what in stability.SPREAD]].astype(float)
+            found = line[[f"{metric}_{what}" for what in (*stability.LEVELS, "n")]].astype(float)
             expected = spread[["50%", "25%", "75%", "min", "max", "count"]]
             np.testing.assert_allclose(found, expected, rtol=1e-12)
 

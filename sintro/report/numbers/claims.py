@@ -121,7 +121,7 @@ def value_of(result: Result, metric: str) -> float | None:
 
 
 def _unstable(result: Result) -> float | None:
-    """1 for a run that diverged or collapsed, 0 for one that did not; None where nobody knows."""
+    """Give 1 for a run that diverged or collapsed, 0 for one that did not; None where nobody knows."""
     covered = result.value("modes_covered")
     if result.state == "done" and covered is not None:
         return float(collapsed(result.cell.dataset, covered))

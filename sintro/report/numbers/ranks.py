@@ -60,7 +60,7 @@ def mean_by_weight(weights: Mapping[float, Sequence[Result]], metric: str) -> di
 
 
 def select_weight(results: Sequence[Result], metric: str, lower_is_better: bool) -> tuple[list[Result], dict]:
-    """Per row and data set, keep the responsibility weight r with the best mean metric, as Table 2 does (audit A4).
+    """Keep, per row and data set, the responsibility weight r with the best mean metric, as Table 2 does (audit A4).
 
     -> the results kept, and a note per (row without r, data set) that names the r; where no r has a number, the first.
     """

@@ -83,7 +83,7 @@ class Result:
         return (self.cell.study, self.cell.dataset, *self.row)
 
     def value(self, metric: str) -> float | None:
-        """The metric's number, NaN when it was computed and is not finite, None when the cell does not have it."""
+        """Find the metric's number: NaN when it was computed and is not finite, None when the cell does not have it."""
         return self.metrics.get(metric)
 
 

@@ -17,7 +17,6 @@ from sintro.report.numbers.tables import in_order
 
 MEASURES = ("kl_published", "kl")
 LEVELS = {"median": 0.5, "lower_quartile": 0.25, "upper_quartile": 0.75, "min": 0.0, "max": 1.0}
-SPREAD = (*LEVELS, "n")
 
 
 @dataclass(frozen=True, eq=False)

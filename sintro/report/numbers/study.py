@@ -30,6 +30,11 @@ class StudyReport:
     differences: Mapping[Kind, tuple[str, ...]] = field(default_factory=dict)  # from the published cells
 
     @property
+    def left_out(self) -> str:
+        """Why cells are left out whose extension is broken or gone; empty where none is."""
+        return self.study.left_out_in_words
+
+    @property
     def title(self) -> str:
         """The study's title, or its name."""
         return self.study.title or self.name
@@ -72,7 +77,7 @@ def read_study(name: str, results: Path) -> StudyReport:
     """
     study = studies.load(name)
     cells = study.cells()
-    digests, unresolved, differences = {}, study.left_out_in_words, {}
+    digests, unresolved, differences = {}, "", {}
     for cell in cells:
         try:
             settings = studies.settings(cell)

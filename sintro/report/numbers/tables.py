@@ -32,21 +32,21 @@ class Measure:
     ours: bool = False
 
     def metric(self, form: str) -> Metric:
-        """The definition of the metric in this form."""
+        """Find the definition of the metric in this form."""
         return METRICS[self.published if form == "published" else self.standard]
 
     def label(self, form: str) -> str:
-        """The column head: the form is said once for the whole table, so not here."""
+        """Spell the column head; the form is said once for the whole table, so not here."""
         metric = self.metric(form)
         unit = {"1e-7": " × 10⁷", "%": ", %"}.get(metric.unit, "")
         return metric.label.replace(" (published)", "") + unit
 
     def lower_is_better(self, form: str) -> bool | None:
-        """Whether lower is better of what ``Metric.ranked`` gives; None where neither low nor high is."""
+        """Tell whether lower is better of what ``Metric.ranked`` gives; None where neither low nor high is."""
         return self.metric(form).lower_is_better
 
     def factor(self, form: str) -> float:
-        """shown = stored x factor."""
+        """Find the factor that brings stored values to the unit shown."""
         return self.metric(form).display_scale
 
 
@@ -73,18 +73,18 @@ class Entry:
         return f"{states['done']}/{total}, {', '.join(others)}"
 
     def outdated(self, metric: str) -> str:
-        """`evaluate again`, where an older definition computed the number of any of the seeds; else empty."""
+        """Say `evaluate again` where an older definition computed the number of any of the seeds; else nothing."""
         is_outdated = any(metric in result.outdated for result in self.results)
         return EVALUATE_AGAIN if is_outdated else ""
 
     def values(self, metric: str) -> dict[int, float]:
-        """Seed -> stored number, of the finished cells that have it (a NaN included)."""
+        """Map seed -> stored number, of the finished cells that have it (a NaN included)."""
         finished = [result for result in self.results if result.state == "done"]
         numbers = {result.cell.seed: result.value(metric) for result in finished}
         return {seed: value for seed, value in numbers.items() if value is not None}
 
     def ranked(self, metric: Metric) -> dict[int, float]:
-        """Seed -> what the metric's value is ranked by: the value itself, save where 1/2 is best."""
+        """Map seed -> the number that its value is ranked by: the value itself, save where 1/2 is best."""
         return {seed: metric.ranked(value) for seed, value in self.values(metric.name).items()}
 
 
@@ -118,12 +118,12 @@ class Table:
         return [result for entry in self.entries.values() for result in entry.results]
 
     def column(self, dataset: str) -> dict[Key, Entry]:
-        """Row -> what the table holds for it on this data set, for the rows that the study has there."""
+        """Map row -> its entry on this data set, for the rows that the study has there."""
         places = {row: (row, dataset) for row in self.rows}
         return {row: self.entries[place] for row, place in places.items() if place in self.entries}
 
     def text(self, row: Key, dataset: str, measure: Measure, form: str, spread: str) -> str:
-        """One number as shown: `17.23 ± 0.11`, `16.9 … 17.5`, or why there is none."""
+        """Show one number: `17.23 ± 0.11`, `16.9 … 17.5`, or why there is none."""
         entry = self.entries.get((row, dataset))
         if entry is None:
             return ""
@@ -138,7 +138,7 @@ class Table:
         return f"{text} (n = {summary.n})" if has_fewer else text
 
     def floor_text(self, dataset: str, measure: Measure, form: str) -> str:
-        """The floor as shown, mean ± standard deviation over its draws; empty where a metric has none."""
+        """Show the floor, mean ± standard deviation over its draws; empty where a metric has none."""
         floor = self.floors.get(dataset, {}).get(measure.metric(form).name)
         if floor is None:
             return ""
