@@ -30,10 +30,10 @@ def here(data: bool = True) -> list[Check]:
     """The checks of this machine. ``data`` reads and hashes all data sets, which takes seconds."""
     checks = [Check("machine", "ok", f"{platform.node()}, {os.cpu_count()} CPUs, {_memory()}"), _python(), _path()]
     checks += [_torch(), _driver(), _results(), _space()]
-    return [*checks, *_extensions(), *(_data() if data else [])]
+    return [*checks, *extensions(), *(_data() if data else [])]
 
 
-def _extensions() -> list[Check]:
+def extensions() -> list[Check]:
     """A row for each extension file that cannot be read, and one for all others."""
     broken = components.broken()
     checks = [Check("extension", "bad", error) for error in broken.values()]

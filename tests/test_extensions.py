@@ -1,5 +1,6 @@
 """Components of a user's own: each in one file, from `sintro show` to the page, and what is said of a broken file."""
 
+import html
 import os
 import re
 import shlex
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 from test_workflow import HEAD, Checkout
 
-from sintro import SintroError, components, studies
+from sintro import SintroError, components, doctor, studies
 from sintro.cells import Cell
 from sintro.components import new
 
@@ -71,7 +72,7 @@ STUDY = f"{HEAD}  - {{datasets: [%s, rings], objectives: [vae], priors: [normal]
 
 def extend(folder: Path, name: str, text: str) -> Path:
     path = folder / "extensions" / f"{name}.py"
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
 
@@ -127,7 +128,8 @@ def test_a_density_in_one_file_is_trained_measured_drawn_and_told_of(checkout: C
     path.unlink()
     said = sintro(checkout, "report", "quick")
     assert "1 cells of study quick are left out, as results/quick/bars/vae/normal/none/seed0" in said
-    assert "no extension defines dataset 'bars' any more" in (checkout.folder / "reports/quick/index.html").read_text()
+    page = html.unescape((checkout.folder / "reports" / "quick" / "index.html").read_text())
+    assert "no extension defines dataset 'bars' any more" in page
     assert (checkout.folder / "results/quick/bars/vae/normal/none/seed0/metrics.json").exists()
     assert "rings" in sintro(checkout, "status", "quick")
 
@@ -201,6 +203,44 @@ def test_a_broken_extension_is_one_line_and_harms_no_other_cell(name, tmp_path, 
     assert Cell.from_path(f"results/quick/rings/{CELL}").data.source is None
     with pytest.raises(SintroError, match=rf"dataset 'ringz' .* mean 'rings'\?; not read: extensions/{name}.py"):
         Cell.from_path(f"results/quick/ringz/{CELL}")
+
+
+def test_a_broken_file_claims_the_names_that_stand_in_it(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    extend(tmp_path, "mine", "import nothing_of_this_name\n" + DENSITY)
+    for name in ("bars", "mine"):
+        with pytest.raises(
+            components.UnknownComponent, match="of an extension that cannot be read: extensions/mine"
+        ) as raised:
+            components.dataset(name)
+        assert raised.value.broken
+    with pytest.raises(SintroError, match=r"objective 'bars-rec1-kl1' is of an extension .* extensions/mine.py:1: "):
+        components.parse_objective("bars-rec1-kl1")
+    with pytest.raises(components.UnknownComponent, match="dataset 'barn' is not one of") as raised:
+        components.dataset("barn")
+    assert not raised.value.broken
+
+
+def test_the_doctor_lists_what_is_read_and_what_is_broken(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    extend(tmp_path, "bars", DENSITY)
+    extend(tmp_path, "bad", "import nothing_of_this_name\n")
+    found = [(check.state, check.found) for check in doctor.extensions()]
+    assert ("ok", "dataset bars of extensions/bars.py") in found
+    said = "extensions/bad.py:1: ModuleNotFoundError: No module named 'nothing_of_this_name'"
+    assert found[0] == ("bad", said)
+
+
+def test_the_folder_of_extensions_can_be_named_and_one_that_is_none_is_told_of(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    extend(tmp_path / "mine", "bars", DENSITY)
+    extend(tmp_path / "mine", "_draft", "raise SystemExit\n")
+    monkeypatch.setenv("SINTRO_EXTENSIONS", str(tmp_path / "mine" / "extensions"))
+    assert components.dataset("bars").title == "Two bars"
+    assert components.broken() == {}
+    monkeypatch.setenv("SINTRO_EXTENSIONS", "nowhere")
+    with pytest.raises(SintroError, match="SINTRO_EXTENSIONS nowhere cannot be read: No such file or directory"):
+        components.dataset("bars")
 
 
 def test_of_two_extensions_that_clash_the_first_one_holds(tmp_path, monkeypatch) -> None:
@@ -344,3 +384,12 @@ def test_a_new_density_keeps_its_own_laws(tmp_path, monkeypatch) -> None:
     assert (found[found >= 0] == labels[found >= 0]).all()
     assert labels.unique().tolist() == list(range(target.labels))
     assert points.abs().max() < target.half_width
+
+
+def test_the_names_are_read_without_torch(repository: Path) -> None:
+    script = (
+        "import sys; from sintro import components; from sintro.cells import Cell;"
+        f"Cell.from_path('results/quick/rings/{CELL}'); components.datasets(); components.priors();"
+        "assert not {'torch', 'pandas', 'sklearn'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=repository, check=True)

@@ -46,7 +46,7 @@ class Registry:
     """The components that are known where the extensions of one folder are.
 
     ``known``: by kind and name. ``broken``: the error of each file that could not be read. ``claimed``: which broken
-    file a name belongs to, by the file's own name and by what it was about to register.
+    file a name belongs to, by the file's own name and by the names that stand in it.
     """
 
     def __init__(self) -> None:
@@ -81,8 +81,7 @@ class Registry:
             raise
         except BaseException as error:  # a user's file may raise anything, SystemExit included
             self.broken[path] = f"{path}{_line(error, path)}: {_said(error)}"
-            names = [getattr(one, "name", None) for one in load.found]
-            self.claimed |= {name: path for name in (path.stem, *names) if isinstance(name, str)}
+            self.claimed |= dict.fromkeys(_names_in(path), path)
             return
         finally:
             _loading.pop()
@@ -119,8 +118,9 @@ class Registry:
 
     def unknown(self, said: str, what: str, name: str) -> UnknownComponent:
         """The error about a name that is not found: that of the file which would define it, if that is broken."""
-        if name in self.claimed:
-            said = f"{what} {name!r} is of an extension that cannot be read: {self.broken[self.claimed[name]]}"
+        path = next((path for owner, path in self.claimed.items() if _spells(owner, name)), None)
+        if path is not None:
+            said = f"{what} {name!r} is of an extension that cannot be read: {self.broken[path]}"
             return UnknownComponent(said, what, name, broken=True)
         said = "; ".join([said, *(f"not read: {error}" for error in self.broken.values())])
         return UnknownComponent(said, what, name, broken=False)
@@ -186,6 +186,20 @@ def _run(path: Path, content: bytes) -> None:
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # where dataclasses look for the annotations of a class
     exec(compile(content, str(path), "exec"), module.__dict__)
+
+
+def _names_in(path: Path) -> list[str]:
+    """The names that a broken file would register, as far as its text says them, and its own."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    return [path.stem, *re.findall(r"""^ +name\b[^=\n]*= *\(?["']([^"'\n]+)["']""", text, flags=re.MULTILINE)]
+
+
+def _spells(name: str, token: str) -> bool:
+    """Whether a part of a path may be a component of this name, with betas, a number or with whom it learns."""
+    return re.fullmatch(rf"{re.escape(name)}(-rec.*|-lc|-encoder|[0-9].*)?", token) is not None
 
 
 def _line(error: BaseException, path: Path) -> str:
