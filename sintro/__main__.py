@@ -20,13 +20,9 @@ from sintro import SintroError
 from sintro.basics.progress import print_whatever_comes
 from sintro.cells import components
 from sintro.cells.cell import RESULTS, Cell
-from sintro.evaluation.cell import evaluate_each, look, numbered
 from sintro.runs import failures
-from sintro.runs.devices import pick_device, set_threads
 from sintro.runs.folder import cell_here
 from sintro.runs.lock import SECONDS_OF_PATIENCE
-from sintro.training.loop import Options
-from sintro.training.tasks import recording, train_all
 
 CLOSED_PIPE = 1  # the exit code where the reader of the output has gone, as Typer has it
 LONGEST_WORD = 300  # characters of a word that an error repeats whole
@@ -173,9 +169,12 @@ def _train(cells: Sequence[Cell], given: dict, fleet: int | None, **options: flo
 
         if note := missing_inception(dataset):
             print(f"note: {note}", file=sys.stderr)
-    from sintro.training import record
+    from sintro.runs.devices import pick_device, set_threads
+    from sintro.training.loop import Options
+    from sintro.training.record import Task
+    from sintro.training.tasks import recording, train_all
 
-    tasks = [record.Task(*one, _command("train", one[0], **given)) for one in resolved]
+    tasks = [Task(*one, _command("train", one[0], **given)) for one in resolved]
     with recording(tasks):
         device, threads = pick_device(given["device"]), set_threads(given["threads"])
     return train_all(tasks, Options(device, threads, **options), fleet)
@@ -202,6 +201,7 @@ def evaluate(
         _look(grid, images, device, threads)
         return 0
     failures.refuse_repeated("evaluate", [Path(one.path) for one in grid])
+    from sintro.evaluation.cell import evaluate_each
     from sintro.report import draw_cell
 
     codes = [0]
@@ -215,6 +215,7 @@ def evaluate(
 
 def _look(grid: Sequence[Cell], images: int, device: str, threads: int | None) -> None:
     """Print what a quick look at image cells finds."""
+    from sintro.evaluation.cell import look, numbered
 
     for one, label in numbered(grid):
         found = look(one, images, device, threads, label)

@@ -16,10 +16,13 @@ import numpy as np
 
 from sintro import SintroError
 from sintro.cells import studies
-from sintro.cells.cell import DENSITIES, Cell
+from sintro.cells.cell import Cell
+from sintro.cells.components import datasets
 from sintro.cells.presets import published, sources
 from sintro.metrics import VERSIONS, versions
 from sintro.runs.history import COLUMNS
+
+DENSITIES = tuple(datasets("2d"))
 
 FLOOR_KL = {"8gaussians": 0.61, "spirals": 6.79, "checkerboard": 17.2, "rings": 7.74}
 
@@ -136,7 +139,7 @@ def made_arrays(cell: Cell, points: int = 1500, grid: int = 96) -> dict[str, np.
 
 
 def write_json(path: Path, value: dict) -> None:
-    """As runs.write_json does: non-finite numbers become strings."""
+    """As files.write_json does: non-finite numbers become strings."""
     spelled = {k: repr(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in value.items()}
     path.write_text(json.dumps(spelled, sort_keys=True, indent=1))
 

@@ -10,7 +10,8 @@ import torch
 
 from sintro import SintroError
 from sintro.basics.randomness import generator
-from sintro.cells.cell import Betas, Cell
+from sintro.cells.cell import Cell
+from sintro.cells.components import Betas
 from sintro.cells.presets import published, resolve
 from sintro.objectives import decoder_loss, encoder_loss
 from sintro.objectives.model import Model

@@ -10,7 +10,8 @@ import pytest
 from sintro import SintroError
 from sintro.cells import cell as cells
 from sintro.cells import components, studies
-from sintro.cells.cell import Betas, Cell, PriorSpec, RegularizerSpec
+from sintro.cells.cell import Cell, RegularizerSpec
+from sintro.cells.components import Betas, PriorSpec
 
 
 def random_decimal(source: random.Random) -> str:
@@ -211,7 +212,7 @@ def test_a_cell_cannot_be_changed() -> None:
 
 def test_reading_cells_presets_and_studies_needs_no_torch() -> None:
     program = (
-        "import sys; from sintro import cells, presets, search_results, studies, __main__;"
+        "import sys; from sintro import __main__; from sintro.cells import presets, search_results, studies;"
         "[studies.settings(cell) for cell in studies.load('quick').cells()];"
         "sys.exit(', '.join({'torch', 'numpy', 'pandas', 'matplotlib'} & set(sys.modules)) or 0)"
     )

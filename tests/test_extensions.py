@@ -393,7 +393,7 @@ def test_a_new_density_keeps_its_own_laws(tmp_path, monkeypatch) -> None:
 
 def test_the_names_are_read_without_torch(repository: Path) -> None:
     script = (
-        "import sys; from sintro import components; from sintro.cells import Cell;"
+        "import sys; from sintro.cells import Cell, components;"
         f"Cell.from_path('results/quick/rings/{CELL}'); components.datasets(); components.priors();"
         "assert not {'torch', 'pandas', 'sklearn'} & set(sys.modules)"
     )

@@ -13,7 +13,7 @@ from sintro.__main__ import main
 from sintro.cells import components, fleets, studies
 from sintro.cells.cell import Cell
 from sintro.objectives import build
-from sintro.runs import results
+from sintro.runs import stored
 from sintro.training.players import Players
 
 TOYS = Path(__file__).parent / "toys"
@@ -170,7 +170,7 @@ def test_a_deleted_extension_leaves_its_results(here):
     (here / "extensions" / "coupling.py").write_text("\n# changed\n" + (TOYS / "coupling.py").read_text())
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("sintro.cells.components.registry._registries", {})
-        assert settings_of(FLOW).digest != results.read(Path(FLOW), results.Provenance).digest
+        assert settings_of(FLOW).digest != stored.read(Path(FLOW), stored.Provenance).digest
 
 
 BAD = {

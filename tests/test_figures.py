@@ -12,10 +12,13 @@ import pytest
 from PIL import Image
 
 from sintro import SintroError
-from sintro.cells.cell import DENSITIES, Cell
+from sintro.cells.cell import Cell
+from sintro.cells.components import datasets
 from sintro.report.figures import cell as cell_figures
 from sintro.report.figures import image_cell, latent, maps, study, style
 from sintro.report.numbers.results import read_history
+
+DENSITIES = tuple(datasets("2d"))
 
 
 def cell(**changes) -> Cell:

@@ -217,7 +217,7 @@ def test_a_copy_of_this_package_in_another_repository_records_no_commit_of_it(re
     commit(tmp_path)
     copied = tmp_path / "unpacked"
     shutil.copytree(repository / "sintro", copied / "sintro", ignore=shutil.ignore_patterns("__pycache__"))
-    code = "import json; from sintro import identity; print(json.dumps(identity.identify()))"
+    code = "import json; from sintro.runs import identity; print(json.dumps(identity.identify()))"
     environment = os.environ | {"PYTHONPATH": str(copied), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=copied, env=environment, capture_output=True, text=True, check=True

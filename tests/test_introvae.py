@@ -5,7 +5,8 @@ import torch
 
 from sintro import SintroError
 from sintro.basics.randomness import generator
-from sintro.cells.cell import Betas, Cell
+from sintro.cells.cell import Cell
+from sintro.cells.components import Betas
 from sintro.cells.presets import published
 from sintro.objectives import introvae
 from sintro.objectives.model import Model

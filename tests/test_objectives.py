@@ -9,11 +9,11 @@ import torch
 from torch import distributions
 
 from sintro.basics.randomness import generator
-from sintro.cells.cell import Betas
+from sintro.cells.components import Betas
 from sintro.objectives import decoder_loss, encoder_loss, kl, responsibility_regularizer, vae_loss
-from sintro.objectives.model import Model, frozen
+from sintro.objectives.model import Model
 from sintro.objectives.networks import MLP, mlp_pair
-from sintro.priors import MixturePrior, StandardNormal
+from sintro.priors import MixturePrior, StandardNormal, frozen
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "golden.json").read_text())
 BETAS = Betas(0.2, 0.3, 0.9)

@@ -10,9 +10,12 @@ from scipy import stats
 
 from sintro import SintroError
 from sintro.cells import components, studies
-from sintro.cells.cell import DENSITIES, Cell
+from sintro.cells.cell import Cell
+from sintro.cells.components import datasets
 from sintro.report.numbers import claims
 from sintro.report.numbers.results import Result, read_cells
+
+DENSITIES = tuple(datasets("2d"))
 
 ENTRY = """
 claims:

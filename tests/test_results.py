@@ -14,7 +14,7 @@ from sintro.__main__ import main
 from sintro.basics.files import write_json
 from sintro.cells import studies
 from sintro.report.numbers.results import read_cell
-from sintro.runs import failures, results
+from sintro.runs import failures, results, stored
 
 STUDY = """
 title: Tiny
@@ -400,7 +400,7 @@ def test_one_bad_file_stops_no_other_evaluation(cells, capsys, monkeypatch, kind
     Path(good.path, "metrics.json").unlink()
     measured = {"kl_published": 1.0, "status": "done", "digest": studies.settings(good).digest}
     monkeypatch.setattr(evaluation, "_outcome", lambda *_: (measured.copy(), {}))
-    monkeypatch.setattr(report, "draw_cell", lambda folder: results.read(folder, results.CellFile))
+    monkeypatch.setattr(report, "draw_cell", lambda folder: stored.read(folder, stored.CellFile))
     code = main(["evaluate", bad.path, good.path])
     printed = capsys.readouterr().err
     assert code in (0, 2)

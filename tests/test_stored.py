@@ -28,6 +28,7 @@ from sintro.cells.cell import Cell
 from sintro.report.numbers.results import read_history
 from sintro.report.numbers.words import show_number
 from sintro.runs import results, states
+from sintro.runs import stored as stored_files
 
 EXPECTED = json.loads((STORED / "expected" / "cells.json").read_text())
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -83,7 +84,7 @@ def test_the_pages_show_the_stored_numbers(stored):
     report.build(STUDIES)
     shown = 0
     for done, row in rows_of_tables():
-        values = [results.number(read(cell, "metrics.json").get(row["metric"])) for cell in done]
+        values = [stored_files.number(read(cell, "metrics.json").get(row["metric"])) for cell in done]
         values = [value for value in values if value is not None]
         assert int(row["n"]) == len(values)
         if values:
@@ -166,5 +167,5 @@ def test_an_older_history_is_read_under_the_names_of_today(stored):
 
 
 def test_older_arrays_are_read_under_the_names_of_today(stored):
-    found = results.read_arrays(Path(IMAGES, "arrays.npz"), {results.MEAN_RESPONSIBILITIES})
-    assert found[results.MEAN_RESPONSIBILITIES].sum(-1) == pytest.approx(1)
+    found = stored_files.read_arrays(Path(IMAGES, "arrays.npz"), {stored_files.MEAN_RESPONSIBILITIES})
+    assert found[stored_files.MEAN_RESPONSIBILITIES].sum(-1) == pytest.approx(1)

@@ -168,14 +168,15 @@ def test_a_restart_makes_captured_graphs_void():
 def test_the_decoders_step_has_the_encoders_fakes_where_the_settings_say(fakes, monkeypatch):
     players, _ = kinds(NORMAL, until=20, fakes=fakes)
     steps, given = [], []
+    encoder_loss, decoder_loss = objectives.encoder_loss, objectives.decoder_loss
 
     def encoder_step(*arguments, **options):
-        steps.append(objectives.encoder_loss(*arguments, **options))
+        steps.append(encoder_loss(*arguments, **options))
         return steps[-1]
 
     def decoder_step(*arguments, **options):
         given.append(options["z_fake"])
-        return objectives.decoder_loss(*arguments, **options)
+        return decoder_loss(*arguments, **options)
 
     monkeypatch.setattr("sintro.objectives.soft_introvae.encoder_loss", encoder_step)
     monkeypatch.setattr("sintro.objectives.soft_introvae.decoder_loss", decoder_step)

@@ -157,15 +157,6 @@ class Cell(BaseModel):
         return parse_regularizers(self.regularizers)
 
 
-def __getattr__(name: str) -> object:
-    """What the pages still ask of data sets by lists of names, as of now."""
-    if name in ("DATASETS", "DENSITIES", "IMAGES"):
-        return tuple(datasets({"DENSITIES": "2d", "IMAGES": "images"}.get(name)))
-    if name == "DATA_SIZES":
-        return {each: one.size for each, one in datasets().items()}
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
 def objective_token(name: str, betas: Betas | None = None, margin: float | None = None) -> str:
     """The objective's part of a path, `soft-introvae-rec0.2-kl0.3-neg0.9`, `introvae-rec0.2-kl0.3-neg1-margin10`."""
     if betas is None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from sintro import SintroError
-from sintro.cells.cell import RESULTS, Betas, Cell
+from sintro.cells.cell import RESULTS, Cell
+from sintro.cells.components import Betas
 
 METRIC = "kl_published"
 SEED = 0

@@ -28,8 +28,8 @@ from pydantic import (
 import sintro
 from sintro import SintroError
 from sintro.cells import components, presets, search_results, yamlfiles
-from sintro.cells.cell import PARTS, RESULTS, Betas, Cell, check_study_name, objective_token, suggestion
-from sintro.cells.components import UnknownComponent
+from sintro.cells.cell import PARTS, RESULTS, Cell, check_study_name, objective_token
+from sintro.cells.components import Betas, UnknownComponent, suggestion
 
 PRESETS = "presets"
 RESTRICTIONS = {"datasets": "dataset", "priors": "prior", "seeds": "seed"}  # of a grid from another study, by key

@@ -7,7 +7,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from sintro import SintroError
-from sintro.cells.cell import suggestion
+from sintro.cells.components import suggestion
 
 Model = TypeVar("Model", bound=BaseModel)
 

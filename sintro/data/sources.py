@@ -19,8 +19,6 @@ from sintro.cells import components
 from sintro.data import places
 from sintro.data.published import FileState, Source, SourceFile, inspect
 
-__all__ = ["FileState", "Source", "SourceFile", "inspect"]
-
 INCEPTION = "inception"
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
 INCEPTION_SHA256 = "6726825d"  # its first digits, which its publisher put into its name

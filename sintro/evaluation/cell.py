@@ -14,10 +14,10 @@ from sintro.basics.files import hash_file, load_tensors, remove_unfinished, save
 from sintro.basics.progress import Steps
 from sintro.basics.randomness import generator, normal
 from sintro.cells.cell import Cell
-from sintro.cells.components import dataset
+from sintro.cells.components import Density, dataset
 from sintro.cells.presets import Settings
 from sintro.data import images
-from sintro.data.densities import Density, density
+from sintro.data.densities import density
 from sintro.data.outliers import uniform_off_support
 from sintro.evaluation.images import ImageEvaluation, snapshots_of
 from sintro.evaluation.ood import compare, score_batches

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from sintro import SintroError
 from sintro.basics import randomness
-from sintro.data.densities import Density, density
+from sintro.cells.components import Density
+from sintro.data.densities import density
 
 # Added to a density before its logarithm, in the published forms and in `kl`.
 EPSILON = 1e-14

@@ -9,11 +9,12 @@ from typing import NamedTuple
 import torch
 
 from sintro.basics.randomness import Generators
-from sintro.cells.cell import Betas
+from sintro.cells.components import Betas
 from sintro.objectives.divergence import kl
-from sintro.objectives.model import Model, frozen
+from sintro.objectives.model import Model
 from sintro.objectives.objective import Game, Objective
 from sintro.objectives.vae import Weight
+from sintro.priors import frozen
 
 
 class EncoderStep(NamedTuple):

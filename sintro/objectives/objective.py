@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 
 from sintro.basics.randomness import Generators
-from sintro.cells.cell import Betas
+from sintro.cells.components import Betas
 from sintro.cells.presets import Settings
 from sintro.objectives.model import Model
 

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 
 from sintro.basics.randomness import Generators
-from sintro.cells.cell import Betas
+from sintro.cells.components import Betas
 from sintro.objectives.divergence import joint_kl, kl, real_kl
-from sintro.objectives.model import Model, Posterior, frozen
+from sintro.objectives.model import Model, Posterior
 from sintro.objectives.objective import Game, Objective
 from sintro.objectives.vae import Step, Weight, detached
+from sintro.priors import frozen
 from sintro.priors.mixture import regularizer_of_mean
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from sintro.basics.randomness import Generators
-from sintro.cells.cell import Betas
+from sintro.cells.components import Betas
 from sintro.objectives.divergence import real_kl
 from sintro.objectives.model import Model, Posterior
 from sintro.objectives.objective import Game, Objective

@@ -103,7 +103,8 @@ class TrainablePrior(nn.Module, Prior):
     It has ``log_prob(z)``, ``[N, L]`` to ``[N]`` in nats, and ``draw(n, generator)``, ``[n, L]`` with gradients to the
     parameters (``sintro.basics.randomness.normal`` draws the noise). A mixture of Gaussians need have neither, if it
     has ``as_density(encode)`` return a :class:`MixturePrior` made of its parameters: then responsibilities, their
-    metrics and pictures come along. ``encode`` is None where the prior is only tried out, and of no use to such a mixture.
+    metrics and pictures come along. ``encode`` is None where the prior is only tried out, and of no use to such a
+    mixture.
     """
 
     def __init__(self, latent_size: int):

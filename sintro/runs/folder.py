@@ -10,25 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from sintro import SintroError, __version__
-from sintro.basics.files import load_tensors, read_json, save_tensors, write_atomic, write_json
 from sintro.cells.cell import RESULTS, Cell
 from sintro.runs.identity import identify
-
-__all__ = [  # the files too, under the names by which they have been imported from here
-    "HANDED_OVER",
-    "PROVENANCE",
-    "cell_folder",
-    "cell_here",
-    "environment",
-    "load_tensors",
-    "now",
-    "peak_memory",
-    "read_json",
-    "save_tensors",
-    "this_host",
-    "write_atomic",
-    "write_json",
-]
 
 PROVENANCE = "provenance.json"  # with it a cell is trained
 HANDED_OVER = "provenance.fleet.json"  # the same, of a cell that a fleet trained, until its own `sintro train` takes it

@@ -18,7 +18,8 @@ from sintro import SintroError
 from sintro.cells import components, studies
 from sintro.cells.cell import Cell
 from sintro.cells.presets import Settings
-from sintro.runs.states import FINISHED, State
+from sintro.runs.results import FINISHED
+from sintro.runs.states import State
 from sintro.runs.stored import Provenance, Unreadable, read
 
 FINISHED_PER_ROW = 3  # as many provenance.json are read for each row

@@ -14,7 +14,8 @@ from sintro.basics.progress import duration_in_words, size_in_words
 from sintro.cells.cell import RESULTS, Cell
 from sintro.runs import lock
 from sintro.runs.pace import Pace, wall_seconds
-from sintro.runs.states import FINISHED, LOGS, State, listed, of_cells
+from sintro.runs.results import FINISHED
+from sintro.runs.states import LOGS, State, listed, of_cells
 
 REPORTS = "reports"
 # Bytes of a finished cell and of a checkpoint, measured with the studies quick (2D) and the image networks.

@@ -20,43 +20,17 @@ from sintro.runs import failures, lock
 from sintro.runs.folder import HANDED_OVER, PROVENANCE
 from sintro.runs.stored import (
     CHECKPOINT,
-    MEAN_RESPONSIBILITIES,
     METRICS,
     MODEL,
-    RESPONSIBILITY_ITERATIONS,
     CellFile,
     HandedOver,
     Metrics,
     Provenance,
     Unreadable,
     in_a_line,
-    number,
-    numbers,
     read,
-    read_arrays,
     read_provenance,
 )
-
-__all__ = [  # with the judge, what is read by sintro.runs.stored
-    "FINISHED",
-    "MEAN_RESPONSIBILITIES",
-    "OTHER",
-    "RESPONSIBILITY_ITERATIONS",
-    "STATES",
-    "Asked",
-    "CellFile",
-    "Judged",
-    "Metrics",
-    "Provenance",
-    "Unreadable",
-    "is_trained",
-    "judge",
-    "needed",
-    "number",
-    "numbers",
-    "read",
-    "read_arrays",
-]
 
 OTHER = "made with other settings"
 STATES = ("done", "diverged", "running", "to evaluate", "missing", "failed", OTHER, "unreadable")

@@ -18,8 +18,8 @@ from sintro import SintroError
 from sintro.basics.progress import duration_in_words
 from sintro.cells.cell import Cell
 from sintro.runs.pace import Pace, Row, row_of, wall_seconds
-from sintro.runs.results import OTHER
-from sintro.runs.states import FINISHED, State, listed, of_cells
+from sintro.runs.results import FINISHED, OTHER
+from sintro.runs.states import State, listed, of_cells
 from sintro.runs.stored import in_a_line
 
 SECONDS_BETWEEN_LOOKS = 1.0

@@ -15,7 +15,8 @@ import numpy as np
 
 from sintro import SintroError
 from sintro.basics.files import write_json
-from sintro.cells.cell import RESULTS, spell
+from sintro.cells.cell import RESULTS
+from sintro.cells.components import spell
 from sintro.runs.folder import environment, now
 from sintro.theory import game as g
 from sintro.theory import play, prior

@@ -10,7 +10,7 @@ from torch import nn
 from sintro import SintroError
 from sintro.basics.randomness import Generators
 from sintro.cells import components
-from sintro.cells.cell import Betas
+from sintro.cells.components import Betas
 from sintro.cells.fleets import check_equal_shape
 from sintro.cells.presets import Settings
 from sintro.objectives import Vae

@@ -12,6 +12,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from sintro import SintroError
+from sintro.basics.files import write_atomic
 from sintro.cells import components
 from sintro.report.figures import image_cell
 from sintro.report.figures.detection import ood_figure
@@ -19,9 +20,9 @@ from sintro.report.figures.history import draw_history
 from sintro.report.figures.latent import draw_codes, draw_latent
 from sintro.report.figures.plane import MOST_POINTS, draw_density, draw_points
 from sintro.report.figures.style import LINES, STYLE, half_width_of, label_colours, to_png
-from sintro.report.numbers.results import read_arrays, read_history
-from sintro.runs import results
-from sintro.runs.folder import write_atomic
+from sintro.report.numbers.results import read_history
+from sintro.runs import stored
+from sintro.runs.stored import read_arrays
 
 CELL_FIGURES = ("data.png", "samples.png", "density.png", "latent.png", "history.png")
 SETS = {
@@ -44,12 +45,12 @@ def draw_cell(folder: Path) -> list[Path]:
     Raises SintroError when ``cell.json``, ``metrics.json``, ``history.csv`` or ``arrays.npz`` cannot be read.
     """
     folder = Path(folder)
-    record = results.read(folder, results.CellFile)
+    record = stored.read(folder, stored.CellFile)
     dataset = record.cell.get("dataset") if record else None
     if dataset not in components.datasets():
         raise SintroError(f"{folder / 'cell.json'} does not name the cell's data set")
     arrays = read_arrays(folder / "arrays.npz") if (folder / "arrays.npz").exists() else {}
-    metrics = results.read(folder, results.Metrics)
+    metrics = stored.read(folder, stored.Metrics)
     pictures = _of_sets(arrays, dataset) | _of_latent(arrays)
     pictures |= image_cell.drawn(arrays, record.content(), metrics.content() if metrics else {})
     if any(name.startswith("ood_inside_") for name in arrays):

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from sintro.report.figures.style import DENSITY_MAP, LINES, square
-from sintro.runs.results import MEAN_RESPONSIBILITIES, RESPONSIBILITY_ITERATIONS
+from sintro.runs.stored import MEAN_RESPONSIBILITIES, RESPONSIBILITY_ITERATIONS
 
 IN_A_ROW = 8
 SHEET = 4.0  # inches, as the other square pictures

@@ -17,9 +17,10 @@ from scipy.ndimage import gaussian_filter
 
 from sintro import SintroError
 from sintro.report.figures.style import DENSITY_MAP, STYLE, data_uri, half_width_of, relative_density, to_png
-from sintro.report.numbers.results import Result, read_arrays
+from sintro.report.numbers.results import Result
 from sintro.report.numbers.tables import Key, in_order
 from sintro.report.numbers.words import dataset_name, row_label
+from sintro.runs.stored import read_arrays
 
 MOST_COLUMNS = 16
 MAP_PIXELS = 144

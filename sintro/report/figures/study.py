@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from sintro import SintroError
 from sintro.report.figures.style import INK, LINES, VECTOR, ink_or_line, to_svg
 from sintro.report.numbers.ranks import ranks_of
-from sintro.report.numbers.results import OTHER, Result, read_history
+from sintro.report.numbers.results import Result, read_history
 from sintro.report.numbers.tables import Measure, Table, family
 from sintro.report.numbers.words import dataset_name, row_label
+from sintro.runs.results import OTHER
 
 MARKERS = "os^Dv<>PX*"
 BAND = {"reconstruction": "reconstruction", "kl_real": "KL of real data", "kl_fake": "KL of generated data"}

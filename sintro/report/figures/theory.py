@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sintro import SintroError
+from sintro.basics.files import read_json, write_atomic
 from sintro.report.figures.style import INK, STYLE, ink_or_line, label_colours, to_png
-from sintro.runs.folder import read_json, write_atomic
 from sintro.theory.experiment import PUBLISHED_GAMMA, RESULT
 
 LEAST = 1e-12  # total variations below are drawn here

@@ -15,10 +15,11 @@ from sintro.cells.presets import Settings, in_words
 from sintro.metrics import definition
 from sintro.report.numbers.audit_items import AUDIT_ITEMS, AuditItem
 from sintro.report.numbers.ranks import by_weight, mean_by_weight, rank
-from sintro.report.numbers.results import OTHER, Result
+from sintro.report.numbers.results import Result
 from sintro.report.numbers.statistics import best_of, summarise
 from sintro.report.numbers.tables import Entry, Key, Table
 from sintro.report.numbers.words import dataset_name, plural, row_label, show_number
+from sintro.runs.results import OTHER
 
 MOST_ROWS = 40
 LONGEST = 40  # characters of a setting's value

@@ -17,8 +17,9 @@ from sintro import SintroError
 from sintro.metrics import METRICS
 from sintro.metrics.collapse import collapsed
 from sintro.report.numbers.claim_files import DIVERGED, FINAL, UNSTABLE, Claim, Contrast, Side, load, load_exact
-from sintro.report.numbers.results import FINISHED, Result, read_history
+from sintro.report.numbers.results import Result, read_history
 from sintro.report.numbers.statistics import LEVEL, Comparison, compare_differences, holm, stouffer
+from sintro.runs.results import FINISHED
 
 __all__ = ["UNSTABLE", "Claim", "Outcome", "Stratum", "Verdict", "examine", "judge", "load", "load_exact", "value_of"]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from sintro.report.numbers.results import STATES
 from sintro.report.numbers.tables import FORMS, Entry, Key, Measure, Table
+from sintro.runs.results import STATES
 
 NOT_DONE = STATES[1:]  # of cells that a mean is not over
 

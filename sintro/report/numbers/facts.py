@@ -8,8 +8,9 @@ from typing import Any
 from sintro.cells import components, studies
 from sintro.cells.cell import Cell
 from sintro.cells.presets import Settings
-from sintro.report.numbers.results import OTHER, Result, count_states
+from sintro.report.numbers.results import Result, count_states
 from sintro.report.numbers.words import ABSENT, show_duration, show_setting
+from sintro.runs.results import OTHER
 
 # Settings whose values are told when they differ from the published ones, and others of which it is told that they do.
 CHANGEABLE = (

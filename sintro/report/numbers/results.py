@@ -17,19 +17,8 @@ from sintro import SintroError
 from sintro.cells import components
 from sintro.metrics import METRICS, outdated
 from sintro.runs.history import todays
-from sintro.runs.results import (
-    FINISHED,
-    OTHER,
-    STATES,
-    Asked,
-    CellFile,
-    Unreadable,
-    judge,
-    number,
-    numbers,
-    read,
-    read_arrays,
-)
+from sintro.runs.results import FINISHED, OTHER, STATES, Asked, judge
+from sintro.runs.stored import CellFile, Unreadable, number, numbers, read, read_arrays
 
 __all__ = [
     "ABSENT",

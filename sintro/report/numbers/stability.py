@@ -10,10 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from sintro.report.numbers.claims import UNSTABLE, value_of
+from sintro.report.numbers.claim_files import UNSTABLE
+from sintro.report.numbers.claims import value_of
 from sintro.report.numbers.exports import as_csv
-from sintro.report.numbers.results import STATES, Result, count_states
+from sintro.report.numbers.results import Result, count_states
 from sintro.report.numbers.tables import in_order
+from sintro.runs.results import STATES
 
 MEASURES = ("kl_published", "kl")
 LEVELS = {"median": 0.5, "lower_quartile": 0.25, "upper_quartile": 0.75, "min": 0.0, "max": 1.0}

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sintro.basics.files import write_atomic
 from sintro.cells import studies
 from sintro.report.figures.study import draw_contrasts
 from sintro.report.numbers import audit, claims, ledger
@@ -13,7 +14,6 @@ from sintro.report.numbers.study import StudyReport
 from sintro.report.numbers.tables import Table
 from sintro.report.numbers.words import ABSENT, dataset_name, plural, row_label, show_p
 from sintro.report.pages.writer import render
-from sintro.runs.folder import write_atomic
 
 
 def build(

@@ -9,7 +9,7 @@ from sintro.report.figures.maps import read_grid
 from sintro.report.figures.samples import samples_view
 from sintro.report.figures.study import study_pictures
 from sintro.report.numbers import detection, errors, exports
-from sintro.report.numbers.results import STATES, Result, by_group
+from sintro.report.numbers.results import Result, by_group
 from sintro.report.numbers.study import StudyReport, tables_of
 from sintro.report.numbers.tables import FORMS, SPREADS, Entry, Floor, Table
 from sintro.report.pages.cell import build_cell
@@ -17,6 +17,7 @@ from sintro.report.pages.group import build_group
 from sintro.report.pages.stability import stability_view
 from sintro.report.pages.tables import comparisons_view, table_view
 from sintro.report.pages.writer import Writer, cell_page, group_page, relative, render
+from sintro.runs.results import STATES
 
 MOST_PROBLEMS = 100  # cells of one state that are listed
 CONTENTS = {  # the table of contents calls a section by its id

@@ -7,12 +7,12 @@ from typing import Any
 from matplotlib import rc_context
 
 from sintro import SintroError
+from sintro.basics.files import write_atomic
 from sintro.report.figures.style import VECTOR, to_svg
 from sintro.report.figures.theory import FIGURES, LEAST, read_result
 from sintro.report.numbers.facts import code_of
 from sintro.report.numbers.words import ABSENT
 from sintro.report.pages.writer import render
-from sintro.runs.folder import write_atomic
 from sintro.theory.experiment import RESULT
 
 PAGE = "theory/index.html"

@@ -20,11 +20,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import sintro
 from sintro import SintroError
+from sintro.basics.files import write_atomic
 from sintro.cells import components
 from sintro.report.figures.captions import figure_paths
 from sintro.report.numbers import words
 from sintro.report.numbers.results import FILES, Result
-from sintro.runs.folder import write_atomic
 
 TEMPLATES = Path(__file__).parent / "templates"
 REPORT = Path(__file__).parents[1]
