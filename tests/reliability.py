@@ -27,7 +27,7 @@ from sintro.__main__ import main as sintro
 from sintro.basics.files import read_json
 from sintro.cells.cell import Cell
 from sintro.evaluation import cell as evaluation
-from sintro.runs import lock
+from sintro.runs import lock, processes
 
 ITERATIONS, WARMUP, CONVERSION = 90, 40, 30
 STUDY = f"""
@@ -305,7 +305,7 @@ def lock_of_another_host(ground: Ground, expected: str) -> Result:
     """The lock of another host is respected until its heartbeat is old. (That of a dead process: see the kills.)"""
     ground.stop_midway()
     path, before = ground.cell / lock.NAME, lock.SECONDS_UNTIL_OLD
-    path.write_text(json.dumps(lock.this_process() | {"host": "elsewhere", "done": 1, "total": ITERATIONS}))
+    path.write_text(json.dumps(processes.this_one() | {"host": "elsewhere", "done": 1, "total": ITERATIONS}))
     lock.SECONDS_UNTIL_OLD = 2.0
     process = ground.start("--wait", "0")
     while not (ended := os.waitpid(process, os.WNOHANG))[0]:

@@ -148,8 +148,6 @@ def test_names_that_only_torchvision_has(name, message):
     with pytest.raises(SintroError, match=message) as caught:
         load(name, "train")
     assert "digits, mnist, fmnist, cifar10, svhn" in str(caught.value)
-    with pytest.raises(SintroError, match=message):
-        images.check(name)
 
 
 def test_an_unknown_split():
@@ -161,7 +159,7 @@ def test_an_unknown_split():
 def test_an_empty_folder(name, monkeypatch, tmp_path):
     make(name, monkeypatch)
     with pytest.raises(SintroError, match=f"files are missing, looked for in {tmp_path}") as caught:
-        images.check(name, tmp_path)
+        images.load(name, "train", tmp_path)
     assert f"sintro fetch {name} --data {tmp_path}" in str(caught.value)
 
 

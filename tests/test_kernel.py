@@ -105,7 +105,7 @@ def test_the_floor_is_computed_once_and_anew_where_its_file_is_damaged(reference
         path.write_text(damaged)
         assert distances.halves(reference) == first
         assert json.loads(path.read_text())["distance"] == first["distance"]
-    monkeypatch.setattr(distances, "_computed", lambda reference: pytest.fail("computed again"))
+    monkeypatch.setattr(distances, "kernel_distance", lambda *_: pytest.fail("computed again"))
     assert distances.halves(reference) == first
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import distributions
 
-from sintro.priors import mixture
+from sintro.priors import table
 from sintro.priors.mixture import mixture_log_prob, shared_log_prob
 
 
@@ -117,7 +117,7 @@ def test_chunks_do_not_show(monkeypatch):
     whole = copies(tensors)
     (mixture_log_prob(*whole, mean_responsibilities=True)[1] ** 2).sum().backward()
     value = mixture_log_prob(*tensors)[0]
-    monkeypatch.setitem(mixture.CHUNK_ELEMENTS, "cpu", 64)
+    monkeypatch.setitem(table.CHUNK_ELEMENTS, "cpu", 64)
     parts = copies(tensors)
     (mixture_log_prob(*parts, mean_responsibilities=True)[1] ** 2).sum().backward()
     torch.testing.assert_close(mixture_log_prob(*tensors)[0], value)

@@ -9,7 +9,7 @@ import pytest
 from sintro.__main__ import main
 from sintro.basics.files import read_json, write_atomic, write_json
 from sintro.cells import studies
-from sintro.runs import doctor, lock, pace, plan
+from sintro.runs import doctor, lock, pace, plan, processes
 
 STUDY = """
 title: tiny
@@ -111,7 +111,7 @@ def test_clean_shows_first_and_deletes_when_told(cells, capsys):
     kept = [Path(cells[1].path, "checkpoint.pt"), Path(cells[2].path, "checkpoint.other-settings.pt")]
     for path in (*waste, *kept):
         write_atomic(path, b"0" * 1500)
-    me = lock.this_process() | {"done": 1, "total": 2}
+    me = processes.this_one() | {"done": 1, "total": 2}
     write_json(Path(cells[2].path, lock.NAME), me)  # in training: nothing of it is touched
     printed = said(capsys, "clean", "tiny")
     assert all(str(path) in printed for path in waste)
@@ -132,7 +132,7 @@ def test_all_of_a_study_is_deleted_only_when_nothing_of_it_trains(cells, capsys,
     Path("results/other").symlink_to(outside)
     Path("reports").mkdir()
     Path("reports/tiny").symlink_to(outside)
-    write_json(Path(cells[1].path, lock.NAME), lock.this_process() | {"done": 1, "total": 2})
+    write_json(Path(cells[1].path, lock.NAME), processes.this_one() | {"done": 1, "total": 2})
     assert main(["clean", "tiny", "--everything", "--yes"]) == 2
     assert "are being trained" in capsys.readouterr().err
     Path(cells[1].path, lock.NAME).unlink()

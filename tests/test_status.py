@@ -18,7 +18,7 @@ from sintro.__main__ import main
 from sintro.basics.files import write_json
 from sintro.cells import studies
 from sintro.cells.cell import Cell
-from sintro.runs import failures, pace, states, status
+from sintro.runs import failures, pace, processes, states, status
 from sintro.runs import lock as locks
 from sintro.runs.folder import cell_folder
 from sintro.runs.lock import Lock
@@ -62,7 +62,7 @@ def test_every_state_is_told_from_the_folders(cells, monkeypatch):
     put(resumes, "checkpoint.pt")
     failures.write(Path(failed.path), "train", "cannot write it: No space left on device", log="logs/train.log")
     dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    progress = locks.this_process() | {"done": 5, "total": 100, "ms_per_iteration": 2.0}
+    progress = processes.this_one() | {"done": 5, "total": 100, "ms_per_iteration": 2.0}
     put(killed, progress=progress | {"pid": int(dead.stdout)})
     put(going, progress=progress)
     found = states.of_cells(cells)
@@ -103,7 +103,7 @@ def test_no_folder_is_listed_twice_and_no_torch_is_imported(cells, monkeypatch):
 
 def test_the_table_says_it_all(cells, capsys):
     finish(cells[0], "model.pt")
-    put(cells[1], progress=locks.this_process() | {"done": 25, "total": 100, "ms_per_iteration": 2000.0})
+    put(cells[1], progress=processes.this_one() | {"done": 25, "total": 100, "ms_per_iteration": 2000.0})
     failures.write(Path(cells[2].path), "train", "some reason")
     assert main(["status", "tiny"]) == 0
     printed = capsys.readouterr().out
@@ -124,7 +124,7 @@ def test_on_a_terminal_the_table_lives_below_the_bars(cells, capsys, monkeypatch
         status, "Console", lambda **_: Console(force_terminal=True, width=150, height=40, file=sys.stdout)
     )
     finish(cells[0], "model.pt")
-    put(cells[1], progress=locks.this_process() | {"done": 25, "total": 100, "ms_per_iteration": 2000.0})
+    put(cells[1], progress=processes.this_one() | {"done": 25, "total": 100, "ms_per_iteration": 2000.0})
     failures.write(Path(cells[2].path), "train", "some reason")
     status.watch("tiny", cells, lambda _: False)
     printed = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().out)
@@ -227,7 +227,7 @@ def test_a_dead_process_is_taken_over_and_a_reused_process_id_is_dead(cells, tmp
     with Lock(CELL, 100, "cpu"):
         assert f"process {process.pid}" in capsys.readouterr().err
     path = Path(CELL, locks.NAME)
-    write_json(path, locks.this_process() | {"born": "1", "done": 0, "total": 9})
+    write_json(path, processes.this_one() | {"born": "1", "done": 0, "total": 9})
     with Lock(CELL, 100, "cpu"):
         pass
     assert [entry.name for entry in Path(CELL).iterdir()] == []
@@ -238,7 +238,7 @@ def test_another_host_is_respected_until_its_heartbeat_is_old(cells, monkeypatch
     """`skew`: the other host's clock, or this one's, is wrong; the file system's is the one that counts."""
     monkeypatch.setattr(locks, "SECONDS_UNTIL_OLD", 1.0)
     path = Path(CELL, locks.NAME)
-    write_json(path, locks.this_process() | {"host": "elsewhere", "done": 3, "total": 9})
+    write_json(path, processes.this_one() | {"host": "elsewhere", "done": 3, "total": 9})
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + skew)
     beat = f"import os, time\nfor _ in range(40): os.utime({str(path)!r}); time.sleep(0.05)"

@@ -1,1 +1,1 @@
-"""The data sets: four densities in the plane, sampled afresh, and images, read from disk."""
+"""The data sets: four densities in the plane, sampled anew for every batch, and images, read from disk."""

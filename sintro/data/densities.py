@@ -1,8 +1,8 @@
 """The four densities in the plane: ``8gaussians spirals checkerboard rings`` (docs/science.md, section 6).
 
-Each can be sampled without end and knows its own support, so that a sample which bridges two modes, arms, squares or
-rings can be counted. The definitions are those of the experiments of Daniel & Tamar 2021 and Athanasiadis et al. 2025.
-torch is imported where something is computed, since the Snakefile reads the names.
+Each can be sampled without end and knows its support, so that metrics can count the samples between two modes, arms,
+squares or rings. The definitions are those of the experiments of Daniel & Tamar 2021 and Athanasiadis et al. 2025.
+Functions import torch where they compute, since the Snakefile reads the names without torch.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CONFIGURATION = "Athanasiadis et al. 2025, released configuration; docs/science.
 
 
 def density(name: str) -> Density:
-    """The density of this name; SintroError with the legal names if there is none."""
+    """Return the density of this name. Raises SintroError with the legal names where there is none."""
     known = datasets("2d")
     if name not in known:
         raise unknown(f"unknown density {name!r}: one of {', '.join(known)}", name)
@@ -30,13 +30,13 @@ def density(name: str) -> Density:
 
 
 def nearest(points: Tensor, skeleton: Tensor, reach: float) -> Tensor:
-    """Index [...] of the point of ``skeleton`` [M, 2] nearest to each point [..., 2]; -1 beyond ``reach``."""
+    """Return the index [...] of the point of ``skeleton`` [M, 2] nearest to each of [..., 2]; -1 beyond ``reach``."""
     import torch
 
     skeleton = skeleton.to(points)
     parts = []
     for rows in points.reshape(-1, 2).split(8192):
-        # The expanded quadratic (the default for many rows) loses the digits that decide about a mode of width 0.014.
+        # cdist's default for many rows, the expanded quadratic, loses digits that matter for a mode of width 0.014.
         distance, index = torch.cdist(rows, skeleton, compute_mode="donot_use_mm_for_euclid_dist").min(-1)
         parts.append(index.where(distance <= reach, -1))
     return torch.cat(parts).reshape(points.shape[:-1])
@@ -74,7 +74,7 @@ class EightGaussians(Density):
         return points.to(device), labels.to(device)
 
     def locate(self, points: Tensor) -> Tensor:
-        """The mode whose centre is within four standard deviations, or -1."""
+        """Return the mode whose centre is within four standard deviations, or -1."""
         return nearest(points, self.centres, EIGHT_REACH)
 
 
@@ -124,13 +124,13 @@ class Spirals(Density):
         return points.to(device), labels.to(device)
 
     def locate(self, points: Tensor) -> Tensor:
-        """The nearer arm, if its centreline is within 3.5 standard deviations (0.389, noise and jitter), or -1."""
+        """Return the nearer arm if its centreline is within 3.5 standard deviations (0.389: noise and jitter) or -1."""
         index = nearest(points, _spiral_centrelines(), SPIRAL_REACH)
         return index.div(SPIRAL_POINTS, rounding_mode="floor")  # floor: -1 stays -1
 
 
 def _spiral(t: Tensor, jitter: Tensor | float) -> Tensor:
-    """The first arm's points [..., 2] at angles t [...]; jitter [..., 2] in [0, 1], its mean 1/2 for the centreline."""
+    """Return the first arm's points [..., 2] at angles t [...]; jitter [..., 2] in [0, 1], 1/2 for the centreline."""
     import torch
 
     return (torch.stack((-t * t.cos(), t * t.sin()), -1) + SPIRAL_JITTER * jitter) / SPIRAL_SHRINK
@@ -138,7 +138,7 @@ def _spiral(t: Tensor, jitter: Tensor | float) -> Tensor:
 
 @cache
 def _spiral_centrelines() -> Tensor:
-    """Both arms' centrelines [512, 2]."""
+    """Return both arms' centrelines [512, 2]."""
     import torch
 
     arm = _spiral(3 * math.pi * torch.linspace(0, 1, SPIRAL_POINTS, dtype=torch.float64).sqrt(), 0.5)
@@ -178,10 +178,10 @@ class Checkerboard(Density):
         return points.to(device), labels.to(device)
 
     def locate(self, points: Tensor) -> Tensor:
-        """The square, its edges included, or -1. Inside a square the density is 1/32, elsewhere 0."""
+        """Return the square, its edges included, or -1. Inside a square the density is 1/32, elsewhere 0."""
         first, second = (points / CHECKER_SIDE).unbind(-1)
         column = first.floor().clamp(-2, 1)  # the right edge belongs to the last column
-        above = second - column.remainder(2)  # a column's squares span [0, 1] and [-2, -1] of this
+        above = second - column.remainder(2)  # in a column's squares it is in [0, 1] or [-2, -1]
         upper = (above >= 0) & (above <= 1)
         lower = (above >= -2) & (above <= -1)
         label = 2 * (column.nan_to_num() + 2).long() + lower.long()
@@ -191,8 +191,8 @@ class Checkerboard(Density):
 RING_RADII = (3.0, 2.25, 1.5, 0.75)
 RING_NOISE = 0.08
 RING_REACH = 3.5 * RING_NOISE
-# A ring's angles are those of the published training batch: 512 points, a quarter of them on each ring. They are 0.15
-# apart on the widest ring, so that the noise of 0.08 leaves less than 1 % of ripple along it.
+# A ring has as many angles as the published training batch has points on it: 512 / 4. On the widest ring they are 0.15
+# apart, so that the noise of 0.08 leaves less than 1 % of ripple along it.
 RING_ANGLES = 128
 
 
@@ -223,7 +223,7 @@ class Rings(Density):
         return points.to(device), labels.to(device)
 
     def locate(self, points: Tensor) -> Tensor:
-        """The ring whose radius is within 3.5 standard deviations (0.28), or -1; neighbours are 0.75 apart."""
+        """Return the ring whose radius is within 3.5 standard deviations (0.28), or -1; neighbours are 0.75 apart."""
         import torch
 
         radius = points.norm(dim=-1, keepdim=True)  # [..., 1]
@@ -233,7 +233,7 @@ class Rings(Density):
 
 @cache
 def _ring_circle() -> Tensor:
-    """The angles' points [128, 2] on the circle of radius 1."""
+    """Return the points [128, 2] at a ring's angles on the circle of radius 1."""
     import torch
 
     turn = torch.arange(RING_ANGLES, dtype=torch.float64) * (2 * math.pi / RING_ANGLES)

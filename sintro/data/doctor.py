@@ -1,4 +1,4 @@
-"""The rows of ``sintro doctor``: what is there of data sets, Inception weights and cached reference statistics."""
+"""The rows of ``sintro doctor`` on data sets, Inception's weights and cached reference statistics."""
 
 from __future__ import annotations
 
@@ -12,19 +12,15 @@ from sintro.data import sources
 
 @dataclass(frozen=True)
 class Row:
-    """One file: what it is for, where it was looked for, what was found, and how to get or copy it ("" if not needed).
+    """One file of the report."""
 
-    `state` is verified, unverified, missing, wrong, corrupted, unreadable, embedded, extension (read by one) or cached;
-    `reason` says more.
-    """
-
-    what: str
+    what: str  # the data set or the purpose of the file
     path: str
-    state: str
+    state: str  # verified, unverified, missing, wrong, corrupted, unreadable, embedded, extension (reads it) or cached
     sha256: str = ""
     bytes: int | None = None
-    reason: str = ""
-    command: str = ""
+    reason: str = ""  # of the state
+    command: str = ""  # that gets the file; "" where none is needed
 
     @property
     def present(self) -> bool:
@@ -32,7 +28,7 @@ class Row:
 
 
 def rows(root: str | Path | None = None, results: str | Path = "results") -> list[Row]:
-    """Every file the image benchmark can use. Reads and hashes them all (seconds); no broken one raises."""
+    """List every file that the image benchmark can use. Reads and hashes them all (seconds); never raises."""
     folder = sources.data_root(root)
     table = [_not_fetched(one) for one in datasets("images").values() if not one.fetched]
     for name in sources.fetched():
@@ -41,7 +37,7 @@ def rows(root: str | Path | None = None, results: str | Path = "results") -> lis
 
 
 def _not_fetched(one: ImageDataset) -> Row:
-    """The row of a data set that comes with a library, or that an extension reads."""
+    """Return the row of a data set that comes with a library, or that an extension reads."""
     if one.source is not None:
         return Row(one.name, str(one.source.resolve()), "extension")
     import sklearn

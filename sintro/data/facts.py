@@ -1,4 +1,4 @@
-"""What is known of the data that a cell is trained on or measured with, as it is written down and compared again."""
+"""The identity of the data that a cell is trained on or measured with, as files record and compare it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sintro import SintroError
 class Facts:
     """A data set's identity.
 
-    ``sha256`` and ``test_sha256`` are of the content of its splits, None where nothing is read: a 2D density is drawn
-    afresh, and what it draws is known by the code's version. ``verified`` says whether the content is the published
-    one, and ``reason`` why it is not known to be.
+    ``sha256`` and ``test_sha256`` are of the content of its splits, None where nothing is read: the code's version
+    identifies a 2D density. ``verified`` says whether the content is the published one, ``reason`` why it is not known
+    to be.
     """
 
     sha256: str | None = None
@@ -24,14 +24,14 @@ class Facts:
     reason: str = ""
 
     def recorded(self) -> dict[str, Any]:
-        """The keys under which provenance.json, metrics.json and checkpoints hold this."""
+        """Return the keys and values that provenance.json, metrics.json and checkpoints hold."""
         if self.sha256 is None:
             return {"data_sha256": None}
         found = {"data_sha256": self.sha256, "data_test_sha256": self.test_sha256, "data_verified": self.verified}
         return found | ({"data_unverified": self.reason} if self.verified is False else {})
 
     def warning(self, dataset: str) -> str | None:
-        """One line for data that are not known to be the published ones; None for all others."""
+        """Return a line of warning for data that are not known to be the published ones; None for all others."""
         if self.verified is not False:
             return None
         return f"warning: {dataset} is unverified, so nothing made of it is comparable: {self.reason}"
@@ -40,8 +40,9 @@ class Facts:
         """Raise SintroError where ``recorded`` names other data than these.
 
         Args:
-            recorded: what :meth:`recorded` gave then; what it does not hold (older versions) is not compared.
-            what: the thing that was made of the data recorded, which begins the line; ``remedy`` ends it.
+            recorded: the keys that :meth:`recorded` gave when ``what`` was made; a key that an older version did not
+                write is not compared.
+            what: the result that was made of the recorded data, which begins the line; ``remedy`` ends it.
         """
         for key, found in (("data_sha256", self.sha256), ("data_test_sha256", self.test_sha256)):
             known = recorded.get(key)

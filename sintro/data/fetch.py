@@ -1,9 +1,8 @@
-"""Getting data sets and Inception weights: the one place in the suite that touches the network.
+"""Get data sets and Inception's weights: the one module of the suite that uses the network.
 
-A copy on this machine is taken first, wherever :mod:`sintro.data.places` finds one. Every file is stored beside its
-place, its content is checked, and it is renamed into place. What is already there and right is kept, so an interrupted
-fetch continues, and a file that is wrong is replaced only by one that is right. Where everything is there, nothing is
-written: the data root may be read-only.
+A copy on this machine comes first, wherever :mod:`sintro.data.places` finds one. Every file is stored beside its place,
+checked, and then renamed into place. Files that are right are kept, so an interrupted fetch continues; a wrong file is
+replaced by a right one only. Where all files are there, nothing is written: the data root may be read-only.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ from sintro.data import places, sources
 
 TIMEOUT = 60.0  # seconds without an answer, after which an address counts as unreachable
 Say = Callable[[str], None]
-Verify = Callable[[Path], str]  # says why a file is not the one that was wanted; "" where it is
+Verify = Callable[[Path], str]  # says why a file is not the right one; "" where it is
 
 
 def fetch(names: Iterable[str] = (), root: str | Path | None = None, say: Say = print) -> None:
-    """Get the named data sets (none named: all of them) and ``inception``, Inception's weights, into the data root.
+    """Get the named data sets (none named: all), and Inception's weights (``inception``), into the data root.
 
-    Safe when two run at once: the second waits, and finds everything there.
+    Two processes may fetch at once: the second waits, and then finds every file in place.
 
     Raises:
         SintroError: an unknown name; no address of a file gives the right content; a folder that is not writable.
@@ -60,12 +59,12 @@ def _fetch_dataset(name: str, root: Path, say: Say) -> None:
     if _complete(name, root, say):
         return
     with explained(f"{name}: cannot store into {root}"), locked(root / name):
-        if not _complete(name, root, say):  # looked at again, since another process may have fetched it meanwhile
+        if not _complete(name, root, say):  # another process may have fetched it meanwhile
             _get_missing(name, root, say)
 
 
 def _complete(name: str, root: Path, say: Say) -> bool:
-    """Whether every file of a data set can be used as it is, and say so; reads only.
+    """Whether every file of a data set can be used as it is; reports it, and only reads.
 
     Raises:
         SintroError: a file that is there and cannot be read.
@@ -115,7 +114,7 @@ def _why_not(file: sources.SourceFile, path: Path) -> str:
 
 
 def _take_over(name: str, file: sources.SourceFile, root: Path, say: Say) -> bool:
-    """Link or copy the first copy of a file on this machine whose content is right; False where there is none."""
+    """Take the first right copy of a file on this machine, by link or copy; False where there is none."""
     for path in places.candidates(name, file, root):
         if sources.inspect(file, path).state != "verified":
             continue
@@ -127,9 +126,9 @@ def _take_over(name: str, file: sources.SourceFile, root: Path, say: Say) -> boo
 
 
 def _link_or_copy(source: Path, target: Path, why_not: Verify) -> str:
-    """A hard link within one file system, else a copy, which is checked; returns "linked" or "copied".
+    """Make a hard link within one file system, else a copy, which is checked. Returns "linked" or "copied".
 
-    No symbolic link: what lies elsewhere on this machine need not be there on a compute node.
+    A symbolic link would not do: its target may be missing on a compute node.
     """
     with _beside(target) as temporary:
         try:
@@ -147,7 +146,7 @@ def _link_or_copy(source: Path, target: Path, why_not: Verify) -> str:
 
 @contextlib.contextmanager
 def _beside(target: Path) -> Iterator[Path]:
-    """A path of the same name in a folder of its own beside ``target``; what is left there goes at the end."""
+    """Give a path of the same name in a temporary folder beside ``target``; the folder goes at the end."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as folder:
         yield Path(folder, target.name)
@@ -162,7 +161,7 @@ def _put(temporary: Path, target: Path) -> None:
 
 
 def _download(urls: Iterable[str], target: Path, why_not: Verify, say: Say) -> None:
-    """Download a file from the first address that has the right one, and store it whole."""
+    """Download a file from the first address that gives the right content, and store it whole."""
     from sintro.data.vision import torchvision
 
     failures = []
@@ -186,7 +185,7 @@ def _download(urls: Iterable[str], target: Path, why_not: Verify, say: Say) -> N
 
 @contextlib.contextmanager
 def _timeout() -> Iterator[None]:
-    """Compute nodes often drop packets silently: without a limit an attempt to connect hangs for minutes."""
+    """Limit the time of a connection: compute nodes often drop packets silently, and it would hang for minutes."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)
     try:
@@ -196,9 +195,9 @@ def _timeout() -> Iterator[None]:
 
 
 def _unpack(source: sources.Source, wanted: list[sources.SourceFile], root: Path, say: Say) -> None:
-    """Take the wanted files out of an archive on this machine, else out of one that is downloaded and then removed.
+    """Take the wanted files out of an archive on this machine, else out of a downloaded one, which is then removed.
 
-    An archive on this machine may be packed in another way than the published one: its members are what is checked.
+    An archive on this machine may be packed in another way than the published one, so its members are checked.
     """
     for archive in places.candidates(source.name, source.archive, root):
         try:
@@ -217,10 +216,10 @@ def _unpack(source: sources.Source, wanted: list[sources.SourceFile], root: Path
 
 
 def _unpack_from(archive: Path, source: sources.Source, wanted: list[sources.SourceFile], root: Path, say: Say) -> None:
-    """Take the wanted files out of an archive; SintroError where it is broken or has not the right ones."""
+    """Take the wanted files out of an archive. SintroError where it is broken or lacks the right files."""
     try:
         with tarfile.open(archive) as tar:
-            for file in wanted:  # by name, never extractall: an archive cannot choose where it writes
+            for file in wanted:  # by name, never extractall: an archive must not choose where files go
                 _unpack_one(tar, archive, file, root / file.path)
                 say(f"{source.name}: unpacked {file.path} from {archive}")
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:

@@ -1,7 +1,7 @@
-"""Readers for the formats in which the image data sets are published: IDX, CIFAR's pickled batches, MATLAB files.
+"""Read the formats in which the image data sets are published: IDX, CIFAR's pickled batches, MATLAB files.
 
-Each returns (images uint8 [N, C, H, W], labels int64 [N]) as NumPy arrays, and turns every way in which a file can be
-broken into one SintroError that names it.
+Each reader returns images uint8 [N, C, H, W] and labels int64 [N] as NumPy arrays. Whatever is wrong with a file, it
+raises a SintroError that names the file.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ CLASSES = 10
 
 
 def read_idx_pair(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:
-    """MNIST's two files; plain, or compressed where the name ends in ``.gz``."""
+    """Read two of MNIST's files, images and labels; plain, or compressed where the name ends in ``.gz``."""
     pixels, classes = _read(images, _idx, 3), _read(labels, _idx, 1)
     return _matched(pixels[:, None], classes, images)
 
 
 def read_cifar(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """One pickled batch of CIFAR-10."""
+    """Read one pickled batch of CIFAR-10."""
     return _matched(*_read(path, _cifar), path)
 
 
 def read_svhn(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """SVHN's cropped digits: X [32, 32, 3, N], y [N, 1] with class 10 for the digit 0."""
+    """Read SVHN's cropped digits: X [32, 32, 3, N], y [N, 1] with class 10 for the digit 0."""
     return _matched(*_read(path, _svhn), path)
 
 
@@ -55,11 +55,11 @@ def _idx(content: bytes, dimensions: int) -> np.ndarray:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Builds plain containers and NumPy arrays; a pickle that asks for anything else is refused, not run."""
+    """Builds plain containers and NumPy arrays; refuses a pickle that asks for anything else, without running it."""
 
     ALLOWED = {  # noqa: RUF012
         ("numpy", "ndarray"): np.ndarray,
-        # the file's `align` is the integer 0, which NumPy 2.4 deprecates; bytes need none
+        # drops the file's `align`, which is the integer 0: NumPy 2.4 deprecates that, and bytes need none
         ("numpy", "dtype"): lambda code, *_: np.dtype(code),
         **{
             (f"numpy.{core}.multiarray", "_reconstruct"): np._core.multiarray._reconstruct for core in ("core", "_core")

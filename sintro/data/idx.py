@@ -1,7 +1,7 @@
-"""The IDX format of MNIST and FashionMNIST: its header, and its content hashed without its container.
+"""The IDX format of MNIST and FashionMNIST: its header, and the hash of its decompressed content.
 
-A ``.gz`` file's own hash depends on the gzip header (time stamp, file name) and on the compression, so that two
-archives of the same images differ. What counts is the decompressed stream.
+The hash of a ``.gz`` file itself depends on the gzip header (time stamp, file name) and on the compression, so that two
+archives of the same images differ. The hash of the decompressed stream does not.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BLOCK = 1 << 20
 
 
 class Broken(Exception):
-    """Why a file is not what its name says."""
+    """A file is not what its name says; the message says why."""
 
 
 class Content(NamedTuple):
@@ -69,7 +69,7 @@ def check_gzip(path: Path) -> None:
 
 
 def shape_of(head: bytes, length: int, dimensions: int) -> tuple[int, ...]:
-    """The shape that an IDX header of bytes states; Broken where the stream has not as many bytes as it promises."""
+    """Return the shape in an IDX header. Raises Broken where it is none, or promises another number of bytes."""
     header = 4 + 4 * dimensions
     if len(head) < header or head[:4] != bytes((0, 0, UINT8, dimensions)):
         raise Broken(f"no IDX file of bytes with {dimensions} dimensions")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 OURS = "ours (no paper has this data set)"
 DIGITS_TRAIN = 1500  # the other 297 are the test split
-DIGITS_SHA256 = {  # by split, as `sintro.data.images.content_hash` has it: the split is part of the benchmark
+DIGITS_SHA256 = {  # by `sintro.data.images.content_hash`: the division into splits is part of the benchmark
     "train": "020c3e5d599d9c9cd696b43f67f769bfef30dd583b190095b3b57d358fea6a26",
     "test": "46fe593c8f7e74cc2360c6c9e001092d722c94f9a5c6eb4c1bf683d92a85c721",
 }
@@ -27,7 +27,7 @@ DIGITS_SHA256 = {  # by split, as `sintro.data.images.content_hash` has it: the 
 
 @register
 class Digits(ImageDataset):
-    """scikit-learn's 1,797 handwritten digits, which come with it."""
+    """The 1,797 handwritten digits that come with scikit-learn."""
 
     name, title = "digits", "Digits"
     event, size = (1, 16, 16), DIGITS_TRAIN
@@ -49,7 +49,7 @@ class Digits(ImageDataset):
     )
 
     def load(self, root: Path) -> Splits:
-        """Both splits, compared with those of the benchmark."""
+        """Read both splits and compare them with those of the benchmark."""
         from sintro.data.images import content_hash
 
         arrays = {split: self.read(split, root) for split in SPLITS}
@@ -60,9 +60,9 @@ class Digits(ImageDataset):
     def read(self, split: str, root: Path) -> Arrays:
         """8x8 grey values 0..16, spread over 0..255 and padded with 4 pixels of 0 on each side to 16x16.
 
-        The split is a fixed permutation: scikit-learn keeps the digits in the order of their writers, so that a cut
-        without one would test on other hands than it trained on. RandomState's stream is frozen by NumPy, unlike its
-        successor's.
+        The splits are cut from a fixed permutation. scikit-learn keeps the digits in the order of their writers, so a
+        cut without one would test on other hands than it trained on. NumPy keeps RandomState's stream for ever, unlike
+        its successor's.
         """
         import numpy as np
         from sklearn.datasets import load_digits
@@ -77,7 +77,7 @@ class Digits(ImageDataset):
 class Fetched(ImageDataset):
     """A published set of images, in torchvision's files.
 
-    ``folders``: how people call its folder, letters and digits only.
+    ``folders``: usual names of its folder, letters and digits only.
     """
 
     in_papers = True
@@ -86,15 +86,15 @@ class Fetched(ImageDataset):
     folders: tuple[str, ...]
 
     def published(self) -> Source:
-        """Its files, and what their content must be."""
+        """Return its files, with the hashes and shapes that their content must have."""
         raise NotImplementedError
 
     def read_files(self, split: str, paths: list[Path]) -> Arrays:
-        """One split, from the paths in the order of the source's files."""
+        """Read one split; ``paths`` are in the order of the source's files."""
         raise NotImplementedError
 
     def load(self, root: Path) -> Splits:
-        """Both splits of the files under the data root. SintroError for files that are missing or not right."""
+        """Read both splits from the data root. Raises SintroError for files that are missing or not right."""
         import numpy as np
 
         from sintro.data import sources
@@ -108,7 +108,7 @@ class Fetched(ImageDataset):
         return Splits(arrays, "unverified" if reasons else "verified", not reasons, "; ".join(reasons))
 
     def read(self, split: str, root: Path) -> Arrays:
-        """One split of the files under the data root."""
+        """Read one split from the data root."""
         return self.load(root).arrays[split]
 
 

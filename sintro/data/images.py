@@ -1,7 +1,7 @@
-"""The image data sets, each held as one uint8 tensor on the training device. docs/science.md, section 6.
+"""The image data sets, each held as one uint8 tensor on the training device (docs/science.md, section 6).
 
-No worker processes: 60,000 MNIST digits are 47 MB, the 73,257 images of SVHN 225 MB, and a batch is an index into them.
-What a data set is and how its files are read, the data set itself says (:mod:`sintro.data.image_sets`).
+A batch is an index into that tensor, without worker processes: 60,000 MNIST digits are 47 MB, the 73,257 images of SVHN
+225 MB. Each data set says itself how its files are read (:mod:`sintro.data.image_sets`).
 """
 
 from __future__ import annotations
@@ -22,18 +22,17 @@ from sintro.cells.components import SPLITS, ImageDataset, datasets, unknown
 from sintro.data import sources
 from sintro.data.facts import Facts
 
-ORDER = "order"  # the random stream of the batches' order
-CHOICE = "training-images"  # the random stream of the choice of some of them, the same for every cell
+ORDER = "order"  # the random stream of an epoch's order
+CHOICE = "training-images"  # the random stream of the choice of some images, the same for every cell
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
     """One split of a data set: images uint8 [N, C, H, W] and labels int64 [N] on one device.
 
-    `sha256` is of the content (shape, pixels, labels), so it is the same whatever files the images came from.
-    `facts` are those of the whole data set, and `state` says in a word what is known of its files: "verified",
-    "unverified" (their content is not the published one) or "embedded". `chosen` is how many of the split's images
-    these are, None for all of them; `sha256` stays that of the whole split.
+    `sha256` is of the content of the whole split (shape, pixels, labels), whatever files the images came from.
+    `facts` are those of the whole data set. `state` is "verified", "unverified" (the content is not the published one)
+    or "embedded". `chosen` is the number of images where only some of the split were chosen, else None.
     """
 
     images: Tensor
@@ -57,9 +56,10 @@ class ImageSet:
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
     def choose(self, count: int | None) -> ImageSet:
-        """`count` of the split's images in their order, a random choice that is the same always; None: all of them.
+        """Choose `count` of the split's images at random, always the same ones, in their order; None: all of them.
 
-        Classes are balanced as chance has it, and a smaller choice is part of a larger one.
+        Classes are balanced only as chance has it. A smaller choice is part of a larger one. Raises SintroError unless
+        the split has as many images.
         """
         if count is None:
             return self
@@ -72,23 +72,23 @@ class ImageSet:
         return replace(self, images=self.images[chosen], labels=self.labels[chosen], chosen=count)
 
     def steps(self, batch_size: int) -> int:
-        """Batches in one epoch; the last may be smaller."""
+        """Return the number of batches in an epoch; the last may be smaller."""
         return math.ceil(len(self) / batch_size)
 
     def order(self, seed: int, epoch: int) -> Tensor:
-        """The permutation [N] of the images in one epoch: a function of (seed, epoch), the same on every device."""
+        """Return the images' permutation [N] in an epoch: a function of (seed, epoch), the same on every device."""
         return torch.randperm(len(self), generator=generator(seed, ORDER, epoch)).to(self.images.device)
 
     def batches(self, seed: int, epoch: int, batch_size: int) -> Iterator[Tensor]:
-        """Index batches [B] of one epoch; the last, partial one is kept."""
+        """Yield the index batches [B] of an epoch; the last may be smaller."""
         yield from self.order(seed, epoch).split(batch_size)
 
     def batch(self, indices: Tensor | slice) -> Tensor:
-        """Images [B, C, H, W] as float32 in [0, 1]."""
+        """Return images [B, C, H, W] as float32 in [0, 1]."""
         return to_float(self.images[indices])
 
     def draw(self, count: int, seed: int, stream: str) -> Tensor:
-        """`count` different random images as float32 [count, C, H, W], a function of (seed, stream): pseudo-inputs."""
+        """Draw `count` different images as float32 [count, C, H, W], a function of (seed, stream), as pseudo-inputs."""
         if not 1 <= count <= len(self):
             raise SintroError(
                 f"{count} components for the {len(self)} training images of {self.name}: pseudo-inputs start as "
@@ -98,12 +98,12 @@ class ImageSet:
 
 
 def to_float(images: Tensor) -> Tensor:
-    """uint8 [..., C, H, W] to float32 in [0, 1], as torchvision's ToTensor."""
+    """Turn uint8 [..., C, H, W] into float32 in [0, 1], as torchvision's ToTensor does."""
     return images.to(torch.float32) / 255
 
 
 def load(name: str, split: str, root: str | Path | None = None, device: torch.device | str = "cpu") -> ImageSet:
-    """One split ("train" or "test") of the data set `name`.
+    """Load one split ("train" or "test") of the data set `name`.
 
     Args:
         root: the data root; None means $SINTRO_DATA, else ``data`` (see :func:`sintro.data.sources.data_root`).
@@ -129,20 +129,15 @@ def load(name: str, split: str, root: str | Path | None = None, device: torch.de
 
 
 def image_dataset(name: str) -> ImageDataset:
-    """The set of images of this name; SintroError with the legal names if there is none."""
+    """Return the image data set of this name. Raises SintroError with the legal names where there is none."""
     known = datasets("images")
     if name not in known:
         raise unknown(f"unknown image data set {name!r}; there are {', '.join(known)}", name)
     return known[name]
 
 
-def check(name: str, root: str | Path | None = None) -> None:
-    """Raise SintroError now if `name` could not be loaded: to be called before any work starts."""
-    load(name, "train", root)
-
-
 def content_hash(images: np.ndarray, labels: np.ndarray) -> str:
-    """sha256 of shape, pixels and labels."""
+    """Return the sha256 of shape, pixels and labels."""
     digest = hashlib.sha256(repr(images.shape).encode())
     digest.update(np.ascontiguousarray(images))
     digest.update(np.ascontiguousarray(labels, dtype="<i8"))

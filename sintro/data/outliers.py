@@ -1,8 +1,9 @@
-"""Out-of-distribution data to set against a model's own: points off a density's support, and other or spoilt images.
+"""Out-of-distribution data: points off a density's support, images of another data set, and altered images.
 
-docs/science.md, section 7. Each kind of outlier has a name that the metrics carry: ``uniform`` in the plane; for images
-``pair``, the data set's partner (Daniel & Tamar 2021 set CIFAR-10 against SVHN and FashionMNIST against MNIST; here
-both ways round), and for a data set that has none, as ``digits``, two made-up sets: ``inverted`` and ``noise``.
+docs/science.md, section 7. Each kind of outlier has a name that appears in the metrics' names. In the plane it is
+``uniform``. For images it is ``pair``, the data set's partner: Daniel & Tamar 2021 set CIFAR-10 against SVHN and
+FashionMNIST against MNIST; here it goes both ways. A data set without a partner, such as ``digits``, has ``inverted``
+and ``noise``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sintro.data.images import ImageSet
 
 
 def uniform_off_support(target: Density, count: int, generator: Generator) -> Tensor:
-    """Points [count, 2], uniform on [-half_width, half_width]^2 without the density's support (by rejection).
+    """Draw points [count, 2], uniform on [-half_width, half_width]^2 off the density's support (by rejection).
 
     ``generator`` is a CPU generator. SintroError for a negative count.
     """
@@ -34,14 +35,14 @@ def uniform_off_support(target: Density, count: int, generator: Generator) -> Te
 
 
 def inverted(pixels: Tensor) -> Tensor:
-    """Negatives of uint8 images [N, C, H, W]: the same shapes, dark and bright exchanged."""
+    """Return the negatives of uint8 images [N, C, H, W]: the same shapes, dark and bright exchanged."""
     return 255 - pixels
 
 
 def shuffled(pixels: Tensor, generator: Generator) -> Tensor:
-    """uint8 images [N, C, H, W] with the places of each image's pixels in a random order of its own.
+    """Shuffle the pixels of each of the uint8 images [N, C, H, W], each image in an order of its own.
 
-    Noise whose histogram is, image by image and channel by channel, that of the data: nothing but structure is lost.
+    Each image keeps its histogram in every channel, and loses all structure.
     """
     flat = pixels.flatten(-2)  # [N, C, H W]
     order = torch.rand(len(flat), 1, flat.shape[-1], generator=generator).argsort(-1).to(flat.device)
@@ -51,20 +52,23 @@ def shuffled(pixels: Tensor, generator: Generator) -> Tensor:
 def image_outliers(
     test: ImageSet, generator: Generator, root: str | Path | None = None
 ) -> tuple[dict[str, Tensor], str | None]:
-    """The outliers for a data set's test split, and what is missing.
+    """Return the outliers for a data set's test split, and the reason where there are none.
 
-    Returns: uint8 [M, C, H, W] by the kind's name, on the split's device, a partner's images in a random order; and one
-    line that says why a kind is not there (its files are missing, broken or unverified), or None. ``generator`` is
-    a CPU generator.
+    Args:
+        generator: a CPU generator.
+
+    Returns:
+        uint8 [M, C, H, W] by the kind's name, on the split's device, a partner's images in a random order; and None, or
+        a line that says why the partner's images are left out (missing, broken or unverified files).
     """
     partner = images.image_dataset(test.name).partner
     if partner is None:
         return {"inverted": inverted(test.images), "noise": shuffled(test.images, generator)}, None
     try:
         found = images.load(partner, "test", root, test.images.device)
-    except SintroError as error:  # a data set that the cell was not trained on is no condition of its evaluation
+    except SintroError as error:  # the evaluation goes on without a data set that the cell was not trained on
         return {}, f"no out-of-distribution images, {error}"
-    if found.facts.verified is False:  # scores against who knows what are no scores
+    if found.facts.verified is False:  # a score against unknown images means nothing
         return {}, f"no out-of-distribution images, {partner} is unverified: {found.facts.reason}"
     order = torch.randperm(len(found), generator=generator).to(found.images.device)
     return {"pair": found.images[order]}, None

@@ -1,7 +1,7 @@
-"""A small classifier of a data set, whose features stand in for Inception's where those have no weights or no sense.
+"""A small classifier of a data set: its features stand in for Inception's where Inception has no weights or no sense.
 
-Trained on the data set's own training split by the rule below, the same for every data set. The Fréchet distance in its
-features is called ``cfid``: it compares cells of one data set with each other, and is no FID.
+It is trained on the data set's own training split, by one rule for every data set (``RULE``). The Fréchet distance in
+its features is called ``cfid``: it compares cells of one data set with each other, and is no FID.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sintro.basics.files import explained, locked, whole
+from sintro.basics.files import whole
 from sintro.basics.randomness import generator
 from sintro.data.images import ImageSet
+from sintro.metrics.kept import kept
 
 DIMENSION = 64
 CHANNELS = (16, 32, DIMENSION)
@@ -46,9 +47,9 @@ class Classifier(nn.Module):
         return self.head(self.features(images))
 
 
-@torch.enable_grad()  # whatever the caller does
+@torch.enable_grad()  # also inside a caller's no_grad
 def train(images: ImageSet) -> Classifier:
-    """The classifier of a training split: on the CPU, from its own random streams, so that nothing else moves it."""
+    """Train the classifier of a training split, on the CPU and from its own random streams: nothing else changes it."""
     images = images.to("cpu")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator(SEED, "classifier").initial_seed())
@@ -69,20 +70,21 @@ def train(images: ImageSet) -> Classifier:
 
 
 def cached(images: ImageSet, folder: Path) -> tuple[Classifier, str]:
-    """The classifier of a training split and the sha256 of its weights, trained once per content and rule.
+    """Return the classifier of a training split and the sha256 of its weights.
 
-    Kept in `folder`; whoever comes first trains, others wait. A damaged file is trained anew.
+    Trains it once per content of the split and rule, and keeps it in `folder`. Raises SintroError where it cannot be
+    stored.
     """
     key = hashlib.sha256(f"{images.sha256} {RULE}".encode()).hexdigest()[:16]
     path = folder / f"classifier-{images.name}-{key}.pt"
-    network = _read(path, images.event[0])
-    if network is None:
-        with explained(f"the classifier cannot be stored as {path}"), locked(path):
-            network = _read(path, images.event[0])
-            if network is None:
-                network = train(images)
-                with whole(path) as temporary:
-                    torch.save(network.state_dict(), temporary)
+
+    def make() -> Classifier:
+        network = train(images)
+        with whole(path) as temporary:
+            torch.save(network.state_dict(), temporary)
+        return network
+
+    network = kept(path, "the classifier", lambda: _read(path, images.event[0]), make)
     return network, weights_hash(network)
 
 
@@ -96,7 +98,7 @@ def _read(path: Path, channels: int) -> Classifier | None:
 
 
 def weights_hash(network: nn.Module) -> str:
-    """sha256 of the names, shapes and values of a network's parameters and buffers."""
+    """Return the sha256 of the names, shapes and values of a network's parameters and buffers."""
     digest = hashlib.sha256()
     for name, value in network.state_dict().items():
         digest.update(f"{name} {tuple(value.shape)}".encode())

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from sintro.basics.files import explained, locked, whole
+from sintro.basics.files import whole
 from sintro.metrics.definitions_images import KERNELS
 from sintro.metrics.features import Reference
 from sintro.metrics.fid import FeatureStatistics
+from sintro.metrics.kept import kept
 from sintro.metrics.kernel import kernel_distance
 
 VERSION = 1  # of what is stored
@@ -56,23 +57,18 @@ def halves(reference: Reference) -> dict[str, float]:
     Computed once for a reference and then read: stored beside it, under its name, which is a digest of its content.
     """
     path = reference.path.with_suffix(".halves.json")
-    found = _stored(path)
-    if found is None:
-        with explained(f"the floor of a reference cannot be stored as {path}"), locked(path):
-            found = _stored(path)
-            if found is None:
-                found = _computed(reference)
-                with whole(path) as temporary:
-                    temporary.write_text(json.dumps(found | {"version": VERSION}))
-    return found
 
+    def make() -> dict[str, float]:
+        features = reference.features
+        half = len(features) // 2
+        first, second = features[:half], features[half:]
+        distance = FeatureStatistics.of(first).distance(FeatureStatistics.of(second))
+        found = {"distance": distance, "kernel": kernel_distance(first, second)[0]}
+        with whole(path) as temporary:
+            temporary.write_text(json.dumps(found | {"version": VERSION}))
+        return found
 
-def _computed(reference: Reference) -> dict[str, float]:
-    features = reference.features
-    half = len(features) // 2
-    first, second = features[:half], features[half:]
-    distance = FeatureStatistics.of(first).distance(FeatureStatistics.of(second))
-    return {"distance": distance, "kernel": kernel_distance(first, second)[0]}
+    return kept(path, "the floor of a reference", lambda: _stored(path), make)
 
 
 def _stored(path: Path) -> dict[str, float] | None:

@@ -21,12 +21,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sintro import SintroError
-from sintro.basics.files import explained, locked, whole
+from sintro.basics.files import explained, whole
 from sintro.basics.randomness import generator
 from sintro.data import sources
 from sintro.data.images import ImageSet, to_float
 from sintro.metrics import NotFinite, classifier
 from sintro.metrics.fid import FeatureStatistics
+from sintro.metrics.kept import kept
 
 MODES = ("train", "eval")
 FOLDER = "features"  # under the results
@@ -164,15 +165,14 @@ def reference(
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     batching = f"train{batch_size}" if mode == "train" else mode
     path = Path(results) / FOLDER / f"{images.name}-{images.split}-{extractor.name}-{batching}-{count}-{digest}.npz"
-    statistics = _stored(path, extractor.dimension)
-    if statistics is None:
-        with explained(f"reference statistics cannot be stored as {path}"), locked(path):
-            statistics = _stored(path, extractor.dimension)
-            if statistics is None:
-                features = extractor.features(images.images[indices], mode, batch_size)
-                statistics = FeatureStatistics.of(features)
-                _store(path, features, statistics, key)
-    return Reference(path, statistics)
+
+    def make() -> FeatureStatistics:
+        features = extractor.features(images.images[indices], mode, batch_size)
+        statistics = FeatureStatistics.of(features)
+        _store(path, features, statistics, key)
+        return statistics
+
+    return Reference(path, kept(path, "reference statistics", lambda: _stored(path, extractor.dimension), make))
 
 
 def _store(path: Path, features: Tensor, statistics: FeatureStatistics, key: dict) -> None:

@@ -1,6 +1,6 @@
-"""The losses of the papers, one module each, and the KL they are made of (docs/science.md, section 2).
+"""The losses of the papers, one module each, and the KL in them (docs/science.md, section 2).
 
-The suite's own objectives say of themselves, without torch, what they are in :mod:`sintro.objectives.builtin`.
+:mod:`sintro.objectives.builtin` describes the suite's own objectives without torch.
 """
 
 from sintro.basics.lazy import reexport

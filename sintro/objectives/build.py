@@ -1,4 +1,4 @@
-"""A model from settings, or from a stored state: networks and prior, without optimisers, batches or data."""
+"""Build a model from settings, or from a stored state: networks and prior, without optimisers, batches or data."""
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -19,15 +19,15 @@ State = Mapping[str, Any]  # what model.pt and a checkpoint hold of one cell
 
 
 def generators(settings: Sequence[Settings], stream: str, iteration: int, device: torch.device | str) -> Generators:
-    """The generator of a stream at an iteration; a list of them for a fleet."""
+    """Return the generator of a stream at an iteration; for a fleet a list, one generator a cell."""
     made = [generator(one.seed, stream, iteration, device) for one in settings]
     return made if len(made) > 1 else made[0]
 
 
 def model_of(settings: Sequence[Settings], objective: Objective, prior: Prior, device: torch.device | str) -> Model:
-    """The model of one cell, or of a fleet of cells of equal shape, at the beginning of its training."""
+    """Build the model that one cell, or a fleet of cells of equal shape, begins its training with."""
     one, device = settings[0], torch.device(device)
-    stackable = one.network == "mlp"  # batch norm: the statistics of a batch are its own
+    stackable = one.network == "mlp"  # batch norm of the image networks needs each batch by itself
     if stackable:
         pair = mlp_pair(one.latent_size, one.event[0], generators(settings, "initialisation", 0, device))
         layout = torch.contiguous_format
@@ -42,7 +42,7 @@ def model_of(settings: Sequence[Settings], objective: Objective, prior: Prior, d
 
 
 def objective_of(settings: Settings) -> Objective:
-    """What an iteration does after the warm-up. Raises SintroError where what an extension makes is no objective."""
+    """Make the objective of the iterations after the warm-up. SintroError where an extension makes something else."""
     component = components.objective(settings.objective)
     made = component.make()
     if not isinstance(made, Objective):
@@ -54,12 +54,13 @@ def objective_of(settings: Settings) -> Objective:
 
 
 def first_prior(settings: Settings, pseudo_inputs: torch.Tensor | None, device: torch.device | str) -> Prior:
-    """The prior that a training begins with; ``pseudo_inputs`` [..., K, *event] of one that starts from data, or None.
+    """Make the prior that a training begins with.
 
-    Raises SintroError where what an extension makes is no prior.
+    ``pseudo_inputs`` are the data that a VampPrior starts from, ``[..., K, *event]``; None for every other prior.
+    Raises SintroError where an extension makes something that is no prior.
     """
     component = components.prior(settings.prior)
-    with torch.random.fork_rng(devices=[]):  # where torch's layers draw their first weights from
+    with torch.random.fork_rng(devices=[]):  # torch's layers draw their first weights from the global generator
         torch.manual_seed(generator(settings.seed, "prior").initial_seed())
         prior = component.make(settings, pseudo_inputs)
     if component.source is not None and (problem := _problem(prior, settings.latent_size, component.has_modes)):
@@ -69,7 +70,7 @@ def first_prior(settings: Settings, pseudo_inputs: torch.Tensor | None, device: 
 
 @torch.no_grad()
 def _problem(prior: Any, latent_size: int, has_modes: bool) -> str:
-    """What a user's prior lacks to be one, in a line; "" where it lacks nothing."""
+    """Say in a line why a user's object cannot serve as a prior; "" where it can."""
     if not isinstance(prior, Prior):
         return f"make returned a {type(prior).__name__}, which is no sintro.priors.Prior"
     density = prior.as_density(None)
@@ -84,14 +85,14 @@ def _problem(prior: Any, latent_size: int, has_modes: bool) -> str:
 
 
 def stored_model(settings: Settings, state: State, device: torch.device | str) -> Model:
-    """The model whose state was stored by a training with these settings, in evaluation's hands: nothing learns."""
+    """Build the model whose state a training with these settings stored, for evaluation: nothing in it learns."""
     model = model_of([settings], objective_of(settings), stored_prior([settings], [state], device), device)
     fill(model, [state])
     return model
 
 
 def stored_prior(settings: Sequence[Settings], states: Sequence[State], device: torch.device | str) -> Prior:
-    """The prior of stored states, with parameters of its own, in the form that it had then."""
+    """Build the prior of stored states, with parameters of its own, in the form that it had when it was stored."""
     one, kind = settings[0], states[0]["prior_kind"]
     own = {
         name: together([state["parameters"]["prior"][name] for state in states]).to(device)
@@ -120,7 +121,7 @@ def fill(model: Model, states: Sequence[State]) -> None:
 
 
 def buffers_of(model: Model) -> dict[str, dict[str, torch.Tensor]]:
-    """The running statistics of the players' batch norms, by player and name, and all of a target decoder."""
+    """Return the running statistics of the batch norms, and a whole target decoder: tensors by player and name."""
     networks = {"encoder": model.encoder, "decoder": model.decoder}
     found = {player: dict(network.named_buffers()) for player, network in networks.items()}
     if model.target_decoder is not None:
@@ -136,12 +137,12 @@ def copy_into(tensors: Mapping[str, torch.Tensor], values: Mapping[str, torch.Te
 
 
 def together(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    """One cell's tensor as it is; those of a fleet with a leading axis F."""
+    """Return one cell's tensor as it is; stack the tensors of a fleet along a leading axis F."""
     return torch.stack(list(tensors)) if len(tensors) > 1 else tensors[0]
 
 
 def not_finite(state: State) -> str | None:
-    """Why a model that came to the end of its training is no model: what it has that is not finite; or None.
+    """Name the first tensor of a trained model that is not finite; None where all are finite.
 
     ``state``: ``parameters`` and ``buffers`` by player and name, ``bounds`` of the prior, as in model.pt.
     """

@@ -1,4 +1,4 @@
-"""What the suite's own objectives say of themselves, registered through the same door as a user's. Imports no torch."""
+"""Describe the suite's own objectives, registered through the same door as a user's. Imports no torch."""
 
 from typing import TYPE_CHECKING
 

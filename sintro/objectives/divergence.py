@@ -1,4 +1,4 @@
-"""KL(q(z|x) || p) of every prior: what the objectives and the metrics are made of (docs/science.md, section 2).
+"""KL(q(z|x) || p) of every prior, for the objectives and the metrics (docs/science.md, section 2).
 
 Shapes: ``...`` is empty for one cell and [F] for a fleet.
 """
@@ -9,7 +9,8 @@ import torch
 
 from sintro.basics.randomness import Generators, normal
 from sintro.objectives.model import Posterior
-from sintro.priors import LOG_2PI, NoiseMoments, Prior
+from sintro.priors import NoiseMoments, Prior
+from sintro.priors.mixture import sampled_log_prob
 
 
 def kl(
@@ -22,10 +23,10 @@ def kl(
 ) -> torch.Tensor:
     """KL(q || p) in nats per datum, ``[..., B]``, for q = N(mean, diag exp(log_var)), both ``[..., B, L]``.
 
-    For N(0, I) and for a single component it is in closed form, as Soft-IntroVAE's authors compute it. For every other
-    prior it is the mean of log q(z) - log p(z) over ``samples`` reparameterised draws per datum, the estimator of
-    Athanasiadis et al. 2025; with ``sampled`` for all priors, as they do. Its noise matters: inside the soft
-    exponential, less noise is another expectation.
+    For N(0, I) and for a single component it has a closed form, which Daniel & Tamar 2021 use. For every other prior
+    it is the mean of log q(z) - log p(z) over ``samples`` reparameterised draws per datum. Athanasiadis et al. 2025
+    sample it for every prior; ``sampled`` does so too. The noise is part of the definition: the soft exponential of
+    a noisy KL has another expectation than that of an exact one.
     """
     if prior.has_closed_kl:
         return prior.closed_kl(mean, log_var, _noise_moments(mean, samples, generator) if sampled else None)
@@ -34,17 +35,17 @@ def kl(
 
 
 def _noise_moments(mean: torch.Tensor, samples: int, generator: Generators) -> NoiseMoments:
-    """Moments of the noise that :func:`_draws` would draw for posteriors of this shape."""
+    """Draw the noise that :func:`_draws` would draw for posteriors of this shape, and return its moments."""
     noise = normal((samples, *mean.shape[-2:]), generator, mean.dtype)  # [..., S, B, L]
     return NoiseMoments(noise.mean(-3), noise.square().mean(-3))
 
 
 def _draws(mean, log_var, samples, generator):
-    """Reparameterised latents [..., S * B, L], sample s of datum b in row s B + b, and the mean log q of each datum."""
+    """Return drawn latents [..., S * B, L], sample s of datum b in row s B + b, and the mean log q of each datum."""
     noise = normal((samples, *mean.shape[-2:]), generator, mean.dtype)  # [..., S, B, L]
     deviation = torch.exp(0.5 * log_var).unsqueeze(-3)
     z = torch.addcmul(mean.unsqueeze(-3), deviation, noise).flatten(-3, -2)
-    return z, -0.5 * (log_var + LOG_2PI + noise.square().mean(-3)).sum(-1)
+    return z, sampled_log_prob(log_var, noise.square().mean(-3))
 
 
 def _sampled_kl(log_posterior, log_prob):
@@ -54,14 +55,14 @@ def _sampled_kl(log_posterior, log_prob):
 
 
 class RealKL(NamedTuple):
-    """KL(q(z|x) || p) of a real batch, for those who move q and for the prior."""
+    """KL(q(z|x) || p) of a real batch, once with gradients for the encoder and once with gradients for the prior."""
 
     per_datum: torch.Tensor  # [..., B]; the prior is a constant unless it steps with the encoder
     for_prior: torch.Tensor | None  # [...], the batch mean; q is a constant. None where no prior learns from it
     mean_responsibilities: torch.Tensor | None  # [..., K], where they were asked for or came along
 
     def for_both(self) -> torch.Tensor:
-        """The batch mean, [...], with gradients to q and to the prior."""
+        """Return the batch mean, [...], with gradients to q and to the prior."""
         mean = self.per_datum.mean(-1)
         return mean if self.for_prior is None else mean + (self.for_prior - self.for_prior.detach())
 
@@ -69,7 +70,7 @@ class RealKL(NamedTuple):
 def real_kl(
     posterior: Posterior, prior: Prior, samples: int, generator, mean_responsibilities: bool, sampled: bool
 ) -> RealKL:
-    """As :func:`kl`, in one pass over a mixture for both players: the same draws serve the encoder and the prior."""
+    """Compute :func:`kl` of a real batch; one pass over a mixture, with the same draws, serves encoder and prior."""
     learns, target = prior.learns, prior.detach()
     if prior.has_closed_kl:
         found = _of_one_mode(prior) if mean_responsibilities else None
@@ -86,7 +87,7 @@ def real_kl(
 def joint_kl(
     posterior: Posterior, prior: Prior, samples: int, generator, mean_responsibilities: bool, sampled: bool
 ) -> RealKL:
-    """As :func:`real_kl` for players who step together: KL and mean responsibilities carry gradients to both."""
+    """Compute :func:`real_kl` for an encoder and a prior that step together: the results carry gradients to both."""
     if prior.has_closed_kl:
         found = _of_one_mode(prior) if mean_responsibilities else None
         return RealKL(kl(*posterior, prior, samples, generator, sampled), None, found)
@@ -99,5 +100,5 @@ def joint_kl(
 
 
 def _of_one_mode(prior: Prior) -> torch.Tensor | None:
-    """The mean responsibilities of a mixture of one mode, all ones; None of N(0, I), which has no modes."""
+    """Return the mean responsibilities of a mixture of one mode, all ones; None for N(0, I), which has no modes."""
     return torch.ones_like(prior.weights.detach()) if prior.has_modes else None

@@ -1,7 +1,7 @@
 """The losses of IntroVAE (Huang et al. 2018, arXiv 1807.06358; docs/science.md, section 2), the hinge baseline.
 
-The prior is N(0, I), every KL is in closed form, and no factor s is applied. Shapes are those of ``objectives``: losses
-are ``[...]``, one number per cell; the hinge acts on each cell's batch mean.
+The prior is N(0, I), every KL has its closed form, and there is no factor s. A loss is ``[...]``, one number per cell,
+where ``...`` is empty for one cell and [F] for a fleet. The hinge acts on each cell's batch mean.
 """
 
 from typing import NamedTuple
@@ -18,29 +18,27 @@ from sintro.priors import frozen
 
 
 class EncoderStep(NamedTuple):
-    """The encoder's loss [...], what the decoder's step goes on with (the reconstruction term [...], the
-    reconstructions and the fakes ``[..., B, *event]``, with their graphs), and the history's terms, detached."""
+    """What the encoder's step computed; the decoder's step goes on with the last three, which keep their graphs."""
 
-    loss: torch.Tensor
-    terms: dict[str, torch.Tensor]
-    reconstruction: torch.Tensor
-    reconstructed: torch.Tensor
-    fake: torch.Tensor
+    loss: torch.Tensor  # [...]
+    terms: dict[str, torch.Tensor]  # of the history, [...] each, detached
+    reconstruction: torch.Tensor  # [...], the batch mean of rec(x, g(z))
+    reconstructed: torch.Tensor  # [..., B, *event]
+    fake: torch.Tensor  # [..., B, *event]
 
 
 def encoder_loss(model: Model, real: torch.Tensor, betas: Betas, margin: Weight, generator: Generators) -> EncoderStep:
     """L_E = w_rec rec(x, g(z)) + w_kl [KL(x) + 1/2 w_neg (relu(m - mean KL(x_r)) + relu(m - mean KL(x_f)))].
 
-    x_r = g(z) and x_f = g(z_p), z_p ~ N(0, I), are constants as inputs of the encoder. The decoder is not frozen: its
-    gradient of L_E is that of w_rec rec, the term that both losses share.
+    x_r = g(z) and x_f = g(z_p), z_p ~ N(0, I), are constants as inputs of the encoder. The decoder is not frozen: the
+    gradient that L_E gives it is that of w_rec rec, the term that both losses share.
 
     Args:
         betas: w_rec, w_kl, w_neg.
         margin: m, in nats.
     """
-    posterior = model.encode(real)
-    z = posterior.sample(generator)
-    z_fake = model.prior.sample(real.shape[-model.event_dims - 1], generator)[0]
+    posterior, z = model.infer(real, generator)
+    z_fake = model.prior.sample(model.batch_size(real), generator)[0]
     reconstructed, fake = model.decode_each((z, z_fake))
     reconstruction = model.squared_error(real, reconstructed).mean(-1)
     kl_real = kl(*posterior, model.prior, 0, None).mean(-1)
@@ -58,8 +56,9 @@ def encoder_loss(model: Model, real: torch.Tensor, betas: Betas, margin: Weight,
 def decoder_loss(model: Model, step: EncoderStep, betas: Betas) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """1/2 w_kl (mean KL(x_r) + mean KL(x_f)): what L_D has beside w_rec rec(x, g(z)), and the terms of the history.
 
-    The encoder, which has made its step, is frozen; x_r and x_f are those of its step. The gradient of w_rec rec is
-    left by the backward pass of the encoder's loss, so the loss returned is without it; ``loss_decoder`` has both.
+    x_r and x_f are those of the encoder's step; the encoder is frozen now. The backward pass of the encoder's loss has
+    already given the decoder the gradient of w_rec rec, so the loss returned lacks that term; ``loss_decoder``, the
+    term of the history, has both.
     """
     with frozen(model.encoder):
         kl_reconstructed, kl_fake = mean_kls(model, step.reconstructed, step.fake)
@@ -68,7 +67,7 @@ def decoder_loss(model: Model, step: EncoderStep, betas: Betas) -> tuple[torch.T
 
 
 def mean_kls(model: Model, *batches: torch.Tensor) -> list[torch.Tensor]:
-    """The batch mean ``[...]`` of KL(q(z|x) || N(0, I)) for each batch."""
+    """Return the batch mean ``[...]`` of KL(q(z|x) || N(0, I)) of each batch."""
     return [kl(*posterior, model.prior, 0, None).mean(-1) for posterior in model.encode_each(batches)]
 
 
@@ -76,12 +75,12 @@ class IntroVae(Objective):
     """IntroVAE, after a VAE's warm-up."""
 
     def step(self, game: Game, real: torch.Tensor, noise: Generators, mean_responsibilities: bool):
-        """The encoder's step leaves w_rec rec's gradient with the decoder, whose own term is added to it."""
+        """Step the encoder, whose loss leaves the decoder the gradient of w_rec rec; then step the decoder."""
         first = encoder_loss(game.model, real, game.betas, game.margin, noise)
         first.loss.sum().backward(retain_graph=True)
         game.advance("encoder")
         loss, terms = decoder_loss(game.model, first, game.betas)
-        # Only towards the decoder: through z the graph goes on into the encoder as it was before its step.
+        # Towards the decoder only: through z the graph leads to the encoder's weights of before its step.
         loss.sum().backward(inputs=list(game.model.decoder.parameters()))
         game.advance("decoder")
         return first.terms | terms

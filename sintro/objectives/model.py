@@ -1,5 +1,6 @@
 """Encoder, decoder and prior together: what the objectives act on."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -35,12 +36,12 @@ class Model:
     Args:
         encoder: maps data ``[..., B, *event]`` to ``[..., B, 2 L]``, means first, then log-variances.
         decoder: maps latents ``[..., B, L]`` to data; linear output.
-        prior: what the latents are compared with; a ``VampPrior`` in VAE training only.
+        prior: p(z); a ``VampPrior`` in VAE training only.
         event_dims: how many trailing axes make one datum (2D points: 1; images: 3).
         stackable: whether batches may share one forward pass. True for the MLP; False with batch norm, whose
             statistics belong to one batch (docs/science.md, section 5).
-        target_decoder: of the bootstrap variant: the decoder as it was when the epoch began, a constant, which
-            reconstructs the fakes in the decoder's place.
+        target_decoder: the decoder as it was when the epoch began, a constant. In the bootstrap variant it
+            reconstructs the fakes in the decoder's place; every other objective has none.
     """
 
     encoder: nn.Module
@@ -50,22 +51,35 @@ class Model:
     stackable: bool = True
     target_decoder: nn.Module | None = None
 
+    def batch_size(self, data: torch.Tensor) -> int:
+        """B of a batch ``[..., B, *event]``."""
+        return data.shape[-self.event_dims - 1]
+
+    def data_size(self, data: torch.Tensor) -> int:
+        """D, the number of coordinates of one datum."""
+        return math.prod(data.shape[-self.event_dims :])
+
     def encode(self, data: torch.Tensor) -> Posterior:
-        """q(z|x) for each datum."""
+        """Return q(z|x) of each datum of a batch ``[..., B, *event]``."""
         mean, log_var = self.encoder(data).chunk(2, -1)
         return Posterior(mean, log_var)
 
+    def infer(self, data: torch.Tensor, generator: Generators) -> tuple[Posterior, torch.Tensor]:
+        """Return q(z|x) of each datum and one reparameterised latent of each, ``[..., B, L]``."""
+        posterior = self.encode(data)
+        return posterior, posterior.sample(generator)
+
     def encode_each(self, batches: Sequence[torch.Tensor]) -> list[Posterior]:
-        """q(z|x) for several batches: one forward pass where the network allows it, else one each."""
+        """Return q(z|x) of each of several batches, in one forward pass where ``stackable``, else in one each."""
         if not self.stackable:
             return [self.encode(batch) for batch in batches]
         mean, log_var = self.encode(torch.cat(list(batches), -self.event_dims - 1))
-        sizes = [batch.shape[-self.event_dims - 1] for batch in batches]
+        sizes = [self.batch_size(batch) for batch in batches]
         pairs = zip(mean.split(sizes, -2), log_var.split(sizes, -2), strict=True)
         return [Posterior(*pair) for pair in pairs]
 
     def decode_each(self, latents: Sequence[torch.Tensor], decoder: nn.Module | None = None) -> list[torch.Tensor]:
-        """g(z) for several batches of latents: one forward pass where the network allows it, else one each."""
+        """Return g(z) of several batches of latents, in one forward pass where ``stackable``, else in one each."""
         decoder = decoder or self.decoder
         if not self.stackable:
             return [decoder(z) for z in latents]
@@ -73,7 +87,7 @@ class Model:
         return list(decoded.split([z.shape[-2] for z in latents], -self.event_dims - 1))
 
     def mixture(self) -> Prior:
-        """The prior as a density; a VampPrior is evaluated at the encoder's present state."""
+        """Return the prior as a density; a VampPrior's modes are those of the encoder as it is now."""
         return self.prior.as_density(self.encode)
 
     def squared_error(self, data: torch.Tensor, reconstruction: torch.Tensor) -> torch.Tensor:

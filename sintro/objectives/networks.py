@@ -55,11 +55,11 @@ def mlp_pair(latent_size: int, data_size: int, generators: Generators, width: in
 
 
 class ImageNetwork(nn.Module):
-    """What the image encoder and decoder share: the precision their layers compute in.
+    """An image encoder or decoder, whose layers compute in ``precision``.
 
-    With ``precision`` bfloat16 convolutions and linear layers round their inputs to 8 bits of mantissa (autocast);
-    parameters, batch-norm statistics, gradients of the parameters and whatever is done with the float32 output
-    (KL, squared errors, exponentials) keep float32. It changes results by more than rounding: see docs/science.md.
+    With bfloat16, convolutions and linear layers round their inputs to 8 bits of mantissa (autocast). Parameters, their
+    gradients and batch-norm statistics stay float32, and so does every computation on the output (KL, squared errors,
+    exponentials). It changes results by more than rounding: see docs/science.md.
     """
 
     precision = "float32"
@@ -135,7 +135,7 @@ def residual_pair(
 ) -> tuple[ResidualEncoder, ResidualDecoder]:
     """The image encoder and decoder of docs/science.md, section 5, with PyTorch's default initialisation.
 
-    PyTorch's layers initialise themselves from the global generator; it is set from ``generator`` here, and restored.
+    PyTorch's layers draw their weights from the global generator, which is set from ``generator`` and restored here.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator.initial_seed())

@@ -1,4 +1,4 @@
-"""What training asks of an objective, and what an objective may ask of training."""
+"""The interface between training and objectives: what each may ask of the other."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -35,15 +35,15 @@ class Game(Protocol):
         """Step these players' optimisers along the gradients of a loss [...]."""
 
     def advance(self, *players: str) -> None:
-        """Step these players' optimisers along the gradients they have, then clear these."""
+        """Step these players' optimisers, then clear their gradients."""
 
 
 class Objective:
-    """What an iteration does, and what it needs for that.
+    """What one iteration does to the players.
 
-    ``target_decoder``: the model has a copy of the decoder as it was when the epoch began. ``graphable``: iterations
-    may be captured as CUDA graphs, so they are the same sequence of operations each time: no loss depends on the
-    iteration's number.
+    ``target_decoder``: whether the model keeps a copy of the decoder as it was when the epoch began. ``graphable``:
+    whether iterations may be captured as CUDA graphs; then each must be the same sequence of operations, and no loss
+    may depend on the iteration's number.
     """
 
     target_decoder = False
@@ -52,9 +52,9 @@ class Objective:
     def step(
         self, game: Game, real: torch.Tensor, noise: Generators, mean_responsibilities: bool
     ) -> dict[str, torch.Tensor]:
-        """One iteration on a real batch ``[..., B, *event]``; the terms of the history, ``[...]`` each.
+        """Do one iteration on a real batch ``[..., B, *event]`` and return the terms of the history, ``[...]`` each.
 
-        ``loss_encoder`` and ``loss_decoder`` are among them. ``mean_responsibilities`` asks for those of the prior's
-        modes too, ``[..., K]``.
+        ``loss_encoder`` and ``loss_decoder`` must be among them; where ``mean_responsibilities`` is true, the mean
+        responsibilities of the prior's modes too, ``[..., K]``.
         """
         raise NotImplementedError

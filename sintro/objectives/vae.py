@@ -19,17 +19,14 @@ Weight = float | torch.Tensor
 
 @dataclass
 class Step:
-    """What one player's step computed: ``loss`` [...] to minimise, ``terms`` for the history (detached, [...]), and for
-    the other player the real batch's posterior and latents, KL(q(z|x) || p) as a function of a prior that learns
-    (batch mean, [...], with gradients to the prior alone; None where no prior learns with the decoder), and the fakes'
-    latents [..., B, L] (None in a warm-up)."""
+    """What one player's step computed: its loss, the terms of the history, and what the other player may take over."""
 
-    loss: torch.Tensor
-    terms: dict[str, torch.Tensor]
-    posterior: Posterior
-    z: torch.Tensor
-    prior_kl: torch.Tensor | None = None
-    z_fake: torch.Tensor | None = None
+    loss: torch.Tensor  # [...]
+    terms: dict[str, torch.Tensor]  # [...] each, detached
+    posterior: Posterior  # of the real batch
+    z: torch.Tensor  # [..., B, L], latents of the real batch
+    prior_kl: torch.Tensor | None = None  # [...], batch mean of the KL, with gradients to a prior that learns alone
+    z_fake: torch.Tensor | None = None  # [..., B, L], the fakes' latents; None in a warm-up
 
 
 def vae_loss(
@@ -46,8 +43,7 @@ def vae_loss(
     Encoder, decoder and a learnable prior all receive gradients. No factor s. ``samples`` and ``sampled`` are those of
     :func:`kl`.
     """
-    posterior = model.encode(real)
-    z = posterior.sample(generator)
+    posterior, z = model.infer(real, generator)
     reconstruction = model.squared_error(real, model.decoder(z)).mean(-1)
     kl_real = real_kl(posterior, model.mixture(), samples, generator, True, sampled)
     loss = betas.rec * reconstruction + betas.kl * kl_real.for_both()
@@ -65,10 +61,10 @@ def detached(terms: dict[str, torch.Tensor], mean_responsibilities: torch.Tensor
 
 
 class Vae(Objective):
-    """The VAE from end to end. Override :meth:`loss` for another one."""
+    """The VAE from the first iteration to the last. A variant overrides :meth:`loss`."""
 
     def loss(self, game: Game, real: torch.Tensor, noise: Generators) -> Step:
-        """The loss that encoder, decoder and prior minimise together, ``[...]``, and the history's terms."""
+        """Compute the loss that encoder, decoder and prior minimise together, and the history's terms."""
         return vae_loss(game.model, real, game.betas, noise, samples=game.shared.samples, sampled=game.sampled)
 
     def step(self, game: Game, real: torch.Tensor, noise: Generators, mean_responsibilities: bool):

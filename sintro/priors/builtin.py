@@ -1,4 +1,4 @@
-"""What the suite's own priors say of themselves, registered through the same door as a user's. Imports no torch."""
+"""Describe the suite's own priors, registered through the same door as a user's. Imports no torch."""
 
 import re
 from typing import TYPE_CHECKING

@@ -3,7 +3,6 @@
 Everything broadcasts over leading axes, written ``...``: none for one cell, one of size F for a fleet.
 """
 
-import math
 from collections.abc import Callable
 from typing import Self
 
@@ -14,8 +13,7 @@ from torch.nn import functional
 from sintro.basics.randomness import Generators, normal, uniform
 from sintro.priors.mixture import mixture_log_prob, shared_log_prob
 from sintro.priors.prior import NoiseMoments, Prior
-
-LOG_2PI = math.log(2 * math.pi)
+from sintro.priors.table import LOG_2PI
 
 
 class StandardNormal(Prior):
@@ -33,7 +31,7 @@ class StandardNormal(Prior):
         return -0.5 * (z.square().sum(-1) + self.latent_size * LOG_2PI)
 
     def sample(self, n: int, generator: Generators) -> tuple[torch.Tensor, torch.Tensor]:
-        """``n`` draws per cell: latents ``[..., n, L]`` and the component index, always 0, ``[..., n]``."""
+        """Draw ``n`` latents per cell, ``[..., n, L]``; return them and their component, always 0, ``[..., n]``."""
         z = normal((n, self.latent_size), generator)
         return z, torch.zeros(z.shape[:-1], dtype=torch.long, device=z.device)
 
@@ -68,7 +66,7 @@ class MixturePrior(Prior):
 
     @classmethod
     def free(cls, means: torch.Tensor, log_vars: torch.Tensor, logits: torch.Tensor, contributions: bool) -> Self:
-        """A mixture with parameters of its own, at these values; its weights learn where ``contributions``."""
+        """Make a mixture with parameters of its own, at these values; its weights learn where ``contributions``."""
         parameters = [nn.Parameter(t.detach().clone().contiguous()) for t in (means, log_vars, logits)]
         parameters[2].requires_grad_(contributions)
         return cls(*parameters)
@@ -83,7 +81,7 @@ class MixturePrior(Prior):
 
     @property
     def log_vars(self) -> torch.Tensor:
-        """s as the density sees it: clipped once :meth:`clip` was called, ``[..., K, L]``."""
+        """s of the density, ``[..., K, L]``: clipped once :meth:`clip` was called."""
         if self.bounds is None:
             return self.raw_log_vars
         low, high = self.bounds
@@ -95,7 +93,7 @@ class MixturePrior(Prior):
         return torch.softmax(self.logits, -1)
 
     def clip(self, low: torch.Tensor, high: torch.Tensor) -> "MixturePrior":
-        """Sets adaptive variance clipping: ``low`` and ``high`` are log-variances per dimension, ``[..., L]``."""
+        """Set adaptive variance clipping between ``low`` and ``high``, log-variances per dimension, ``[..., L]``."""
         self.bounds = (low, high)
         return self
 
@@ -118,7 +116,7 @@ class MixturePrior(Prior):
         return gaussian_kl_to(mean - self.means, log_var, self.log_vars, moments)
 
     def detach(self) -> "MixturePrior":
-        """The same density, cut off from the parameters' gradients."""
+        """Return the same density with parameters that receive no gradients."""
         return MixturePrior(self.means.detach(), self.log_vars.detach(), self.logits.detach())
 
     def log_prob(self, z: torch.Tensor) -> torch.Tensor:
@@ -127,19 +125,18 @@ class MixturePrior(Prior):
         return mixture_log_prob(z, self.means, self.log_vars, log_weights)[0]
 
     def log_prob_and_mean_responsibilities(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """log p(z) ``[..., N]``, and the mean responsibility a_k of each mode over the N points ``[..., K]``."""
+        """Return log p(z) ``[..., N]``, and the mean responsibility a_k of each mode over the N points ``[..., K]``."""
         log_weights = torch.log_softmax(self.logits, -1)
         return mixture_log_prob(z, self.means, self.log_vars, log_weights, mean_responsibilities=True)
 
     def shared_log_prob(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """log p(z) ``[..., N]`` and a_k ``[..., K]`` as functions of z alone, and the mean of log p(z) over the points
-        ``[...]`` as a function of the prior alone: what two players need, in one pass."""
+        """Compute in one pass what :meth:`Prior.shared_log_prob` promises."""
         return shared_log_prob(z, self.means, self.log_vars, torch.log_softmax(self.logits, -1))
 
     def responsibilities(self, z: torch.Tensor) -> torch.Tensor:
         """p(k | z): ``[..., N, L]`` to ``[..., N, K]``; sums to one over k.
 
-        Written for clarity and for a second opinion on :mod:`sintro.priors.mixture`: whole arrays, no chunks, autograd.
+        Written plainly, with whole arrays and autograd, so that it can check :mod:`sintro.priors.mixture`.
         """
         z64, means, log_vars = z.double(), self.means.double(), self.log_vars.double()
         offsets = z64.unsqueeze(-2) - means.unsqueeze(-3)  # [..., N, K, L]
@@ -148,7 +145,7 @@ class MixturePrior(Prior):
         return torch.softmax(log_components.unsqueeze(-2) - 0.5 * squared.sum(-1), -1).to(z.dtype)
 
     def sample(self, n: int, generator: Generators) -> tuple[torch.Tensor, torch.Tensor]:
-        """``n`` draws per cell, ``[..., n, L]``, and the component each came from, ``[..., n]``.
+        """Draw ``n`` latents per cell, ``[..., n, L]``; return them and the component of each, ``[..., n]``.
 
         Reparameterised: z = m_k + exp(s_k / 2) eps carries gradients to m and s; the drawn index k carries none.
         """
@@ -178,12 +175,12 @@ class VampPrior(Prior):
     def starting_at(
         cls, pseudo_inputs: torch.Tensor, event_dims: int, contributions: bool, limits: tuple[float, float] | None
     ) -> Self:
-        """Learn from these pseudo-inputs on, ``[..., K, *event]``, all of equal weight."""
+        """Make a prior that starts at these pseudo-inputs, ``[..., K, *event]``, all of equal weight."""
         logits = torch.zeros(pseudo_inputs.shape[:-event_dims], device=pseudo_inputs.device)
         return cls(nn.Parameter(pseudo_inputs), nn.Parameter(logits, contributions), limits)
 
     def mixture(self, encode: Callable) -> MixturePrior:
-        """The mixture it is at this moment; gradients reach the pseudo-inputs and the encoder."""
+        """Return the mixture at this moment; gradients reach the pseudo-inputs and the encoder."""
         inputs = self.pseudo_inputs if self.limits is None else functional.hardtanh(self.pseudo_inputs, *self.limits)
         posterior = encode(inputs)
         return MixturePrior(posterior.mean, posterior.log_var, self.logits)
@@ -193,7 +190,7 @@ class VampPrior(Prior):
 
     @torch.no_grad()
     def converted(self, encode: Callable, logits: str | None) -> MixturePrior:
-        """A free mixture at the encoder's present posteriors, whose weights learn where they did before."""
+        """Return a free mixture at the encoder's present posteriors; its weights learn where they did before."""
         mixture = self.mixture(encode)
         first = torch.zeros_like(mixture.logits)
         if logits == "weights":  # published quirk (audit A6): the softmax flattens them
@@ -211,7 +208,8 @@ def gaussian_kl_to(
 ) -> torch.Tensor:
     """KL(N(m + offset, diag exp(log_var)) || N(m, diag exp(prior_log_var))) in nats, ``[..., B]``.
 
-    In closed form, or as sampling with noise of the given moments gives it. ``prior_log_var`` None: unit variances.
+    In closed form, or with ``moments`` the value that samples with such noise would give. ``prior_log_var`` None stands
+    for unit variances.
     """
     second = 1 if moments is None else moments.second
     negative_entropy = -0.5 * (log_var + second + LOG_2PI).sum(-1)
@@ -222,7 +220,7 @@ def gaussian_kl_to(
 
 
 def _expected_square(offset, log_var, moments: NoiseMoments | None):
-    """The mean of (offset + exp(log_var / 2) eps)^2 over eps, [..., B, L]."""
+    """Return the mean of (offset + exp(log_var / 2) eps)^2 over eps, [..., B, L]."""
     if moments is None:
         return offset.square() + log_var.exp()
     crossed = 2 * offset * torch.exp(0.5 * log_var) * moments.first
@@ -230,7 +228,7 @@ def _expected_square(offset, log_var, moments: NoiseMoments | None):
 
 
 def clip_log_vars(log_vars: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-    """Adaptive variance clipping: log-variances squeezed smoothly into [low, high] (docs/science.md, section 2).
+    """Squeeze log-variances smoothly into [low, high]: adaptive variance clipping (docs/science.md, section 2).
 
     s - sp(s - high; b) + sp(low - s; b), with sp(u; b) = log(1 + exp(b u)) / b and b = 10 / (|high - low| + 1e-8);
     where high equals low the result is high. Written with log-add-exp in float64, so neither the value nor the

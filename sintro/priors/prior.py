@@ -1,4 +1,4 @@
-"""What the rest of the suite asks of a prior (:class:`Prior`), and where one of your own begins
+"""What the suite asks of a prior (:class:`Prior`), and the class that a prior of your own extends
 (:class:`TrainablePrior`).
 
 Everything broadcasts over leading axes, written ``...``: none for one cell, one of size F for a fleet.
@@ -26,9 +26,9 @@ class NoiseMoments(NamedTuple):
 
 
 class Prior:
-    """What losses, training and evaluation ask of a prior; the defaults are those of a density without modes.
+    """What losses, training and evaluation ask of a prior; the defaults suit a density without modes.
 
-    A subclass has ``log_prob(z)`` and ``sample(n, generator)``, with the shapes of :class:`StandardNormal`'s.
+    A subclass has ``log_prob(z)`` and ``sample(n, generator)``, with the shapes that :class:`StandardNormal` gives.
     """
 
     latent_size: int
@@ -39,7 +39,7 @@ class Prior:
     bounds: tuple[torch.Tensor, torch.Tensor] | None = None  # of adaptive variance clipping, once it began
 
     def named_parameters(self) -> dict[str, torch.Tensor]:
-        """Everything that may be learned, by the name under which it is stored."""
+        """Return every tensor that may be learned, by the name under which it is stored."""
         return {}
 
     def parameters(self) -> list[torch.Tensor]:
@@ -48,23 +48,23 @@ class Prior:
 
     @property
     def learns(self) -> bool:
-        """Whether any parameter is to receive a gradient."""
+        """Whether any parameter receives gradients."""
         return any(parameter.requires_grad for parameter in self.parameters())
 
     def as_density(self, encode: Callable) -> "Prior":
-        """Return the density that the prior is beside an encoder; it has ``log_prob`` and ``sample``."""
+        """Return the prior as a density, with ``log_prob`` and ``sample``; a VampPrior needs the encoder for it."""
         return self
 
     def detach(self) -> "Prior":
-        """Return the same density, cut off from the parameters' gradients."""
+        """Return the same density with parameters that receive no gradients."""
         return _Constant(self) if self.parameters() else self
 
     def converted(self, encode: Callable, logits: str | None) -> "Prior":
-        """Return what the prior becomes at conversion; ``logits`` is ``Settings.logits_at_conversion``."""
+        """Return the prior that follows at conversion; ``logits`` is ``Settings.logits_at_conversion``."""
         return self
 
     def to(self, device: torch.device | str) -> "Prior":
-        """Return it with its parameters on a device; one made of given tensors leaves them where they are."""
+        """Return the prior with its parameters on a device; a prior made of given tensors stays as it is."""
         return self
 
     def freeze(self) -> None:
@@ -73,26 +73,29 @@ class Prior:
             parameter.requires_grad_(False)
 
     def clip_to_modes(self) -> None:
-        """Begin adaptive variance clipping, between the smallest and the largest variance of any mode now."""
+        """Begin adaptive variance clipping, between the smallest and the largest variance that any mode has now."""
 
     def closed_kl(self, mean: torch.Tensor, log_var: torch.Tensor, moments: NoiseMoments | None) -> torch.Tensor:
-        """KL(N(mean, diag exp(log_var)) || p) in nats, ``[..., B]``, where ``has_closed_kl``.
+        """Compute KL(N(mean, diag exp(log_var)) || p) in nats, ``[..., B]``, where ``has_closed_kl``.
 
-        With ``moments`` it is what sampling with noise of these moments gives.
+        With ``moments`` it is the value that samples with noise of these moments would give.
         """
         raise NotImplementedError
 
     def components_to_draw(self) -> dict[str, torch.Tensor]:
-        """``means`` and ``log_vars`` [K, L] and ``weights`` [K] of the Gaussians it is made of; {} where it is not."""
+        """Return ``means``, ``log_vars`` [K, L] and ``weights`` [K] of a prior made of Gaussians; {} of any other."""
         return {}
 
     def log_prob_and_mean_responsibilities(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """log p(z) ``[..., N]``; and the modes' mean responsibilities over the points ``[..., K]``, or None."""
+        """Return log p(z) ``[..., N]``, and the modes' mean responsibilities over the points ``[..., K]`` or None."""
         return self.log_prob(z), None
 
     def shared_log_prob(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
-        """Return log p(z) ``[..., N]`` and the mean responsibilities ``[..., K]`` or None as functions of z alone, and
-        the mean of log p(z) over the points ``[...]`` as a function of the prior alone: what two players need."""
+        """Compute log p(z) for an encoder, which moves z, and for a prior that learns with another player.
+
+        Returns log p(z) ``[..., N]`` and the mean responsibilities ``[..., K]`` or None, with gradients to z alone; and
+        the mean of log p(z) over the points ``[...]``, with gradients to the prior alone.
+        """
         log_prob, found = self.detach().log_prob_and_mean_responsibilities(z)
         return log_prob, found, self.log_prob(z.detach()).mean(-1)
 
@@ -100,11 +103,10 @@ class Prior:
 class TrainablePrior(nn.Module, Prior):
     """A density of your own, written as a torch module: parameters are registered, trained and stored by their names.
 
-    It has ``log_prob(z)``, ``[N, L]`` to ``[N]`` in nats, and ``draw(n, generator)``, ``[n, L]`` with gradients to the
-    parameters (``sintro.basics.randomness.normal`` draws the noise). A mixture of Gaussians need have neither, if it
-    has ``as_density(encode)`` return a :class:`MixturePrior` made of its parameters: then responsibilities, their
-    metrics and pictures come along. ``encode`` is None where the prior is only tried out, and of no use to such a
-    mixture.
+    A subclass defines ``log_prob(z)``, ``[N, L]`` to ``[N]`` in nats, and ``draw(n, generator)``, ``[n, L]`` with
+    gradients to the parameters (``sintro.basics.randomness.normal`` draws the noise). A mixture of Gaussians defines
+    ``as_density(encode)`` instead, which returns a :class:`MixturePrior` made of its parameters; it then has
+    responsibilities, their metrics and pictures too. ``encode`` is None where the suite only tries a prior out.
     """
 
     def __init__(self, latent_size: int):
@@ -118,13 +120,13 @@ class TrainablePrior(nn.Module, Prior):
         return list(self.named_parameters(recurse=recurse).values())
 
     def sample(self, n: int, generator: Generators) -> tuple[torch.Tensor, torch.Tensor]:
-        """``n`` draws ``[n, L]``, and the component of each, always 0, ``[n]``."""
+        """Draw ``n`` latents ``[n, L]``; return them and the component of each, always 0, ``[n]``."""
         z = self.draw(n, generator)
         return z, torch.zeros(n, dtype=torch.long, device=z.device)
 
 
 class _Constant(Prior):
-    """A prior as a density whose parameters receive no gradients."""
+    """A prior's density, whose parameters receive no gradients."""
 
     def __init__(self, prior: Prior):
         self.prior, self.latent_size, self.has_closed_kl = prior, prior.latent_size, prior.has_closed_kl
@@ -144,7 +146,7 @@ class _Constant(Prior):
 
 @contextmanager
 def frozen(*modules: nn.Module | Prior) -> Iterator[None]:
-    """Within it, graphs are built as if these modules' parameters were constants: no gradient is computed for them."""
+    """Treat the parameters of these modules as constants inside the block: no gradient is computed for them."""
     parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
     for parameter in parameters:
         parameter.requires_grad_(False)

@@ -1,1 +1,1 @@
-"""Runs: the folder of a cell, who holds it, what is in it, and what is still to be done. Little here imports torch."""
+"""Runs: a cell's folder, the lock on it, its files and their judge, and the work that is left. Little imports torch."""

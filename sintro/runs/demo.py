@@ -1,4 +1,4 @@
-"""``make demo``: a study through Snakemake, while a bar says what is running and how long it still takes.
+"""``make demo``: run a study through Snakemake, while a bar shows the running cells and the time left.
 
 Run as ``python -m sintro.runs.demo [STUDY] [CORES]``. Snakemake's own output goes to a log.
 """
@@ -18,11 +18,11 @@ from sintro.runs import status
 
 PAGE = Path("reports/index.html")
 SECONDS_TO_STOP = 10.0
-LINES = 30  # of Snakemake's output that are shown when it failed
+LINES = 30  # of Snakemake's output that are shown where it fails
 
 
 def run(study: str, cores: str) -> int:
-    """Run a study to its pages -> Snakemake's exit code, or 130 when it was interrupted."""
+    """Run a study to its pages. Returns Snakemake's exit code, or 130 after an interrupt."""
     cells = studies.load(study).cells()
     log = Path("logs", f"demo-{study}.log")
     log.parent.mkdir(exist_ok=True)
@@ -43,7 +43,7 @@ def run(study: str, cores: str) -> int:
             signal.signal(signal.SIGTERM, before)
     if snakemake.returncode:
         print("".join(log.read_text(errors="replace").splitlines(keepends=True)[-LINES:]), file=sys.stderr)
-        print(f"error: snakemake ended with exit code {snakemake.returncode}; all it said: {log}", file=sys.stderr)
+        print(f"error: snakemake ended with exit code {snakemake.returncode}; its whole output: {log}", file=sys.stderr)
         return snakemake.returncode
     print(f"Done. The page: {PAGE.absolute().as_uri()}")
     return 0
@@ -52,7 +52,8 @@ def run(study: str, cores: str) -> int:
 def _stop(snakemake: subprocess.Popen) -> None:
     """Wait until Snakemake has stopped its jobs, which write their checkpoints.
 
-    From a terminal Ctrl-C reached it too; if it goes on, this process alone was told to stop, and tells it.
+    Ctrl-C in a terminal reaches Snakemake as well. If Snakemake goes on, the signal came to this process alone, which
+    passes it on.
     """
     for number in (None, signal.SIGINT, signal.SIGTERM):
         if number is not None:
@@ -65,7 +66,7 @@ def _stop(snakemake: subprocess.Popen) -> None:
 
 
 def _children(pid: int) -> list[int]:
-    """The processes below one, deepest first."""
+    """List the processes below a process, the deepest first."""
     below = []
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -74,7 +75,7 @@ def _children(pid: int) -> list[int]:
 
 
 def main() -> int:
-    """Read the command line."""
+    """Read the command line and run the study. Returns the exit code."""
     print_whatever_comes()
     given = sys.argv[1:]
     if len(given) > 2:

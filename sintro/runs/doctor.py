@@ -1,4 +1,4 @@
-"""``sintro doctor``: everything a run needs, looked at on this machine and, by a tiny Slurm job, on a compute node."""
+"""``sintro doctor``: check everything a run needs, on this machine and, by a tiny Slurm job, on a compute node."""
 
 import json
 import os
@@ -18,26 +18,26 @@ from sintro.cells.cell import RESULTS
 from sintro.runs import places
 
 JOB_MINUTES = 5
-SHOWN = 300  # characters of what a command said
+SHOWN = 300  # characters of a command's output
 
 
 class Check(NamedTuple):
-    """Something looked at, ``ok``, ``note`` (worth knowing) or ``bad`` (runs will fail), and what was found."""
+    """A row of the report."""
 
-    what: str
-    state: str
-    found: str
+    what: str  # was checked
+    state: str  # ok, note (worth knowing) or bad (runs will fail)
+    found: str  # the facts in words
 
 
 def here(data: bool = True) -> list[Check]:
-    """The checks of this machine. ``data`` reads and hashes all data sets, which takes seconds."""
+    """Check this machine. ``data``: whether to read and hash all data sets too, which takes seconds."""
     checks = [Check("machine", "ok", f"{platform.node()}, {os.cpu_count()} CPUs, {_memory()}"), _python(), _path()]
     checks += [_torch(), _driver(), _results(), _space()]
     return [*checks, *extensions(), *(_data() if data else [])]
 
 
 def extensions() -> list[Check]:
-    """A row for each extension file that cannot be read, and one for all others."""
+    """Return a row for each extension file that cannot be read, and one row for all others."""
     broken = components.broken()
     checks = [Check("extension", "bad", error) for error in broken.values()]
     every = [*components.datasets().values(), *components.priors().values(), *components.objectives().values()]
@@ -51,7 +51,7 @@ def _python() -> Check:
 
 
 def _path() -> Check:
-    """Whether the workflow can start its jobs from here."""
+    """Check whether the workflow can start its jobs from this folder."""
     reason = places.why_no_slurm_job_starts()
     if not reason:
         return Check("path", "ok", f"{Path.cwd()}, {sys.executable}")
@@ -105,11 +105,13 @@ def _results() -> Check:
 
 def _space() -> Check:
     free = shutil.disk_usage(".").free
-    return Check("disk", "ok" if free > 1e9 else "bad", f"{size_in_words(free)} free; sintro plan: what a study needs")
+    return Check(
+        "disk", "ok" if free > 1e9 else "bad", f"{size_in_words(free)} free; sintro plan says how much a study needs"
+    )
 
 
 def _data() -> list[Check]:
-    """A row per file of the image sets, of Inception's weights and of the cached references; one for all missing."""
+    """Return a row per file of image sets, Inception's weights and cached references; missing files share a row."""
     from sintro.data import doctor
 
     rows: dict[tuple[str, ...], list[doctor.Row]] = {}
@@ -134,11 +136,11 @@ def _data() -> list[Check]:
 
 
 def compute_node(gpu: bool) -> list[Check]:
-    """The checks of a compute node, by a job of a minute; none where there is no Slurm."""
+    """Check a compute node by a job of a minute; a single note where there is no Slurm."""
     if shutil.which("srun") is None:
         return [Check("compute node", "note", "no srun here: not a Slurm cluster, or not its login node")]
     name = f".sintro-doctor-{platform.node()}-{os.getpid()}"
-    probe = Path(name)  # in the working folder: the job sees it only if it shares this file system
+    probe = Path(name)  # in the working folder: the job sees the file only if it shares this file system
     try:
         probe.write_text(platform.node())
         return _ask(probe, gpu)
@@ -171,7 +173,7 @@ def _is_set(key: str) -> bool:
 
 
 def answer(probe: str) -> str:
-    """What the job on the compute node prints: its checks as JSON in one line."""
+    """Return the checks of the job on the compute node as JSON in one line. ``probe``: the file that it looks for."""
     path = Path(probe)
     shared = path.exists() and path.read_text() != ""
     told = f"{Path.cwd()} is the same as on {path.read_text()}" if shared else f"{path.resolve()} is not there"

@@ -1,10 +1,11 @@
-"""``failure.json``: the fact that a step of a cell failed, written down in the cell's folder. Imports no torch.
+"""``failure.json``: says in a cell's folder that a step of the cell failed, and why. Imports no torch.
 
-It is written when a step ends with an error, or when a signal stops it before its end, and removed when the same step
+A step writes it when it ends with an error, or when a signal stops it before its end. It goes when the same step
 succeeds or begins anew. The state "failed" comes from this file, never from the wording of a log.
 
-Snakemake tries a failed job again without a look at why it failed. So that a cause which cannot go away costs nothing,
-a step that failed for one in this run of the workflow is refused at once. A command that a person types always tries.
+Snakemake tries a failed job again whatever the cause. A cause that cannot go away must not cost the same hours again:
+where a step failed for such a cause in this run of the workflow, the next try is refused at once. A command that
+a person types always tries.
 """
 
 import contextlib
@@ -29,7 +30,7 @@ INTERRUPTED = 75  # the exit code that asks for another try (sysexits: EX_TEMPFA
 RUN = "SINTRO_RUN"  # the environment variable in which one run of the workflow names itself to its jobs
 Step = Literal["train", "evaluate"]
 
-# Errors of the operating system that the same command meets again: what is not there, is of another kind, or forbidden.
+# Errors of the operating system that the same command meets again: a missing, unfit or forbidden path.
 # The others (a full disk, a quota, a network file system) may be gone at the next try.
 STAYING = {
     errno.ENOENT,
@@ -47,9 +48,9 @@ OF_A_DEVICE = re.compile("out of memory|CUDA|cuDNN|cuBLAS|NCCL|can't allocate me
 class Failure(BaseModel):
     """Why a step of a cell failed.
 
-    ``deterministic``: the same command would fail in the same way, so that trying again is of no use.
-    ``digest``: of the settings that the step was run with, where they were known. ``log``: the file that says more.
-    ``run``: the run of the workflow that the step was part of.
+    ``deterministic``: whether the same command would fail in the same way. ``digest``: of the settings that the step
+    ran with, where they were known. ``log``: the file that says more. ``run``: the workflow's run that the step was
+    part of.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -67,12 +68,12 @@ class Failure(BaseModel):
 
     @property
     def was_stopped(self) -> bool:
-        """Whether the step was told to stop, wrote its checkpoint and goes on at the next try: no failure."""
+        """Whether a signal stopped the step, which goes on from its checkpoint at the next try: no failure."""
         return self.exit_code == INTERRUPTED
 
     @property
     def said(self) -> str:
-        """The step, the cause and the log, in a line."""
+        """Return the step, the cause and the log in a line."""
         log = f" (log: {self.log})" if self.log else ""
         return f"{self.step}: {self.message}{log}"
 
@@ -89,10 +90,10 @@ def write(folder: Path, step: Step, message: str, **facts: Any) -> Failure:
 
 
 def write_stop(folders: Mapping[Path, str | None], signal: str | None) -> None:
-    """Write down in the folders of these cells (with the digests of their settings) that a signal stopped training."""
+    """Write down in these cells' folders (folder -> digest of the settings) that a signal stopped their training."""
     message = f"stopped by {signal}; the same command goes on"
     for folder, digest in folders.items():
-        with contextlib.suppress(SintroError):  # what cannot be written down is still said
+        with contextlib.suppress(SintroError):  # the line on stderr is enough where the folder is not writable
             write(folder, "train", message, exit_code=INTERRUPTED, digest=digest, **_origin())
 
 
@@ -104,7 +105,7 @@ def clear(folder: Path, step: Step | None = None) -> None:
 
 
 def read(folder: Path) -> Failure | None:
-    """The failure written down in a folder; None where there is none or its file is not whole."""
+    """Read the failure in a folder; None where there is none or its file is not whole."""
     try:
         found: Mapping[str, Any] = json.loads((folder / NAME).read_bytes())
         return Failure.model_validate(found)
@@ -114,10 +115,11 @@ def read(folder: Path) -> Failure | None:
 
 @contextlib.contextmanager
 def recording(step: Step, digests: Mapping[Path, str | None]) -> Iterator[None]:
-    """Write an error down in the folders of these cells (with the digests of their settings), and let it go on.
+    """Write an error of the block down in these cells' folders, and raise it again.
 
-    Of nested ones the innermost writes, which knows best whose error it is. Another process that trains the cell is no
-    failure of the cell. Only a workflow makes a folder for it: a person who mistypes sees the error, and that is all.
+    ``digests``: folder -> digest of the settings. Of nested blocks the innermost writes, since it knows best which cell
+    the error belongs to. BusyError is no failure of the cell. A folder that does not exist is made in a workflow only:
+    a person who mistypes a path sees the error and gets no folder.
     """
     try:
         yield
@@ -128,13 +130,13 @@ def recording(step: Step, digests: Mapping[Path, str | None]) -> Iterator[None]:
             error.written_down = True  # type: ignore[attr-defined]
             for folder, digest in digests.items():
                 if RUN in os.environ or folder.is_dir():
-                    with contextlib.suppress(SintroError):  # what cannot be written down is still said
+                    with contextlib.suppress(SintroError):  # the error itself is raised all the same
                         write(folder, step, in_words(error), digest=digest, **_facts(error))
         raise
 
 
 def refuse_repeated(step: Step, folders: Iterable[Path]) -> None:
-    """Raise what is written down, where this run of the workflow tried the step before and the cause cannot go away."""
+    """Raise the failure that this run of the workflow wrote down for the step, where its cause cannot go away."""
     run = os.environ.get(RUN)
     for folder in folders if run else ():
         found = read(folder)
@@ -143,7 +145,7 @@ def refuse_repeated(step: Step, folders: Iterable[Path]) -> None:
 
 
 def in_words(error: BaseException) -> str:
-    """An error in a line."""
+    """Return an error in a line."""
     if isinstance(error, SintroError):
         return str(error)
     if isinstance(error, OSError):
@@ -172,12 +174,12 @@ def _facts(error: BaseException) -> dict[str, Any]:
 
 
 def _origin() -> dict[str, Any]:
-    """The Slurm job that this process runs in, and the log that it writes to."""
+    """Return the Slurm job that this process runs in, and the log that it writes to."""
     return {"slurm_job": os.environ.get("SLURM_JOB_ID"), "log": _log()}
 
 
 def _log() -> str | None:
-    """The file that this process's errors go to, where they go to one."""
+    """Return the file that this process's stderr goes to; None where it goes to a terminal or a pipe."""
     with contextlib.suppress(OSError):
         path = Path(os.readlink("/proc/self/fd/2"))
         if path.is_file():

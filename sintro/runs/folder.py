@@ -1,4 +1,4 @@
-"""A cell's folder, and what is written down of the machine and the time (docs/design.md, invariant 2)."""
+"""A cell's folder, and the machine and the time as files record them (docs/design.md, invariant 2)."""
 
 import contextlib
 import os
@@ -13,16 +13,16 @@ from sintro import SintroError, __version__
 from sintro.cells.cell import RESULTS, Cell
 from sintro.runs.identity import identify
 
-PROVENANCE = "provenance.json"  # with it a cell is trained
-HANDED_OVER = "provenance.fleet.json"  # the same, of a cell that a fleet trained, until its own `sintro train` takes it
+PROVENANCE = "provenance.json"  # is there once a cell is trained
+HANDED_OVER = "provenance.fleet.json"  # its name after a fleet, until the cell's own `sintro train` renames it
 
 
 def cell_folder(cell: Cell) -> Path:
-    """The cell's folder under results/ here; one that leads elsewhere by a link is refused."""
+    """Return the cell's folder under ./results. Raises SintroError where it leads elsewhere by a link."""
     folder = Path(cell.path)
     place = Path(
         os.path.realpath(folder)
-    )  # unlike Path.resolve it takes a loop of links, which is told when it is read
+    )  # unlike Path.resolve it bears a loop of links; reading the folder reports it
     expected = Path(RESULTS).resolve() / folder.relative_to(RESULTS)
     if place != expected:
         raise SintroError(f"{folder} leads to {place} by a link; a cell's folder must lie in {Path(RESULTS).resolve()}")
@@ -30,7 +30,7 @@ def cell_folder(cell: Cell) -> Path:
 
 
 def cell_here(path: str) -> Cell:
-    """The cell of a path. Its folder is always the one under results/ here, so another place is refused."""
+    """Return the cell of a path. Raises SintroError where the path does not lie in ./results."""
     cell = Cell.from_path(path)
     given = Path(path).absolute()
     root = given.parents[len(Path(cell.path).parts) - 2]
@@ -43,17 +43,17 @@ def cell_here(path: str) -> Cell:
 
 
 def now() -> str:
-    """The time in UTC, ISO 8601, to the second."""
+    """Return the time in UTC, ISO 8601, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def this_host() -> str:
-    """The name of this machine, as everything that is written down has it."""
+    """Return the name of this machine, as all files record it."""
     return platform.node()
 
 
 def environment(device: str, threads: int) -> dict[str, Any]:
-    """Where and with what a run is done: code, versions, hardware."""
+    """Describe a run's code, versions and hardware, for its provenance."""
     import numpy
     import torch
 
@@ -83,6 +83,6 @@ def _processor() -> str:
 
 
 def peak_memory() -> int:
-    """The most memory this process has held, in bytes."""
+    """Return the most memory that this process has held, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Column(NamedTuple):
-    """What a column of the history means."""
+    """The meaning of a column of the history."""
 
     definition: str
     unit: str
@@ -39,7 +39,7 @@ HISTORY: dict[str, Column] = {
     "prior_log_var_max": Column("largest log-variance of any mode and dimension, after clipping", "log units^2", ""),
 }
 COLUMNS = tuple(HISTORY)
-OLD_COLUMNS = {"responsibility_entropy": "entropy_nats"}  # what older files call them, in nats as well
+OLD_COLUMNS = {"responsibility_entropy": "entropy_nats"}  # older files' names -> today's; the unit is the same
 INTEGERS = ("iteration", "phase", "active_modes")
 
 
@@ -49,7 +49,7 @@ def todays(columns: Iterable[str]) -> list[str]:
 
 
 def to_csv(rows: Iterable[Sequence[float]]) -> str:
-    """``history.csv`` as text. NaN marks what does not exist in that phase or prior, and becomes an empty field."""
+    """Write ``history.csv`` as text. NaN, the mark of a term that this phase or prior lacks, becomes an empty field."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)

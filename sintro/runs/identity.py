@@ -1,7 +1,7 @@
-"""Which code a run is made with: a commit where one is known for certain, and always a hash of the sources.
+"""The code that a run is made with: its commit where that is certain, and always a hash of the sources.
 
-A commit counts only if the package's own files are tracked by the repository that it is found in: an unpacked archive
-inside another repository has none. Where there is no commit the reason is recorded. Imports no torch.
+A commit counts only where the repository around the package tracks the package's files; an archive unpacked inside
+another repository has none. Where there is no commit, the reason is recorded. Imports no torch.
 """
 
 import hashlib
@@ -13,11 +13,11 @@ from typing import Any
 
 PACKAGE = Path(__file__).resolve().parents[1]
 TEMPLATES = "report/pages/templates"
-SECONDS = 20  # after which git is given up, on a slow network file system
+SECONDS = 20  # that git may take, on a slow network file system
 
-# Every repository is trusted, for these calls alone: this process runs the code that lies in it anyway. Git refuses
-# one that belongs to somebody else (a clone that a group shares) because its configuration may name a program as file
-# system monitor, which is therefore switched off.
+# Git refuses a repository that belongs to somebody else (a clone that a group shares), because its configuration may
+# name a program as file system monitor. These calls trust every repository, since this process runs its code anyway,
+# and switch the monitor off.
 TRUSTED = ("-c", "safe.directory=*", "-c", "core.fsmonitor=false")
 
 
@@ -27,7 +27,7 @@ class _NoAnswerError(Exception):
 
 @lru_cache(maxsize=4)
 def identify(package: Path = PACKAGE) -> dict[str, Any]:
-    """What is known of the code in the folder ``package``, for ``provenance.json``.
+    """Identify the code in the folder ``package``, for ``provenance.json``.
 
     ``commit``: the full hash of HEAD, or None; then ``commit_reason`` says why in a line.
     ``dirty``: whether tracked files differ from the commit, or untracked ones lie in the package; None without commit.
@@ -44,7 +44,7 @@ def identify(package: Path = PACKAGE) -> dict[str, Any]:
 
 
 def sources_sha256(package: Path = PACKAGE) -> str:
-    """SHA-256 of what ``sha256sum`` prints for the package's files, in the order of their bytes.
+    """Return the SHA-256 of the list that ``sha256sum`` prints of the package's files, sorted by the names' bytes.
 
     The files are all ``*.py`` and everything below ``report/pages/templates``, named relative to the package. By hand:
     ``cd sintro && find . -name '*.py' -o -path './report/pages/templates/*' -type f | cut -c3- | LC_ALL=C sort | xargs
@@ -60,7 +60,7 @@ def sources_sha256(package: Path = PACKAGE) -> str:
 
 
 def _check_tracked(package: Path) -> None:
-    """Raise where the repository around the package does not hold the package's own files, or where there is none."""
+    """Raise where no repository is around the package, or where it does not track the package's files."""
     top = _git(package, "rev-parse", "--show-toplevel")
     if not top:
         raise _NoAnswerError(f"{package} lies in a repository without a working tree")
@@ -76,7 +76,7 @@ def _is_dirty(package: Path) -> bool:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    """What git says in a folder. Raises :class:`_NoAnswerError` with its own words where it fails."""
+    """Run git in a folder and return its output. Raises :class:`_NoAnswerError` with git's own words where it fails."""
     try:
         done = subprocess.run(
             ["git", *TRUSTED, "-C", str(folder), *arguments],
@@ -95,7 +95,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """This process's environment, without what points git to another repository (inside a hook, GIT_DIR).
+    """Return this process's environment without the variables that lead git to another repository (GIT_DIR in a hook).
 
     Git's messages are in English, and it takes no lock, so that a read-only clone and many jobs at once are fine.
     """

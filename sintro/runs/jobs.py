@@ -1,9 +1,9 @@
-"""What became of the workflow's jobs: the cause of each failure, where the step itself could not write it down.
+"""The causes of the workflow's failed jobs, where the step itself could not write its cause down.
 
 A job that Slurm refused, that died before Python began, or that was killed for its memory or time leaves no record of
-its own. Snakemake says at once that a job failed, to whoever listens; the cause is then found in Snakemake's message,
-in Slurm's log and in the step's own, and written down in the cell's folder (:mod:`sintro.runs.failures`). Imports no
-torch and no Snakemake: the Snakefile hands over what is needed.
+its own. Snakemake tells its log handlers at once that a job failed. The handler here looks for the cause in Snakemake's
+message, in Slurm's log and in the step's own, and writes it down in the cell's folder (:mod:`sintro.runs.failures`).
+Imports no torch and no Snakemake: the Snakefile hands its logger over.
 """
 
 import atexit
@@ -25,11 +25,11 @@ from sintro.cells.cell import Cell
 from sintro.runs import failures, results
 
 STEPS: dict[str, failures.Step] = {"train": "train", "fleet": "train", "evaluate": "evaluate"}  # rule -> step
-TAIL = 64 * 1024  # bytes of a log that are looked at
-ERROR = "error: "  # begins what a step says last that ends with an error
-SLACK = 2.0  # seconds that a file's time may be behind this machine's clock
+TAIL = 64 * 1024  # bytes at a log's end that are read
+ERROR = "error: "  # begins the last line of a step that ends with an error
+SLACK = 2.0  # seconds by which a file's time may lag behind this machine's clock
 
-# What Slurm calls the end of a job, or writes into its log: in plain words.
+# Slurm's names for the end of a job, and lines of its log, in plain words.
 STATES = {
     "OUT_OF_MEMORY": "killed: it needed more memory than it had asked for",
     "TIMEOUT": "killed: its time was up",
@@ -45,14 +45,17 @@ LINES = (
     (re.compile(r"task \d+: Killed"), "killed (SIGKILL): perhaps for its memory"),
     (re.compile(r"CANCELLED AT"), "cancelled"),
 )
-# Slurm's refusals that are about what was asked for; the others (a controller that is busy) pass.
+# Slurm's refusals of the request itself; the others (a busy controller) may be gone at the next try.
 ABOUT_THE_REQUEST = re.compile(r"invalid|not available|can ?not be satisfied|not permitted|exceed", re.IGNORECASE)
 ASKED = {"partition": r" -p (\S+)", "account": r" -A (\S+)", "minutes": r" -t (\S+)", "MB": r" --mem (\S+)"}
 NOT_A_CAUSE = re.compile(r"^(srun: (error|job|First|Force)|slurmstepd: |\[.*\]$|Exiting because|WorkflowError:?$)")
 
 
 class Cause(NamedTuple):
-    """Why a job failed; ``deterministic`` as in :class:`failures.Failure`, ``stopped``: none; ``log``: the file."""
+    """Why a job failed, and the log that says more; ``deterministic`` as in :class:`failures.Failure`.
+
+    ``stopped``: a signal stopped the job, which is no failure.
+    """
 
     message: str
     log: str
@@ -61,7 +64,7 @@ class Cause(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """A job that failed: its rule, its output and why."""
+    """A failed job: its rule, its output and the cause."""
 
     rule: str
     output: str
@@ -69,14 +72,14 @@ class Failed(NamedTuple):
 
     @property
     def subject(self) -> str:
-        """What the job was about: a cell, a data set, or else its output."""
+        """Return the cell or the data set of the job, or else its output."""
         if self.rule in ("train", "evaluate"):
             return self.output.rpartition("/")[0]
         return self.output.rpartition("/")[2] if self.rule == "fetch" else self.output
 
 
 class Listener(logging.Handler):
-    """Hears from Snakemake which jobs begin, fail and end well; ``failed``: the last failure of each, by its number."""
+    """A log handler that hears which jobs begin, fail and succeed; ``failed`` holds each job's last failure."""
 
     def __init__(self, logger: logging.Logger):
         super().__init__()
@@ -85,13 +88,13 @@ class Listener(logging.Handler):
         self.failed: dict[int, Failed] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take note of an event; a fault in here is told, and disturbs no workflow."""
+        """Take note of an event. A fault in this method is reported and does not disturb the workflow."""
         try:
             event = getattr(record, "event", None)
             if event == "job_info":
                 self.began[record.jobid] = time.time()  # type: ignore[attr-defined]
             elif event == "job_finished":
-                self.failed.pop(record.job_id, None)  # type: ignore[attr-defined]  a later try went well
+                self.failed.pop(record.job_id, None)  # type: ignore[attr-defined]  a later try succeeded
             elif event == "job_error":
                 self._note(record)
         except Exception:
@@ -115,7 +118,7 @@ class Listener(logging.Handler):
         return _here(files[0]) if files else ""
 
     def summary(self) -> list[str]:
-        """A line for each job that failed in the end: what, why, and the log that says more."""
+        """Return a line for each job that failed in the end: its subject, the cause, and the log that says more."""
         lines = []
         for failed in self.failed.values():
             state = "stopped" if failed.cause.stopped else "failed"
@@ -124,7 +127,7 @@ class Listener(logging.Handler):
 
 
 def begin(logger: logging.Logger) -> Listener:
-    """Name this run of the workflow to its jobs, and listen to them; their failures are the last thing it prints."""
+    """Name this run of the workflow to its jobs and listen to them; print their failures when Snakemake ends."""
     print_whatever_comes()
     os.environ[failures.RUN] = uuid.uuid4().hex
     listener = Listener(logger)
@@ -139,13 +142,12 @@ def _tell(listener: Listener) -> None:
 
 
 def find(message: str, own: str, slurm: str, began: float = 0.0) -> Cause:
-    """The cause of a job's failure, as far as others than the step itself know it.
-
-    What Snakemake and Slurm say of the job's end comes first. Where they say nothing, the end of the log is quoted.
+    """Find the cause of a job's failure in the words of Snakemake and Slurm, and else at the end of the step's log.
 
     Args:
-        message: what Snakemake says of it. own, slurm: the step's log and Slurm's, "" where there is none.
-        began: when the job was given out, in seconds since the epoch; what an earlier try wrote is no cause.
+        message: Snakemake's message on the failure.
+        own, slurm: the paths of the step's log and of Slurm's, "" where there is none.
+        began: when Snakemake submitted the job, in seconds since the epoch; an older log belongs to an earlier try.
     """
     if refused := re.search(r"sbatch failed. The error message was '(.*?)'\.\n", message, re.DOTALL):
         return _refused(refused[1], message)
@@ -172,7 +174,7 @@ def find(message: str, own: str, slurm: str, began: float = 0.0) -> Cause:
 
 
 def _refused(said: str, message: str) -> Cause:
-    """Slurm did not take the job: its words, and what had been asked for."""
+    """Return the cause where Slurm refused the job: its words, and the resources that the job asked for."""
     reasons = [line.removeprefix("sbatch: error: ").strip() for line in said.splitlines()]
     call = message.partition("sbatch call:")[2].partition(" --wrap")[0]
     found = {name: re.search(pattern, call) for name, pattern in ASKED.items()}
@@ -182,7 +184,7 @@ def _refused(said: str, message: str) -> Cause:
 
 
 def _logs(given: Iterable[str]) -> tuple[str, str]:
-    """The step's own log, and Slurm's, which comes after it."""
+    """Tell the step's own log from Slurm's; "" for one that is missing."""
     own, slurm = "", ""
     for log in map(str, given):
         if re.fullmatch(r"\d+(_\d+)?\.log", Path(log).name):
@@ -193,7 +195,7 @@ def _logs(given: Iterable[str]) -> tuple[str, str]:
 
 
 def _folders(rule: str, output: str) -> list[Path]:
-    """The folders of a job's cells that are still to be done."""
+    """Return the folders of those of a job's cells that are not done."""
     path = Path(output)
     if rule in ("train", "evaluate"):
         return [path.parent]
@@ -208,7 +210,7 @@ def _folders(rule: str, output: str) -> list[Path]:
 
 
 def _written_down(folders: Iterable[Path], rule: str, slurm: str) -> Cause | None:
-    """What this very try of the step has written down itself."""
+    """Return the cause that this try of the step has written down itself; None where it has not."""
     for folder in folders:
         found = failures.read(folder)
         if found is None or (found.run, found.step) != (os.environ.get(failures.RUN), STEPS[rule]):
@@ -224,7 +226,7 @@ def _write_down(folders: Iterable[Path], rule: str, cause: Cause, slurm: str) ->
     job = Path(slurm).stem if slurm else None
     facts = {"deterministic": cause.deterministic, "log": cause.log, "slurm_job": job, "host": None}
     for folder in folders:
-        with contextlib.suppress(SintroError):  # a folder that cannot be written to may be why it failed; it is said
+        with contextlib.suppress(SintroError):  # the folder may be unwritable, which the summary then says
             failures.write(folder, STEPS[rule], cause.message, **facts)
 
 
@@ -236,7 +238,7 @@ def _written_since(path: str, moment: float) -> bool:
 
 
 def _read(path: str) -> list[str]:
-    """The last lines of a log, without empty ones; what a progress bar wrote over itself counts as lines."""
+    """Return the last lines of a log without empty ones; each state of a progress bar counts as a line."""
     try:
         with open(path, "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
@@ -247,6 +249,6 @@ def _read(path: str) -> list[str]:
 
 
 def _here(path: str) -> str:
-    """A path as a reader in this folder writes it."""
+    """Return a path relative to the working folder, where it lies below that."""
     given = Path(path)
     return str(given.relative_to(Path.cwd())) if given.is_relative_to(Path.cwd()) else path

@@ -1,6 +1,6 @@
-"""What is checked when Snakemake reads the Snakefile: mistakes that would otherwise end in tracebacks of every job.
+"""Checks for the moment when Snakemake reads the Snakefile: mistakes that would else end in a traceback of every job.
 
-Imports the standard library only, so that it can tell what an environment lacks.
+Imports the standard library only, so that it can name the packages that an environment lacks.
 """
 
 import importlib.metadata
@@ -17,17 +17,17 @@ PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 
 
 def check(arguments: Sequence[str], config: Mapping[str, Any]) -> None:
-    """Raise SintroError for a wrong environment, a study's name that is none, or a folder as a target."""
+    """Raise SintroError for a wrong environment, an unknown study, or a folder as a target."""
     check_packages()
     from sintro.cells.cell import check_study_name
 
-    if "study" in config:  # Snakemake has read it as YAML: 2024 came as a number
+    if "study" in config:  # Snakemake reads it as YAML, which makes a number of 2024
         check_study_name(str(config["study"]))
     check_targets(arguments)
 
 
 def check_packages() -> None:
-    """Raise SintroError where this Python lacks a package that sintro and its workflow need, or has an old one."""
+    """Raise SintroError where a package that sintro or its workflow needs is missing here, or too old."""
     found = unmet(required())
     if found:
         raise SintroError(
@@ -37,7 +37,7 @@ def check_packages() -> None:
 
 
 def required() -> list[str]:
-    """The requirements of the library and its workflow, as `torch>=2.11`, and that of Python itself."""
+    """Return the requirements of the library and its workflow, such as `torch>=2.11`, and on Python itself."""
     if PROJECT.exists():
         project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
         listed = [*project["dependencies"], *project["optional-dependencies"]["workflow"]]
@@ -50,7 +50,7 @@ def required() -> list[str]:
 
 
 def unmet(requirements: Sequence[str]) -> list[str]:
-    """Say of each requirement that this Python does not meet what there is instead."""
+    """Return a phrase for each requirement that this Python does not meet: the version that is there, or none."""
     from packaging.requirements import Requirement  # comes with Snakemake
 
     said = []
@@ -73,7 +73,7 @@ def _version(name: str) -> str | None:
 
 
 def check_targets(arguments: Sequence[str]) -> None:
-    """Raise SintroError where a cell's folder is asked for: what Snakemake can make are the files in it."""
+    """Raise SintroError where a target is a cell's folder: Snakemake makes the files in it."""
     from sintro.cells.cell import Cell
 
     for argument in arguments:

@@ -1,4 +1,4 @@
-"""How long cells take: learnt from cells that are finished or running, else from shipped measurements, and said so.
+"""How long cells take, learnt from cells that are finished or running, else from shipped measurements.
 
 Imports no torch.
 """
@@ -22,16 +22,16 @@ from sintro.runs.results import FINISHED
 from sintro.runs.states import State
 from sintro.runs.stored import Provenance, Unreadable, read
 
-FINISHED_PER_ROW = 3  # as many provenance.json are read for each row
+FINISHED_PER_ROW = 3  # provenance.json files that are read for each row
 
-# Milliseconds of CPU time of one iteration on one core: (at any size, the networks' part at the published batch of 512
-# points, the mixture's at S = 100 and K = 64) in the warm-up and after it. Measured by `python -m benchmarks --cpu-time
-# --threads 1` on a virtual core of an EPYC at 2.6 GHz that was busy otherwise; a core of one's own is faster.
+# Milliseconds of CPU time of one iteration on one core, in three parts: a constant; the networks at the published batch
+# of 512 points; the mixture at S = 100 and K = 64. Measured by `python -m benchmarks --cpu-time --threads 1` on a
+# virtual core of an EPYC at 2.6 GHz that others used too; a core of one's own is faster.
 VAE, WARMUP, INTROSPECTIVE = (3.0, 16.0, 19.0), (3.0, 15.0, 18.0), (3.0, 68.0, 73.0)
-EVALUATION = (11.0, 15.0)  # seconds of the same at the published grid of 1024 x 1024 points
+EVALUATION = (11.0, 15.0)  # seconds of an evaluation at the published grid of 1024 x 1024 points: networks, mixture
 START = 6.0  # seconds: importing torch, drawing the figures
-IMAGE_ITERATION = 100.0  # milliseconds: one of a GPU, before anything was measured
-# The same on one core of the networks of study fmnist-small, to which others are compared by their layers' weights.
+IMAGE_ITERATION = 100.0  # milliseconds on a GPU: a guess, before anything is measured
+# Milliseconds on one core with the networks of study fmnist-small; others are scaled by their layers' weights.
 IMAGE_ITERATION_ON_A_CORE, ITS_BATCH, ITS_CHANNELS = 450.0, 128, (16, 32)
 PROFILE = Path("slurm", "config.yaml")
 
@@ -39,12 +39,12 @@ Row = tuple[str, str, str, str, str]
 
 
 def row_of(cell: Cell) -> Row:
-    """The row of the grid a cell is in: the study, data set, objective without betas, prior and regularizers."""
+    """Return a cell's row of the grid: study, data set, objective without betas, prior and regularizers."""
     return cell.study, cell.dataset, cell.objective_name, cell.prior, cell.regularizers
 
 
 class Length(NamedTuple):
-    """A row's iterations, and what shipped measurements say of them."""
+    """A row's iterations, and the time that shipped measurements give them."""
 
     iterations: int
     milliseconds: float  # per iteration, on average over the run
@@ -52,7 +52,7 @@ class Length(NamedTuple):
 
 
 def length(settings: Settings, on_gpu: bool = False) -> Length:
-    """The length of a cell with these settings, at shipped costs."""
+    """Return the length of a cell with these settings, by shipped measurements."""
     if settings.network != "mlp":  # guesses: no measurement of images is shipped
         work = settings.batch_size / ITS_BATCH * _weights(settings.channels) / _weights(ITS_CHANNELS)
         return Length(settings.iterations, IMAGE_ITERATION if on_gpu else IMAGE_ITERATION_ON_A_CORE * work, 60.0)
@@ -67,15 +67,15 @@ def length(settings: Settings, on_gpu: bool = False) -> Length:
 
 
 def _weights(channels: Iterable[int]) -> int:
-    """What the number of weights of convolutions with so many channels grows with."""
+    """Return a number in proportion to the weights of convolutions with these channels."""
     return sum(count**2 for count in channels)
 
 
 class Pace:
     """Seconds of work that cells still need.
 
-    ``measured`` says whether anything of this study was; rows that were not are scaled by how the measured ones
-    compare with the shipped numbers.
+    ``measured`` says whether any row of this study was measured. A row that was not has its shipped number times
+    ``ratio``, the median ratio of measured to shipped numbers over the other rows.
     """
 
     def __init__(self, states: Mapping[Cell, State], root: str | Path = "."):
@@ -108,7 +108,7 @@ class Pace:
         self.ratio = statistics.median(ratios) if ratios else 1.0
 
     def _learn(self, row: Row, folder: Path) -> None:
-        """What a finished cell took, where its provenance says so."""
+        """Take note of the time that a finished cell took, where its provenance says it."""
         with contextlib.suppress(Unreadable):
             finished = read(folder, Provenance)
             if finished and finished.device:
@@ -121,19 +121,19 @@ class Pace:
         self.found.setdefault(row, []).append(milliseconds)
 
     def on_gpu(self, cell: Cell) -> bool:
-        """Whether a cell trains on a GPU: as cells of its row did; else an image cell does where GPUs are asked for."""
+        """Whether a cell trains on a GPU: as its row does; where unknown, image cells do if jobs ask for GPUs."""
         known = self.devices.get(row_of(cell))
         return known.startswith("cuda") if known else cell.data.kind == "images" and self.gpus
 
     def milliseconds(self, cell: Cell) -> float:
-        """Of one iteration of a cell, on average over its run."""
+        """Return the milliseconds of one iteration of a cell, on average over its run."""
         row = row_of(cell)
         if row in self.found:
             return statistics.fmean(self.found[row])
         return self.ratio * self.lengths[row].milliseconds
 
     def seconds_left(self, cell: Cell, state: State) -> float:
-        """The seconds of work that a cell still needs, alone on its cores; 0 for one that is finished."""
+        """Return the seconds of work that a cell still needs, alone on its cores; 0 for a finished cell."""
         if state.name in FINISHED:
             return 0.0
         one = self.lengths[row_of(cell)]
@@ -149,21 +149,21 @@ class Pace:
         return min(max(self.ratio, 0.3), 3.0) * one.evaluation  # short trainings are mostly overhead, evaluations not
 
     def share(self, cell: Cell, state: State) -> tuple[float, float]:
-        """A cell's work in seconds: (what is done of it, all of it)."""
+        """Return a cell's work in seconds: the part that is done, and the whole."""
         one = self.lengths[row_of(cell)]
         whole = one.iterations * self.milliseconds(cell) / 1e3 + self._evaluation(one)
         return max(0.0, whole - self.seconds_left(cell, state)), whole
 
 
 def wall_seconds(left: Iterable[float], at_a_time: int) -> float:
-    """The time that pieces of work of these lengths take, so many at a time: no less than the longest of them."""
+    """Return the time that pieces of work take, ``at_a_time`` side by side: never less than the longest piece."""
     pieces = [seconds for seconds in left if seconds > 0]
     return max(sum(pieces) / max(1, at_a_time), *pieces) if pieces else 0.0
 
 
 @lru_cache(maxsize=1)
 def gpus_are_asked_for(profile: Path) -> bool:
-    """Whether image cells train on GPUs: this machine has one, or its cluster has and the profile does not say none."""
+    """Whether image cells train on GPUs: this machine has one, or its cluster has and the profile allows it."""
     if shutil.which("nvidia-smi"):
         return True
     try:
@@ -178,5 +178,5 @@ def gpus_are_asked_for(profile: Path) -> bool:
 def _length(cell: Cell, on_gpu: bool) -> Length:
     try:
         return length(studies.settings(cell), on_gpu)
-    except SintroError:  # its hyper-parameters wait for a search, which changes nothing here
+    except SintroError:  # its hyper-parameters wait for a search, and its length is not known
         return Length(0, 0.0, 0.0)

@@ -1,7 +1,7 @@
-"""Which paths the workflow can run from. Imports no torch.
+"""The paths that the workflow can run from. Imports no torch.
 
-The rules quote the interpreter's path. Snakemake's Slurm job does not: it hands its shell the path as it is, and the
-folder of the Snakefile within double quotes.
+The rules quote the interpreter's path. Snakemake's Slurm job does not: it gives its shell the interpreter's path as it
+is, and the Snakefile's folder within double quotes.
 """
 
 import re
@@ -13,7 +13,7 @@ OPEN_TO_THE_SHELL = re.compile(r"""["'$`\\!]""")  # within double quotes, and in
 
 
 def why_no_slurm_job_starts(interpreter: str | None = None, folder: str | Path | None = None) -> str:
-    """The reason in a line why no Slurm job of Snakemake's can start from here; "" where it can.
+    """Say in a line why no Slurm job of Snakemake can start from here; "" where one can.
 
     Args:
         interpreter: the path of the Python that runs Snakemake; this process's own by default.

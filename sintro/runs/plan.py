@@ -1,4 +1,4 @@
-"""``sintro plan``: what a study still needs, and ``sintro clean``: what can be thrown away. Imports no torch."""
+"""``sintro plan``: the work and disk that a study needs; ``sintro clean``: the files to delete. Imports no torch."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ KEPT_OF_THE_DEAD = ("checkpoint.pt", "checkpoint.other-settings.pt")
 
 
 class Needs(NamedTuple):
-    """What the rest of a study needs: hours of one core or of a GPU, the time at so many jobs, bytes of disk."""
+    """The needs of a study's unfinished cells: hours of a core and of a GPU, time with parallel jobs, disk."""
 
     states: Counter[str]
     core_hours: float
@@ -38,14 +38,14 @@ class Needs(NamedTuple):
 
 
 def needs(states: Mapping[Cell, State], jobs: int, root: str | Path = ".") -> Needs:
-    """What the cells that are not finished still need, with so many jobs at a time."""
+    """Sum up the needs of the cells that are not finished, with ``jobs`` jobs at a time."""
     pace = Pace(states, root)
     left = {cell: pace.seconds_left(cell, state) for cell, state in states.items()}
     on_gpu = sum(seconds for cell, seconds in left.items() if pace.on_gpu(cell))
     unfinished = [cell for cell, state in states.items() if state.name not in FINISHED]
     size, measured = _cell_sizes(states, Path(root))
     at_the_end = sum(size[kind(cell)] for cell in unfinished)
-    # While a checkpoint is written the one before is still there.
+    # While a checkpoint is written, the previous one is still there.
     while_training = sorted((2 * SHIPPED_SIZES[kind(cell)][1] for cell in unfinished), reverse=True)[:jobs]
     return Needs(
         Counter(state.name for state in states.values()),
@@ -76,7 +76,7 @@ def _cell_sizes(states: Mapping[Cell, State], root: Path) -> tuple[dict[str, int
 
 
 def describe(study: str, cells: Sequence[Cell], jobs: int, root: str | Path = ".") -> list[str]:
-    """The plan of a study, line by line."""
+    """Describe the plan of a study, line by line."""
     states = of_cells(cells, root)
     need = needs(states, jobs, root)
     finished = sum(need.states[name] for name in FINISHED)
@@ -98,7 +98,7 @@ def describe(study: str, cells: Sequence[Cell], jobs: int, root: str | Path = ".
     most, kept = size_in_words(need.bytes_at_most), size_in_words(need.bytes_at_the_end)
     lines.append(f"  disk: {most} while it runs, {kept} of it for good ({source}); {size_in_words(free)} free")
     if free < need.bytes_at_most:
-        lines.append("  warning: that is more than there is")
+        lines.append("  warning: that is more than the disk has free")
     return lines
 
 
@@ -111,9 +111,9 @@ def _hours(need: Needs) -> list[tuple[float, str]]:
 
 
 def leftovers(cells: Sequence[Cell], root: str | Path = ".") -> list[Path]:
-    """Files that nothing needs: half-written ones, checkpoints of finished cells or of other settings.
+    """List files that nothing needs: half-written files, checkpoints of finished cells and of other settings.
 
-    Cells whose files cannot be read are left alone, and named on stderr.
+    Leaves cells alone whose files cannot be read, and names them on stderr.
     """
     states = of_cells(cells, root)
     for line in listed(states, "unreadable"):
@@ -131,7 +131,7 @@ def leftovers(cells: Sequence[Cell], root: str | Path = ".") -> list[Path]:
 
 
 def everything(study: str, cells: Sequence[Cell], root: str | Path = ".") -> list[Path]:
-    """All folders of a study: results, logs and pages. Refused while one of its cells trains."""
+    """List all folders of a study: results, logs, pages. Raises SintroError while one of its cells trains."""
     going = [cell.path for cell, state in of_cells(cells, root).items() if state.name == "running"]
     if going:
         raise SintroError(f"{len(going)} cells of study {study} are being trained, as {going[0]}; stop them first")
@@ -140,14 +140,14 @@ def everything(study: str, cells: Sequence[Cell], root: str | Path = ".") -> lis
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file or of all files below a folder; a link is not followed."""
+    """Return the bytes of a file, or of all files below a folder; links are not followed."""
     if path.is_symlink() or path.is_file():
         return path.lstat().st_size
     return sum(size_of(Path(entry.path)) for entry in os.scandir(path))
 
 
 def remove(paths: Sequence[Path]) -> None:
-    """Delete files and folders; of a link only the link."""
+    """Delete files and folders; of a link only the link. Raises SintroError where the system refuses."""
     for path in paths:
         try:
             if path.is_dir() and not path.is_symlink():
@@ -159,7 +159,7 @@ def remove(paths: Sequence[Path]) -> None:
 
 
 def sized(paths: Sequence[Path]) -> list[str]:
-    """The paths with their sizes, and the sum."""
+    """List the paths with their sizes, and the sum."""
     sizes = [size_of(path) for path in paths]
     lines = [f"{size_in_words(size):>8}  {path}" for path, size in zip(paths, sizes, strict=True)]
     return [*lines, f"{size_in_words(sum(sizes)):>8}  in all"]

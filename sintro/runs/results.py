@@ -1,9 +1,9 @@
-"""A cell's folder, judged in one place: which state the cell is in, why, and which step it needs next.
+"""The one judge of a cell's folder: the cell's state, the reason, and the step that comes next.
 
 ``status``, ``plan``, ``clean``, ``choose``, ``train``, the pages and the Snakefile all ask here. Numbers count only if
-three digests agree: that of the settings the study asks for now, provenance.json's and metrics.json's (docs/design.md,
-invariant 2). A file that does not hold what it should becomes a state and a reason, never an exception. The files are
-read by ``sintro.runs.stored``. Imports no torch.
+three digests agree: of the settings that the study asks for now, of provenance.json and of metrics.json
+(docs/design.md, invariant 2). A damaged file becomes a state and a reason, never an exception. Imports no torch.
+:mod:`sintro.runs.stored` reads the files.
 """
 
 import os
@@ -34,19 +34,19 @@ from sintro.runs.stored import (
 
 OTHER = "made with other settings"
 STATES = ("done", "diverged", "running", "to evaluate", "missing", "failed", OTHER, "unreadable")
-FINISHED = ("done", "diverged")  # results; a cell in any other state has none
+FINISHED = ("done", "diverged")  # the states of cells that have results
 Step = Literal["train", "evaluate", "nothing"]
 
 
 class Asked(NamedTuple):
-    """The digest of the settings that a study asks for now, or why nobody knows them."""
+    """The digest of the settings that a study asks for now, or the reason why they are not known."""
 
     digest: str | None
     why: str = ""
 
     @classmethod
     def of(cls, cell: Cell) -> Self:
-        """What the cell's study asks for."""
+        """Return the digest that the cell's study asks for."""
         try:
             return cls(studies.settings(cell).digest)
         except SintroError as error:
@@ -54,11 +54,11 @@ class Asked(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """What a cell's folder is: one of STATES, the reason, and the step that comes next.
+    """A cell's state (one of STATES), the reason, and the step that comes next.
 
     ``provenance`` is there wherever it could be read, ``metrics`` only of a cell that is done or diverged. ``progress``
-    is a running cell's progress.json. ``trained``: its training ended with the settings asked for, and nothing of it is
-    to be repeated; where a fleet trained it, one last step of `sintro train` is left (``step`` is "train").
+    is a running cell's progress.json. ``trained``: whether the training ended with the settings that the study asks
+    for, and need not be repeated. After a fleet, ``step`` is "train" all the same: `sintro train` takes its result.
     """
 
     state: str
@@ -75,8 +75,8 @@ def judge(
 ) -> Judged:
     """Judge a cell's folder. Never raises for what the folder holds.
 
-    ``folder``: the cell's own below the working directory by default. ``names``: the names in it, where the caller has
-    listed it. ``asked``: what the study asks for, where the caller knows it.
+    ``folder``: the cell's own below the working directory by default. ``names``: the names of its files, where the
+    caller has listed them. ``asked``: the digest that the study asks for, where the caller knows it.
     """
     folder = Path(cell.path if folder is None else folder)
     if names is None:
@@ -100,17 +100,17 @@ def judge(
 
 
 def needed(cell: Cell) -> Step:
-    """The step that a cell needs next to have metrics that count: "train", "evaluate" or "nothing"."""
+    """Return the step that brings a cell nearer to metrics that count: "train", "evaluate" or "nothing"."""
     return judge(cell).step
 
 
 def is_trained(cell: Cell) -> bool:
-    """Whether nothing of the cell is left to a fleet: it is trained, or a fleet did so and left the last step to it."""
+    """Whether a fleet has nothing to do for the cell: it is trained, perhaps by a fleet that has handed it over."""
     return judge(cell).trained
 
 
 def _judge_files(cell: Cell, folder: Path, names: Collection[str], asked: Asked | None) -> Judged:
-    """Judge by provenance.json and metrics.json, and by which other files there are."""
+    """Judge by provenance.json, metrics.json and the names of the other files."""
     try:
         provenance = read_provenance(folder) if {PROVENANCE, HANDED_OVER} & set(names) else None
     except Unreadable as error:
@@ -170,7 +170,7 @@ def _trained(cell: Cell, folder: Path, names: Collection[str], provenance: Prove
 
 
 def _why_foreign(metrics: Metrics | None, provenance: Provenance) -> str:
-    """Why metrics do not count for a training; empty where they do."""
+    """Say why metrics do not count for a training; "" where they do."""
     if metrics is None:
         return "trained, not evaluated"
     if metrics.digest is None:
@@ -187,9 +187,9 @@ def _why_foreign(metrics: Metrics | None, provenance: Provenance) -> str:
 
 
 def _with_failure(cell: Cell, folder: Path, found: Judged, asked: Asked | None) -> Judged:
-    """The state "failed", where failure.json tells of the step that comes next; else what was found without it.
+    """Judge a cell with a failure.json: "failed" where it speaks of the step that comes next, else as ``found``.
 
-    A step that was told to stop has not failed: it goes on from its checkpoint.
+    A step that a signal stopped has not failed: it goes on from its checkpoint.
     """
     if found.step == "nothing" or found.state == "unreadable":
         return found
@@ -206,7 +206,7 @@ def _with_failure(cell: Cell, folder: Path, found: Judged, asked: Asked | None) 
 
 
 def _earlier(one: str | None, other: str | None) -> bool:
-    """Whether a time is before another; False where one of them is not known."""
+    """Whether one time is before the other; False where one of the two is not known."""
     try:
         times = [datetime.fromisoformat(text) for text in (one or "", other or "")]
     except ValueError:

@@ -1,8 +1,7 @@
-"""What a search study found: the hyper-parameters of its best cells, and how each was chosen (``sintro choose``).
+"""``sintro choose``: the hyper-parameters of a search study's best cells, and how each was chosen. Imports no torch.
 
-Choosing on the metric and at the seed that are reported is the published way, and one of the audit items (A12):
-the file keeps the candidates' number, the diverged ones' and the runner-up, so that a reader can judge it.
-Nothing here imports torch.
+The published way chooses on the very metric and seed that are reported, which is an audit item (A12). So that a reader
+can judge a choice, the file keeps the number of candidates, the number of diverged ones, and the runner-up.
 """
 
 import math
@@ -22,10 +21,10 @@ from sintro.runs.stored import numbers
 
 
 def choose(search: str, cells: Iterable[Cell]) -> Path:
-    """Write, per data set, objective, prior and regularizers, the betas (and margin) of the lowest published KL.
+    """Write, per data set, objective, prior and regularizers, the betas (and margin) with the lowest published KL.
 
-    The candidates are cells with explicit betas, at seed 0; only numbers of the study's settings count. Says on stderr
-    how many candidates are in which state. Raises SintroError when none has finished.
+    The candidates are cells with explicit betas, at seed 0; only numbers of the study's settings count. A line on
+    stderr counts the candidates by state. Returns the file's path. Raises SintroError where none has finished.
     """
     candidates: dict[str, list[Cell]] = defaultdict(list)
     for cell in cells:
@@ -53,20 +52,20 @@ def choose(search: str, cells: Iterable[Cell]) -> Path:
 
 
 def _say_states(judged: Mapping[Cell, Judged]) -> None:
-    """Say how many candidates are in which state, where not all are done, and which cannot be read."""
+    """Count the candidates by state on stderr where not all are done, and name the unreadable ones."""
     counts = Counter(found.state for found in judged.values())
     if counts["done"] == len(judged):
         return
     said = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
-    print(f"of {len(judged)} candidates {said}; only those done can be chosen", file=sys.stderr)
+    print(f"of {len(judged)} candidates {said}; the choice is among the {counts['done']} done", file=sys.stderr)
     states = {cell: State(found.state, found.reason) for cell, found in judged.items()}
     for line in listed(states, "unreadable"):
         print(line, file=sys.stderr)
 
 
 def _choose_one(candidates: list[Cell], judged: Mapping[Cell, Judged]) -> dict[str, Any]:
-    """The best of some cells, the next best, and how many there were."""
-    values: list[tuple[float, str, Cell]] = []  # the path decides between equal values
+    """Return the best of the candidates, the next best, and the counts."""
+    values: list[tuple[float, str, Cell]] = []  # of equal values the first path wins
     missing = diverged = 0
     for cell in candidates:
         value = _value(cell, judged[cell])
@@ -91,7 +90,7 @@ def _choose_one(candidates: list[Cell], judged: Mapping[Cell, Judged]) -> dict[s
 
 
 def _value(cell: Cell, found: Judged) -> float | None:
-    """A cell's metric; NaN for a diverged cell, None for one that has none that counts."""
+    """Return a cell's metric; NaN for a diverged cell, None where no value counts."""
     if found.state == "diverged":
         return math.nan
     return numbers(found.metrics).get(METRIC) if found.metrics else None

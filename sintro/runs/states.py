@@ -1,6 +1,6 @@
-"""What every cell of a study is doing, read from the folders of ``results/`` alone, on any node. Imports no torch.
+"""The states of a study's cells, read from ``results/`` alone, on any node. Imports no torch.
 
-Each folder is listed once, and only files that decide are opened; ``sintro.runs.results`` is the judge.
+Each folder is listed once, and only the files that matter are opened; ``sintro.runs.results`` is the judge.
 """
 
 import contextlib
@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sintro.cells.cell import PARTS, RESULTS, Cell
-from sintro.runs.results import FINISHED, STATES, judge
-
-__all__ = ["FINISHED", "LOGS", "STATES", "State", "listed", "of_cells"]
+from sintro.runs.results import judge
 
 LOGS = "logs"
 MOST_LISTED = 20  # cells of one state that are named one by one
 
 
 class State(NamedTuple):
-    """What a cell is doing: one of STATES, what there is to say about it, and a running one's progress.json."""
+    """A cell's state (one of STATES), a note on it, and progress.json where the cell runs."""
 
     name: str
     note: str = ""
@@ -27,7 +25,7 @@ class State(NamedTuple):
 
 
 def of_cells(cells: Iterable[Cell], root: str | Path = ".") -> dict[Cell, State]:
-    """The state of every cell, in the order given."""
+    """Return the state of every cell, in the order given."""
     root, given = Path(root), list(cells)
     folders: dict[str, set[str]] = {}
     for study in dict.fromkeys(cell.study for cell in given):
@@ -38,14 +36,14 @@ def of_cells(cells: Iterable[Cell], root: str | Path = ".") -> dict[Cell, State]
 def listed(
     states: Mapping[Cell, State], name: str, note: Callable[[Cell, State], str] = lambda _, state: state.note
 ) -> list[str]:
-    """A line with its note for each cell in a state, up to a number of them."""
+    """Return a line with its note for each cell in the state ``name``, up to ``MOST_LISTED``; then a count."""
     chosen = [(cell, state) for cell, state in states.items() if state.name == name]
     lines = [f"{name}: {cell.path}: {note(cell, state)}" for cell, state in chosen[:MOST_LISTED]]
     return lines + ([f"{name}: and {len(chosen) - MOST_LISTED} more"] if len(chosen) > MOST_LISTED else [])
 
 
 def _list(folder: Path, name: str, depth: int, into: dict[str, set[str]]) -> None:
-    """The names in every folder that is `depth` levels down, each folder listed once."""
+    """Collect the names in every folder `depth` levels down, listing each folder once."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         if depth == 0:
             into[name] = {entry.name for entry in entries}

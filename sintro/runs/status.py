@@ -1,7 +1,6 @@
-"""``sintro status``: what of a study is done, runs, lacks or failed, as a table or a live bar. Imports no torch."""
+"""``sintro status``: the states of a study's cells, as a table or a live bar. Imports no torch."""
 
 import contextlib
-import os
 import sys
 import time
 from collections import Counter
@@ -17,6 +16,7 @@ from rich.text import Text
 from sintro import SintroError
 from sintro.basics.progress import duration_in_words
 from sintro.cells.cell import Cell
+from sintro.runs import processes
 from sintro.runs.pace import Pace, Row, row_of, wall_seconds
 from sintro.runs.results import FINISHED, OTHER
 from sintro.runs.states import State, listed, of_cells
@@ -25,7 +25,7 @@ from sintro.runs.stored import in_a_line
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_BETWEEN_LINES = 15.0
 LARGEST_PID = 2**31 - 1  # of any system
-BARS = 10  # cells that have a bar of their own; the table below counts them all
+BARS = 10  # cells with a bar of their own; the table below counts all cells
 COLUMNS = ("done", "running", "to evaluate", "missing", "diverged", "failed")
 RARE = (OTHER, "unreadable")  # a column of these is shown only where there are such cells
 COLOURS = {"done": "green", "running": "cyan", "to evaluate": "cyan", "diverged": "yellow"}
@@ -33,12 +33,12 @@ COLOURS |= dict.fromkeys(("failed", *RARE), "red")
 
 
 def name_of(cell: Cell) -> str:
-    """A cell in a line: what is compared, and the seed."""
+    """Return a cell's name in a line: the axes of the comparison, and the seed."""
     return " ".join((*cell.axes, f"seed{cell.seed}"))
 
 
 def summary(states: Mapping[Cell, State], pace: Pace) -> Table:
-    """A line per row of the grid: how many cells are in which state, and how long the running ones still take."""
+    """Count each row's cells by state, and tell how long the running ones still take."""
     shown = Table("data set", "objective", "prior", "regularizers")
     present = {state.name for state in states.values()}
     columns = [*COLUMNS, *(name for name in RARE if name in present)]
@@ -59,7 +59,7 @@ def summary(states: Mapping[Cell, State], pace: Pace) -> Table:
 
 
 def details(states: Mapping[Cell, State], pace: Pace) -> list[str]:
-    """A line for each cell that runs, or that has something to say, up to a number of each."""
+    """Return a line for each cell that runs, failed, diverged or cannot be used, up to a number of each kind."""
     lines = listed(states, "running", lambda cell, state: _progress_note(cell, state, pace))
     for name in ("failed", *RARE, "diverged"):
         lines += listed(states, name)
@@ -67,7 +67,7 @@ def details(states: Mapping[Cell, State], pace: Pace) -> list[str]:
 
 
 def overall(states: Mapping[Cell, State], pace: Pace, at_a_time: int) -> tuple[float, str]:
-    """The share of the study's work that is done, and that in words with the time left."""
+    """Return the share of the study's work that is done, and a line with the cells done and the time left."""
     counts = Counter(state.name for state in states.values())
     shares = [pace.share(cell, state) for cell, state in states.items()]
     whole = sum(share[1] for share in shares)
@@ -85,7 +85,7 @@ def overall(states: Mapping[Cell, State], pace: Pace, at_a_time: int) -> tuple[f
 
 
 def show(study: str, cells: Sequence[Cell], root: str | Path = ".") -> None:
-    """Print the table, the cells to look at and the time left."""
+    """Print the table, the cells that need attention and the time left."""
     states = of_cells(cells, root)
     pace = Pace(states, root)
     console = Console()
@@ -102,7 +102,7 @@ GoesOn = Callable[[Mapping[Cell, State]], bool]
 
 
 def watch(study: str, cells: Sequence[Cell], goes_on: GoesOn, root: str | Path = ".") -> None:
-    """Show bars and the table, which live until `goes_on` says no; where there is no terminal, a line now and then."""
+    """Show live bars and the table until `goes_on` is false; without a terminal, a line every few seconds."""
     console = Console(stderr=True)
     most, last = 1, -SECONDS_BETWEEN_LINES
     with Live(console=console, auto_refresh=False) if console.is_terminal else contextlib.nullcontext() as live:
@@ -111,7 +111,7 @@ def watch(study: str, cells: Sequence[Cell], goes_on: GoesOn, root: str | Path =
             states = of_cells(cells, root)
             going = goes_on(states)
             pace = Pace(states, root)
-            # As many at a time as were seen: a cell that is between two steps counts too.
+            # The most that ran at once so far: a cell between two steps runs again soon.
             most = max(most, sum(bool(state.progress) for state in states.values()))
             share, words = overall(states, pace, most)
             if live is not None:
@@ -125,28 +125,20 @@ def watch(study: str, cells: Sequence[Cell], goes_on: GoesOn, root: str | Path =
 
 
 def unfinished(states: Mapping[Cell, State]) -> bool:
-    """True while a cell is still to be finished."""
+    """Whether a cell is still to be finished."""
     return any(state.name not in FINISHED for state in states.values())
 
 
 def while_alive(pid: int) -> GoesOn:
-    """True while a process runs; one that has ended but was not waited for has ended.
+    """Return a test that is true while the process runs.
 
-    Raises SintroError for a number that no process has: 0 and negative ones stand for groups of them, which never end.
+    Raises SintroError for a number that no process has; 0 and negative numbers stand for groups, which never end.
     """
     if not 1 <= pid <= LARGEST_PID:
         raise SintroError(f"--while {pid}: legal are the numbers of processes, 1 to {LARGEST_PID}")
 
     def goes_on(_: Mapping[Cell, State]) -> bool:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        with contextlib.suppress(OSError, IndexError):
-            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-        return True
+        return processes.runs(pid)
 
     return goes_on
 

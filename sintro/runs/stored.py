@@ -1,4 +1,4 @@
-"""The files of a cell's folder, read and checked: what they hold, under the names of today. Imports no torch.
+"""Read and check the files of a cell's folder, under the names of today. Imports no torch.
 
 ``sintro.runs.results`` judges the folder by them.
 """
@@ -32,7 +32,7 @@ OLD_ARRAYS = {"shares": MEAN_RESPONSIBILITIES, "share_iterations": RESPONSIBILIT
 
 
 class Unreadable(SintroError):
-    """A file of a cell does not hold what it should; the message names the file and says what is wrong."""
+    """A file of a cell is damaged; the message names the file and the fault."""
 
 
 EXACT = 2**53  # a float holds every whole number up to it exactly
@@ -41,26 +41,26 @@ Positive = Annotated[int, Field(ge=1, le=EXACT)]
 
 
 class Stored(BaseModel):
-    """A JSON file of a cell's folder. The fields are what the suite computes with; further keys are kept as they are.
+    """A JSON file of a cell's folder. The suite computes with the fields; further keys are kept as they are.
 
-    A key of a wrong type makes the file unreadable: half of a damaged file is not trusted. Absent keys are legal, since
-    older versions wrote fewer.
+    One key of a wrong type makes the whole file unreadable, since a file damaged in one place may be so in others.
+    Absent keys are legal: older versions wrote fewer.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True, protected_namespaces=())
     file: ClassVar[str]
 
     def content(self) -> dict[str, Any]:
-        """Everything that the file says."""
+        """Return all keys and values of the file."""
         return {name: getattr(self, name) for name in self.model_fields_set - set(self.extra())} | self.extra()
 
     def extra(self) -> dict[str, Any]:
-        """The keys that are no fields."""
+        """Return the keys that are no fields."""
         return self.model_extra or {}
 
 
 class CellFile(Stored):
-    """``cell.json``: what was to be trained."""
+    """``cell.json``: the cell and its settings, written before the first step."""
 
     file = "cell.json"
     cell: dict[str, Any] = {}
@@ -71,7 +71,7 @@ class CellFile(Stored):
 
 
 def cell_content(cell: Cell, settings: Settings, sources: Mapping[str, str]) -> dict[str, Any]:
-    """What cell.json says of a cell, whoever trains it and how."""
+    """Return the part of cell.json that does not depend on the command that trains the cell."""
     return {
         "cell": cell.model_dump() | {"path": cell.path},
         "settings": settings.model_dump(mode="json"),
@@ -81,7 +81,7 @@ def cell_content(cell: Cell, settings: Settings, sources: Mapping[str, str]) -> 
 
 
 class Outcome(Stored):
-    """What provenance.json and metrics.json have in common."""
+    """The keys that provenance.json and metrics.json share."""
 
     status: Literal["done", "diverged"]
     digest: str | None = None  # of the settings
@@ -92,13 +92,13 @@ class Outcome(Stored):
 
     @property
     def why_diverged(self) -> str:
-        """`at iteration 12: the loss was not finite`, as far as the file says it."""
+        """Return a line such as `at iteration 12: the loss was not finite`, as far as the file says it."""
         at = "" if self.diverged_at is None else f"at iteration {self.diverged_at}: "
         return in_a_line(at + (self.reason or "no reason given"))
 
 
 class Provenance(Outcome):
-    """``provenance.json``: how a training ended, and with what it was made."""
+    """``provenance.json``: how a training ended, and its code, versions and hardware."""
 
     file = PROVENANCE
     iterations: Positive | None = None
@@ -108,13 +108,13 @@ class Provenance(Outcome):
 
 
 class HandedOver(Provenance):
-    """``provenance.fleet.json``: the same, of a cell that a fleet trained, until its own `sintro train` takes it."""
+    """``provenance.fleet.json``: a fleet's provenance of a cell, until the cell's own `sintro train` renames it."""
 
     file = HANDED_OVER
 
 
 class Metrics(Outcome):
-    """``metrics.json``: what an evaluation measured."""
+    """``metrics.json``: the numbers of an evaluation."""
 
     file = METRICS
     evaluated: str | None = None
@@ -126,13 +126,13 @@ Kind = TypeVar("Kind", bound=Stored)
 def read(folder: str | Path, kind: type[Kind]) -> Kind | None:
     """Read and check one of a cell's files; None where it is not there.
 
-    Raises Unreadable: which file, and what is wrong with it.
+    Raises Unreadable, which names the file and the fault.
     """
     path = os.path.join(folder, kind.file)  # no Path: `status` reads ten thousand of them
     try:
         with open(path, "rb") as file:
             value = json.loads(file.read())
-    except (FileNotFoundError, NotADirectoryError):  # of a folder that cannot be, whoever writes to it tells
+    except (FileNotFoundError, NotADirectoryError):  # a folder that cannot be there is reported when it is written to
         return None
     except OSError as error:
         raise Unreadable(f"{path} cannot be read: {error.strerror or error}") from None
@@ -149,7 +149,7 @@ def read(folder: str | Path, kind: type[Kind]) -> Kind | None:
 
 
 def read_provenance(folder: str | Path) -> Provenance | None:
-    """The cell's provenance, its own or what a fleet handed over; None where the cell is not trained to its end.
+    """Read the cell's provenance, its own or a fleet's; None where the cell is not trained to its end.
 
     Raises Unreadable.
     """
@@ -157,7 +157,7 @@ def read_provenance(folder: str | Path) -> Provenance | None:
 
 
 def read_settings(folder: str | Path) -> Settings:
-    """The settings that a cell was trained with, by its cell.json. Raises Unreadable."""
+    """Read from cell.json the settings that a cell was trained with. Raises Unreadable."""
     record = read(folder, CellFile)
     if record is None:
         raise Unreadable(f"{Path(folder, CellFile.file)} is missing")
@@ -168,7 +168,7 @@ def read_settings(folder: str | Path) -> Settings:
 
 
 def _first_problem(error: ValidationError) -> str:
-    """`status: this key is missing`, of a file that pydantic refuses."""
+    """Return the first fault that pydantic found, such as `status: this key is missing`."""
     first = error.errors(include_url=False, include_context=False)[0]
     where = ".".join(map(str, first["loc"]))
     said = "this key is missing" if first["type"] == "missing" else first["msg"][:1].lower() + first["msg"][1:]
@@ -183,7 +183,7 @@ def read_arrays(path: Path, names: Iterable[str] | None = None) -> dict[str, "np
 
     Raises SintroError where the file cannot be read.
     """
-    import numpy as np  # here: `status` reads many folders and no arrays
+    import numpy as np  # here, since `status` reads many folders and no arrays
 
     try:
         # Opened here, since NumPy leaves a file open when it turns out to be cut short.
@@ -200,9 +200,9 @@ SPECIAL = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 def number(value: Any) -> float | None:
-    """A stored number: JSON has no NaN and no infinity, so they are kept as the strings nan, inf, -inf.
+    """Return a stored number as a float; the strings nan, inf and -inf stand for what JSON cannot write.
 
-    None for everything else, also for a whole number that no float can hold.
+    None for everything else, and for a whole number that no float can hold.
     """
     if isinstance(value, bool):
         return None
@@ -215,12 +215,12 @@ def number(value: Any) -> float | None:
 
 
 def numbers(metrics: Metrics) -> dict[str, float]:
-    """The numbers of a metrics.json by name, without values that an older definition computed."""
+    """Return the numbers of a metrics.json by name, without values that an older definition computed."""
     old = set(outdated(metrics.extra()))
     found = {name: number(value) for name, value in metrics.extra().items() if name not in old}
     return {name: value for name, value in found.items() if value is not None}
 
 
 def in_a_line(text: str) -> str:
-    """Text that a file holds, as one line without control characters."""
+    """Return a file's text as one line without control characters."""
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())

@@ -1,1 +1,1 @@
-"""Training: from a cell to a model, with a checkpoint at any time."""
+"""Training: from a cell's settings to its model, through checkpoints from which a stopped run goes on."""

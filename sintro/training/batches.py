@@ -1,4 +1,4 @@
-"""Where training batches come from: endless densities, or epochs over an image set held on the device."""
+"""Training batches: fresh draws from a density, or epochs over an image set held on the device."""
 
 from collections.abc import Sequence
 
@@ -24,15 +24,15 @@ class DensityBatches:
     def _draw(self, count: int, stream: str, iteration: int) -> torch.Tensor:
         drawn = [density(one.dataset).sample(count, generator(one.seed, stream, iteration))[0] for one in self.settings]
         batch = torch.stack(drawn) if len(drawn) > 1 else drawn[0]
-        # From pinned memory a GPU fetches it when it comes to it, and the processor need not wait.
+        # A GPU fetches a batch from pinned memory in its own time, and the processor need not wait.
         return batch.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else batch
 
     def at(self, iteration: int) -> torch.Tensor:
-        """The real batch of an iteration."""
+        """Return the real batch of an iteration."""
         return self._draw(self.settings[0].batch_size, "data", iteration)
 
     def pseudo_inputs(self, components: int) -> torch.Tensor:
-        """K random training data, where a VampPrior starts, ``[K, 2]``."""
+        """Draw the K data where a VampPrior starts, ``[K, 2]``, or ``[F, K, 2]`` for a fleet."""
         return self._draw(components, PSEUDO_INPUTS, 0)
 
 
@@ -47,7 +47,7 @@ class ImageBatches:
         self.epoch, self.order = -1, torch.empty(0)
 
     def at(self, iteration: int) -> torch.Tensor:
-        """The real batch of an iteration; the last one of an epoch may be smaller."""
+        """Return the real batch of an iteration; the last batch of an epoch may be smaller."""
         epoch, step = divmod(iteration, self.steps)
         if epoch != self.epoch:
             self.epoch, self.order = epoch, self.images.order(self.settings.seed, epoch)
@@ -55,12 +55,12 @@ class ImageBatches:
         return self.images.batch(self.order[step * size : (step + 1) * size])
 
     def pseudo_inputs(self, components: int) -> torch.Tensor:
-        """K random training images, where a VampPrior starts, ``[K, C, H, W]``."""
+        """Draw the K training images where a VampPrior starts, ``[K, C, H, W]``."""
         return self.images.draw(components, self.settings.seed, PSEUDO_INPUTS)
 
 
 def batches_of(settings: Sequence[Settings], device: torch.device) -> DensityBatches | ImageBatches:
-    """The batches of one cell, or of a fleet of 2D cells."""
+    """Return the batches of one cell, or of a fleet of 2D cells."""
     if settings[0].network == "mlp":
         return DensityBatches(settings, device)
     return ImageBatches(settings[0], device)

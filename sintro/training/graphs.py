@@ -1,12 +1,12 @@
 """Iterations as CUDA graphs: hundreds of small kernels for the price of one launch.
 
-The first iterations of every kind run as they are, on a stream of their own, the last of them noting what it draws.
-Then one is captured, and it and all later ones are replayed: the batch and the draws, made outside from the
-iteration's own generators, are copied to where the graph reads them. So the noise has the same bits as without graphs,
-and a run that is resumed draws what an uninterrupted one draws.
+The first iterations of every kind run plainly, on a stream of their own; the last of them notes its draws. The next
+iteration is captured; it and all later ones are replays. A replay's batch and draws are made outside the graph, from
+the iteration's own generators, and copied to the memory that the graph reads. So the noise has the same bits as without
+graphs, and a resumed run draws the same noise as an uninterrupted one.
 
-Written without a GPU at hand: tests/test_fleets.py compares graphs with plain iterations where there is one, and until
-that has been seen to pass, ``--graph`` has to be asked for.
+This was written without a GPU at hand. tests/test_fleets.py compares graphs with plain iterations where there is a GPU;
+until that test has been seen to pass, graphs are used only with ``--graph``.
 """
 
 from collections.abc import Callable
@@ -38,12 +38,12 @@ class _Captured:
 
 
 class Graphs:
-    """The graphs of one fleet's iterations; :meth:`clear` them when its parameters or optimisers become others."""
+    """The graphs of one fleet's iterations. :meth:`clear` them when its parameters or optimisers are replaced."""
 
     def __init__(self, device: torch.device):
         self.device = device
         self.stream = torch.cuda.Stream(device)
-        # One pool for all: they are never replayed at the same time, and leave nothing there but their terms.
+        # All graphs share one pool: they never run at the same time, and leave nothing in it but their terms.
         self.pool = torch.cuda.graph_pool_handle()
         self.kinds: dict[tuple, _Captured] = {}
 
@@ -54,7 +54,7 @@ class Graphs:
     def run(
         self, name: str, step: Step, real: torch.Tensor, noise: Generators, mean_responsibilities: bool
     ) -> dict[str, torch.Tensor]:
-        """Do and return what ``step``, called ``name``, does; the next iteration overwrites the terms."""
+        """Do ``step``, called ``name``, and return its terms, which the next iteration overwrites."""
         key = (name, mean_responsibilities, tuple(real.shape))
         kind = self.kinds.setdefault(key, _Captured(self.device))
         self.stream.wait_stream(torch.cuda.current_stream(self.device))

@@ -11,18 +11,19 @@ from sintro import SintroError
 from sintro.basics.progress import Progress
 from sintro.runs.failures import INTERRUPTED
 from sintro.runs.folder import HANDED_OVER, PROVENANCE
-from sintro.runs.lock import SECONDS_OF_PATIENCE, Lock, StopSignals
+from sintro.runs.lock import SECONDS_OF_PATIENCE, Lock
+from sintro.runs.signals import StopSignals
 from sintro.training.players import Players
 from sintro.training.record import Record
 
-# Iterations between looks at the losses. A look at a GPU's waits for everything it has to do, so that it would idle
-# afterwards; the terms in between are kept there and come over in one piece, so a divergence is noticed late but
-# written down as of its iteration. Rows of the history, checkpoints and snapshots look at once.
+# Iterations between looks at the losses. A look at a GPU waits for all its work, and leaves it idle afterwards. So the
+# terms stay on the GPU and come over together: a divergence is noticed late, but recorded with its own iteration. Rows
+# of the history, checkpoints and snapshots look at once.
 LOOK_EVERY = {"cpu": 1, "cuda": 50}
 
 
 class Options(NamedTuple):
-    """How cells are trained; nothing here changes a result beyond the last bits."""
+    """Options of a training; none of them changes a result beyond the last bits."""
 
     device: str = "cpu"
     threads: int = 1
@@ -34,7 +35,7 @@ class Options(NamedTuple):
 
 
 class Fleet:
-    """Cells of equal shape in training side by side, one cell too. ``records`` and ``locks`` go in pairs."""
+    """One cell, or several of equal shape that train side by side. ``records`` and ``locks`` go in pairs."""
 
     def __init__(self, records: Sequence[Record], locks: Sequence[Lock], options: Options, stop: StopSignals):
         self.locks = dict(zip(records, locks, strict=True))
@@ -46,7 +47,7 @@ class Fleet:
             record.use(self.players.data.facts)
 
     def _gather(self) -> None:
-        """Those that are least far, which train until they meet the next ones, or to the end."""
+        """Select the cells with the fewest finished iterations; they train until they catch up with the next ones."""
         self.done = min(record.done for record in self.waiting)
         self.group = [record for record in self.waiting if record.done == self.done]
         self.until = min((record.done for record in self.waiting if record.done > self.done), default=self.total)
@@ -58,10 +59,10 @@ class Fleet:
         self.players = Players([one.settings for one in self.group], self.options.device, self.options.graph)
         if self.done:
             self.players.load(states, self.done)
-        self.unseen: list[dict[str, torch.Tensor]] = []  # the terms of iterations whose losses nobody has looked at
+        self.unseen: list[dict[str, torch.Tensor]] = []  # terms of the iterations since the last look
 
     def train(self) -> int:
-        """Iterates until every cell has come to its end or diverged, or to a signal. Returns the exit code."""
+        """Iterate until every cell has finished or diverged, or until a signal. Returns the exit code."""
         for record in self.waiting:
             record.announce()
         while True:
@@ -72,7 +73,7 @@ class Fleet:
             self._gather()
 
     def _stretch(self) -> bool:
-        """From where the group is to where it ends or meets others. True: a signal came, checkpoints are written."""
+        """Train the group until it finishes or catches up with others. Returns whether a signal stopped it."""
         self.began = last_saved = time.monotonic()
         for record in self.group:
             self.locks[record].begin(self.done)
@@ -102,13 +103,13 @@ class Fleet:
         return False
 
     def _iterate(self, iteration: int) -> None:
-        """One iteration of every cell in the group, and its rows of the history."""
+        """Do one iteration of every cell in the group, and write its rows of the history."""
         shared = self.group[0].settings
         if iteration in shared.snapshots:
             self._look()
             for index, record in enumerate(self.group):
                 record.save_model(f"snapshot-{iteration}.pt", self.players.state(index))
-        if iteration == shared.warmup:  # from here on there are other terms
+        if iteration == shared.warmup:  # the introspective iterations have other terms
             self._look()
         if not self.group:
             return
@@ -121,7 +122,7 @@ class Fleet:
             self._look(mean_responsibilities, logs)
 
     def _look(self, mean_responsibilities: torch.Tensor | None = None, logs: bool = False) -> None:
-        """Looks at the losses of the last iterations: cells that diverged leave; ``logs``: the others get a row."""
+        """Look at the losses since the last look. Cells that diverged leave; with ``logs`` the others get a row."""
         if not self.unseen:
             return
         names, first = list(self.unseen[0]), self.done - len(self.unseen)
@@ -155,7 +156,7 @@ class Fleet:
             self._part({index: first + row for index, row in diverged.items()})
 
     def _part(self, diverged: dict[int, int]) -> None:
-        """Cells that diverged, by place and iteration, are finished; the others go on without them."""
+        """Finish the cells that diverged, place -> iteration; the others go on without them."""
         for index, iteration in diverged.items():
             self._finish(index, iteration)
         places = [index for index in range(len(self.group)) if index not in diverged]
@@ -165,7 +166,7 @@ class Fleet:
             self._make_players(states)
 
     def _end_stretch(self) -> None:
-        """The group has come to its end, or to where others of the fleet are."""
+        """Finish the group, or keep its state where it has caught up with others of the fleet."""
         for index, record in enumerate(self.group):
             if self.until == self.total:
                 self._finish(index, None)
@@ -200,7 +201,7 @@ class Fleet:
             record.save_checkpoint(self.players.state(index), self.done, self._seconds(record))
 
     def _try_checkpoints(self) -> None:
-        """A disk that is full now may not be later, and the checkpoint before is still there: training goes on."""
+        """Save checkpoints; where the disk is full, warn and go on: the previous ones are still there."""
         try:
             self._save_checkpoints()
         except SintroError as error:

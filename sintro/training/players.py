@@ -27,15 +27,15 @@ from sintro.objectives.build import (
 from sintro.training.batches import batches_of
 from sintro.training.graphs import Graphs
 
-LOSSES = {"loss_encoder", "loss_decoder"}  # the terms by which divergence is noticed
+LOSSES = {"loss_encoder", "loss_decoder"}  # the terms that show divergence
 
 
 class Players:
     """One cell, or a fleet of F of equal shape, in training: networks, prior, optimisers.
 
     The cells of a fleet may differ in seed, density, betas and responsibility weight. With one cell no tensor has a
-    fleet axis; with F cells all parameters and losses have a leading one, and each cell draws from its own generators
-    what it would draw alone. ``graph``: iterations become CUDA graphs (:mod:`sintro.training.graphs`).
+    fleet axis. With F cells all parameters and losses have a leading one, and each cell draws the same numbers from its
+    own generators as it would alone. ``graph``: iterations become CUDA graphs (:mod:`sintro.training.graphs`).
     """
 
     def __init__(self, settings: Sequence[Settings], device: str | torch.device = "cpu", graph: bool = False):
@@ -67,7 +67,7 @@ class Players:
         return self.shared.kl_of_normal == "sampled"
 
     def generators(self, stream: str, iteration: int = 0) -> Generators:
-        """The generator of a stream at an iteration, or one per cell of a fleet."""
+        """Return the generator of a stream at an iteration, or one per cell of a fleet."""
         return generators(self.settings, stream, iteration, self.device)
 
     def _per_cell(self, name: str) -> float | torch.Tensor | None:
@@ -79,7 +79,7 @@ class Players:
     # --- parameters and optimisers
 
     def parameters(self) -> dict[str, dict[str, nn.Parameter]]:
-        """Every player's parameters by name; the prior's include those that do not learn."""
+        """Return every player's parameters by name, the prior's fixed ones included."""
         return {
             "encoder": dict(self.model.encoder.named_parameters()),
             "decoder": dict(self.model.decoder.named_parameters()),
@@ -87,11 +87,11 @@ class Players:
         }
 
     def restart_optimisers(self) -> None:
-        """Adam from nothing for every player that learns; schedules depend on the iteration alone."""
+        """Give every player that learns a new Adam; the learning rate's schedule depends on the iteration alone."""
         one = self.shared
         self.optimisers = {}
         rate = one.learning_rate
-        if self.graphs:  # a graph holds what it captured: new optimisers are a new one, a new rate is a new content
+        if self.graphs:  # a graph knows the captured optimisers only, and reads the rate from a tensor
             self.graphs.clear()
             rate = torch.tensor(rate, device=self.device)
         for player, parameters in self.parameters().items():
@@ -106,17 +106,17 @@ class Players:
                 )
 
     def learning_rate(self, iteration: int) -> float:
-        """The learning rate of an iteration: one factor per milestone passed, wherever optimisers restarted."""
+        """Return the learning rate of an iteration: one factor per milestone passed, whenever optimisers restarted."""
         passed = sum(iteration >= milestone for milestone in self.shared.milestones)
         return self.shared.learning_rate * self.shared.learning_rate_factor**passed
 
     # --- the prior's life
 
     def enter(self, iteration: int) -> None:
-        """What happens before an iteration: a new target decoder, conversion of the VampPrior, the warm-up's end.
+        """Do what is due before an iteration: renew the target decoder, convert the VampPrior, end the warm-up.
 
-        The losses after the warm-up carry the factor s. Adam's second moments of before it are 1 / s^2 too large for
-        them, and hold the steps down until they have decayed: so it may begin anew here (docs/science.md, section 4).
+        The losses after the warm-up carry the factor s. The warm-up's second moments of Adam are 1 / s^2 too large for
+        them and keep the steps small until they decay, so Adam may restart here (docs/science.md, section 4).
         """
         if self.model.target_decoder is not None and iteration % self.data.steps == 0:
             self.model.target_decoder.load_state_dict(self.model.decoder.state_dict())
@@ -129,7 +129,7 @@ class Players:
             self.restart_optimisers()
 
     def _end_warmup(self) -> None:
-        """Let the prior go on as the settings say; one without parameters is what it was."""
+        """Freeze the prior, or begin its variance clipping, as the settings say; nothing for one without parameters."""
         if not self.model.prior.parameters():
             return
         if self.graphs:
@@ -143,9 +143,10 @@ class Players:
     # --- one iteration
 
     def step(self, iteration: int, mean_responsibilities: bool = False) -> dict[str, torch.Tensor]:
-        """One iteration of whatever phase it falls in; the terms of the history, ``[]`` or ``[F]`` each.
+        """Do an iteration, of the warm-up or of the objective; return the terms of the history, ``[]`` or ``[F]`` each.
 
-        ``mean_responsibilities`` asks for those of the prior's modes too, ``[..., K]``.
+        With ``mean_responsibilities`` the terms hold the prior's mean responsibilities too, ``[..., K]``. Raises
+        SintroError where an extension's objective returns no losses.
         """
         self.iteration = iteration
         self.enter(iteration)
@@ -177,7 +178,7 @@ class Players:
         self.advance(*players)
 
     def advance(self, *players: str) -> None:
-        """Step these players' optimisers along the gradients they have, then clear these."""
+        """Step these players' optimisers, then clear their gradients."""
         for player in players:
             self.optimisers[player].step()
             self.optimisers[player].zero_grad(set_to_none=True)
@@ -185,7 +186,7 @@ class Players:
     # --- state, per cell
 
     def state(self, cell: int = 0) -> dict[str, Any]:
-        """Everything that training changes, of one cell: what a checkpoint holds."""
+        """Return all that training changes of one cell: its parameters, buffers, bounds and Adam's moments."""
 
         def own(tensor: torch.Tensor) -> torch.Tensor:
             return (tensor[cell] if self.fleet else tensor).detach().cpu().clone()
@@ -210,8 +211,7 @@ class Players:
         return state
 
     def load(self, states: Sequence[dict[str, Any]], iteration: int) -> None:
-        """Takes up the states of all cells as they were when ``iteration`` iterations were finished."""
-
+        """Go on from the states of all cells after ``iteration`` finished iterations."""
         self.model.prior = stored_prior(self.settings, states, self.device)
         fill(self.model, states)
         if iteration > self.shared.warmup and not self.shared.learned:

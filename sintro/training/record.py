@@ -1,7 +1,7 @@
-"""One cell's training as it is written down in its folder: what is there before, during and after it.
+"""The files of one cell's training: before, during and after it.
 
-Files appear whole or not at all (:func:`sintro.basics.files.write_atomic`). Provenance comes last: with it the cell is
-done.
+Files appear whole or not at all (:func:`sintro.basics.files.write_atomic`). Provenance comes last: it marks the cell as
+trained.
 """
 
 import math
@@ -30,7 +30,7 @@ NAN = math.nan
 
 
 class Task(NamedTuple):
-    """A cell that is to be trained: its resolved settings, where each comes from, and the command that trains it."""
+    """A cell to train: its resolved settings, the source of each, and the command that trains it."""
 
     cell: Cell
     settings: Settings
@@ -43,7 +43,7 @@ class Task(NamedTuple):
 
 
 class Record:
-    """A cell in training: its history so far, the state it was left in, and everything that is written."""
+    """A cell in training: its history so far, its state between two stretches, and the writing of its files."""
 
     def __init__(self, task: Task, device: str, threads: int):
         self.task, self.settings, self.folder, self.device = task, task.settings, task.folder, device
@@ -52,33 +52,35 @@ class Record:
         self.state: dict[str, Any] | None = None  # of the players, between two stretches of training
         self.done, self.resumed, self.seconds, self.beside = 0, 0, 0.0, 1
         self.data = Facts()
-        self.data_then: Mapping[str, Any] = {}  # what the checkpoint says of the data that it was trained on
+        self.data_then: Mapping[str, Any] = {}  # the checkpoint, which names the data that it was trained on
         self.provenance = environment(device, threads) | {"started": now(), "digest": task.settings.digest}
         if task.settings.precision is not None:
             self.provenance["precision"] = task.settings.precision
 
     def announce(self) -> None:
-        """cell.json, before the first step; what an earlier training ended with goes."""
+        """Write cell.json before the first step, and remove the outcome of an earlier training."""
         content = cell_content(self.task.cell, self.settings, self.task.sources)
         write_json(self.folder / CellFile.file, content | {"command": self.task.command, "version": __version__})
         for stale in (PROVENANCE, HANDED_OVER, *([] if self.state else ["checkpoint.pt"])):
             (self.folder / stale).unlink(missing_ok=True)
 
     def take_up(self, checkpoint: dict[str, Any]) -> None:
-        """Goes on from a checkpoint of the same settings."""
+        """Go on from a checkpoint of the same settings."""
         self.done, self.seconds = checkpoint["iteration"], checkpoint["seconds"]
         self.resumed = checkpoint["resumed"] + 1
         self.provenance["started"] = checkpoint["started"]
         columns = todays(checkpoint["columns"])
         known = [dict(zip(columns, row, strict=True)) for row in checkpoint["rows"].tolist()]
-        self.rows = [[row.get(name, NAN) for name in COLUMNS] for row in known]  # another version may have had others
+        self.rows = [
+            [row.get(name, NAN) for name in COLUMNS] for row in known
+        ]  # another version may have had other columns
         self.state = checkpoint["state"]
         self.data_then = checkpoint
         total = self.settings.iterations
         print(f"resuming {self.task.cell.path} after {self.done} of {total} iterations", file=sys.stderr)
 
     def use(self, data: Facts) -> None:
-        """Take these data, before anything is written: refuse others than the checkpoint's, name unverified ones."""
+        """Take these data, before any file is written; warn of unverified ones. SintroError unless the checkpoint's."""
         checkpoint = str(self.folder / "checkpoint.pt")
         data.refuse_other(self.data_then, checkpoint, self.task.cell.dataset, "start over with --restart")
         self.data = data
@@ -97,7 +99,7 @@ class Record:
         mean_responsibilities: torch.Tensor | None = None,
         log_vars: torch.Tensor | None = None,
     ) -> None:
-        """One row of the history; ``mean_responsibilities`` [K], ``log_vars`` [K, L] of the mixture."""
+        """Add a row to the history; ``mean_responsibilities`` [K] and ``log_vars`` [K, L] are those of the mixture."""
         values = dict.fromkeys(COLUMNS, NAN) | {name: value for name, value in terms.items() if name in COLUMNS}
         values["iteration"] = iteration + 1
         values["phase"] = int(iteration >= self.settings.warmup)
@@ -111,7 +113,7 @@ class Record:
         self.rows.append([values[name] for name in COLUMNS])
 
     def save_checkpoint(self, state: dict[str, Any], iteration: int, seconds: float) -> None:
-        """Everything a resumed run needs. Rows of the history travel with it."""
+        """Write checkpoint.pt: all that a resumed run needs, the history's rows included."""
         save_tensors(
             self.folder / "checkpoint.pt",
             {
@@ -129,19 +131,19 @@ class Record:
         )
 
     def save_model(self, name: str, state: dict[str, Any]) -> None:
-        """What evaluation needs of the players as they are now: model.pt, and the snapshots at evaluation epochs."""
+        """Write the part of a state that evaluation needs: model.pt, or a snapshot at an evaluation epoch."""
         model = {key: state[key] for key in ("prior_kind", "parameters", "buffers", "bounds")}
         save_tensors(self.folder / name, model | {"digest": self.settings.digest, "version": __version__})
 
     def finish(self, players: Players, cell: int, seconds: float, diverged_at: int | None, last: str) -> None:
-        """The final files, provenance last, under the name ``last``."""
+        """Write the final files, and provenance last, under the name ``last``."""
         write_atomic(self.folder / "history.csv", to_csv(self.rows))
         outcome = self._outcome(players, cell, diverged_at)
         write_json(self.folder / last, self.provenance | self.data.recorded() | outcome | self._spent(seconds))
         (self.folder / "checkpoint.pt").unlink(missing_ok=True)
 
     def _spent(self, seconds: float) -> dict[str, Any]:
-        """When training ended and what it took, for provenance.json."""
+        """Return for provenance.json when training ended, and the time and memory that it took."""
         spent = {
             "finished": now(),
             "wall_seconds": round(seconds, 3),
@@ -157,9 +159,9 @@ class Record:
         return spent
 
     def _outcome(self, players: Players, cell: int, diverged_at: int | None) -> dict[str, Any]:
-        """How training ended, for provenance.json; model.pt is there where it ended well, and only there.
+        """Return for provenance.json how training ended; write model.pt where it ended well, else remove it.
 
-        A run also diverged whose losses were finite to the last and whose weights are not.
+        A run whose losses are finite to the last, but not its weights, has diverged too.
         """
         path, reason = self.folder / "model.pt", None
         if diverged_at is not None:
@@ -176,15 +178,15 @@ class Record:
 
 
 def is_finished(task: Task) -> bool:
-    """Whether a finished run of these settings exists; says so on stderr.
+    """Whether a finished run with these settings exists; reports it on stderr.
 
-    Its model may be gone where nothing needs it any more: its metrics count, or it diverged. SintroError where its
-    provenance or its history is damaged.
+    Its model may be gone once nothing needs it: the metrics count, or the run diverged. Raises SintroError where the
+    provenance or the history is damaged, or where the run had other data.
     """
     folder = task.folder
     try:
         read_provenance(folder)
-    except Unreadable as error:  # who holds the lock would be judged as running
+    except Unreadable as error:  # read first: under a lock the judge would say "running"
         raise SintroError(f"{error}; train the cell anew: sintro train {folder} --restart") from None
     found = results.judge(task.cell, folder, asked=results.Asked(task.settings.digest))
     history = folder / "history.csv"
@@ -198,7 +200,7 @@ def is_finished(task: Task) -> bool:
 
 
 def _compare_data(task: Task, finished: Mapping[str, Any]) -> None:
-    """Refuse a finished run on other data than lie here; where none lie here that can be read, say so."""
+    """Raise SintroError where a finished run had other data than this machine; a note where it has no readable data."""
     if task.cell.data.kind != "images":
         return
     from sintro.data import images
@@ -212,14 +214,14 @@ def _compare_data(task: Task, finished: Mapping[str, Any]) -> None:
 
 
 def accept(task: Task) -> None:
-    """Makes what a fleet of the workflow trained the cell's own result; nothing where there is none."""
+    """Make the result that a fleet of the workflow handed over the cell's own, where there is one."""
     handed_over = task.folder / HANDED_OVER
     if handed_over.exists() and not (task.folder / PROVENANCE).exists():
         os.replace(handed_over, task.folder / PROVENANCE)
 
 
 def read_checkpoint(task: Task) -> dict[str, Any] | None:
-    """The cell's checkpoint, if it belongs to these settings; one of other settings is put aside, said aloud."""
+    """Read the cell's checkpoint of these settings; put one of other settings aside, with a line on stderr."""
     path = task.folder / "checkpoint.pt"
     if not path.exists():
         return None

@@ -1,8 +1,8 @@
-"""From cells to their folders' cell.json, history.csv, model.pt and provenance.json: which cells train, and when.
+"""Train cells, alone or in fleets: decide which train and when, lock their folders, record how each ends.
 
-It serves one cell and a fleet of F alike. A run that is stopped, however, and started again by the same command ends
-with the same bits as one that was not (docs/design.md, invariant 3). Divergence is a result: it is written down, the
-other cells of a fleet go on, and the run ends with exit code 0.
+A run that was stopped, in whatever way, and started again by the same command ends with the same bits as a run that
+was not (docs/design.md, invariant 3). Divergence is a result: it is written down, the other cells of a fleet go on, and
+the run ends with exit code 0.
 """
 
 import os
@@ -18,7 +18,8 @@ from sintro.cells.presets import Settings
 from sintro.runs import failures, results
 from sintro.runs.devices import fleet_size, pick_device, set_threads
 from sintro.runs.failures import INTERRUPTED
-from sintro.runs.lock import BusyError, Lock, Patience, StopSignals
+from sintro.runs.lock import BusyError, Lock, Patience
+from sintro.runs.signals import StopSignals
 from sintro.training.loop import Fleet, Options
 from sintro.training.record import Record, Task, accept, is_finished, read_checkpoint
 
@@ -33,14 +34,15 @@ def train(
     restart: bool = False,
     command: str = "",
 ) -> int:
-    """Trains a cell in its folder, taking up a checkpoint if there is one. Returns the exit code: 0, or 75 if stopped.
+    """Train a cell in its folder, from its checkpoint if there is one. Returns the exit code: 0, or 75 if stopped.
 
     Args:
         settings: the cell's resolved hyper-parameters (``sintro.cells.studies.settings``).
-        sources: where each of them comes from.
+        sources: the source of each of them.
         checkpoint_every: seconds between checkpoints; 0 writes one after every iteration.
-        restart: begin anew even where a finished run or a checkpoint (readable or not) stands.
-    Errors: SintroError for unreadable checkpoints, folders without write permission, full disks, unknown devices.
+        restart: begin anew even where there is a finished run or a checkpoint (readable or not).
+
+    Raises: SintroError for unreadable checkpoints, folders without write permission, full disks, unknown devices.
     """
     task = Task(cell, settings, sources or {}, command or f"sintro train {cell.path}")
     options = Options(pick_device(device), set_threads(threads), checkpoint_every, restart)
@@ -48,12 +50,13 @@ def train(
 
 
 def train_all(tasks: Sequence[Task], options: Options, side_by_side: int | None = None) -> int:
-    """Trains cells, so many at a time (None: as many of a shape as the device holds), each as :func:`train` does.
+    """Train cells, each as :func:`train` does, ``side_by_side`` at a time (None: as many as the device holds).
 
-    Those that are finished are left out. Of the others those that are least far begin and the rest join them on their
-    way. Returns 0, or 75 if a signal came: then every cell that was begun has its checkpoint. SintroError where cells
-    of unequal shape are to train side by side (one after another they may be of any), and in the end for each cell
-    whose finished run cannot be read.
+    Finished cells are left out. Of a fleet, the cells with the fewest finished iterations begin, and the others join
+    when these catch up. Returns 0, or 75 after a signal: then every cell that began has its checkpoint.
+
+    Raises: SintroError where cells of unequal shape are to train side by side; and, after all other cells have
+        trained, one that names every cell whose finished run cannot be read.
     """
     if side_by_side and side_by_side > 1:
         check_equal_shape([task.settings for task in tasks])
@@ -83,14 +86,14 @@ def train_all(tasks: Sequence[Task], options: Options, side_by_side: int | None 
 
 
 def recording(tasks: Sequence[Task]) -> AbstractContextManager[None]:
-    """Write down an error in the folders of these cells."""
+    """Write an error of the block down in the folders of these cells."""
     return failures.recording("train", {task.folder: task.settings.digest for task in tasks})
 
 
 def _write_stop(tasks: Sequence[Task], stop: StopSignals) -> None:
-    """Write down which cells a signal stopped, so that nobody takes it for a failure.
+    """Write down which cells a signal stopped, so that nobody takes the stop for a failure.
 
-    A person who stops one that waits for another process leaves that one's folder alone.
+    A cell that another process trains is left out, and outside a workflow a cell that has no folder yet.
     """
     stopped = {}
     for task in tasks:
@@ -102,7 +105,7 @@ def _write_stop(tasks: Sequence[Task], stop: StopSignals) -> None:
 
 
 def _unfinished(tasks: Sequence[Task], options: Options) -> list[Task]:
-    """The tasks that are still to be done; what is finished is accepted."""
+    """Return the tasks that are still to be done; accept the results of the finished ones."""
     left = []
     for task in tasks:
         with recording([task]):
@@ -116,7 +119,7 @@ def _unfinished(tasks: Sequence[Task], options: Options) -> list[Task]:
 
 
 def _train_together(tasks: Sequence[Task], options: Options, stop: StopSignals) -> int:
-    """Train cells side by side, after other processes that train some of them. Returns the exit code: 0 or 75."""
+    """Train cells side by side, once no other process trains any of them. Returns the exit code: 0 or 75."""
     patience = Patience(options.wait)
     while tasks:
         try:
@@ -137,7 +140,7 @@ def _train_together(tasks: Sequence[Task], options: Options, stop: StopSignals) 
 
 
 def _lock_all(tasks: Sequence[Task], options: Options) -> tuple[ExitStack, list[Lock]]:
-    """Hold the folders of all tasks, or of none: who waits holds nothing, so that no two wait for each other."""
+    """Lock the folders of all tasks, or of none: a process that waits holds no lock, so no two wait for each other."""
     with ExitStack() as stack:
         locks = [stack.enter_context(Lock(task.folder, task.settings.iterations, options.device)) for task in tasks]
         return stack.pop_all(), locks
