@@ -1,8 +1,8 @@
-"""Copies of the published files that may lie on this machine already: what is looked at before a network is asked.
+"""Find copies of the published files on this machine, before a fetch uses the network.
 
-In this order: the folder that ``$SINTRO_DATA_MIRROR`` names, the data root itself (folders with nearly the right name,
-files without a folder), torchvision's usual ``./data`` and ``~/data``, and Debian's ``/usr/share/datasets``. Nothing
-here looks into a file; whoever uses a copy verifies its content.
+The places, in this order: the folder that ``$SINTRO_DATA_MIRROR`` names, the data root itself (folders with nearly the
+right name, files without a folder), torchvision's usual ``./data`` and ``~/data``, Debian's ``/usr/share/datasets``.
+Only names are compared here; the caller verifies the content of a copy.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ DEBIAN = Path("/usr/share/datasets")
 
 
 def bases(root: Path) -> list[Path]:
-    """The folders under which data sets are looked for, each once."""
+    """Return the folders to search for data sets, each once."""
     mirror = os.environ.get(MIRROR)
-    named = [Path(os.path.expanduser(mirror))] if mirror else []  # unlike Path's, it takes an account without a home
+    named = (
+        [Path(os.path.expanduser(mirror))] if mirror else []
+    )  # Path.expanduser would fail for an account without a home
     return list(dict.fromkeys([*named, root, Path("data"), Path(os.path.expanduser("~/data")), DEBIAN]))
 
 
 def candidates(name: str, file: SourceFile, root: Path) -> Iterator[Path]:
-    """The files on this machine that are called as ``file`` of the data set ``name``, or nearly so, unverified."""
+    """Yield the files on this machine with the name of ``file`` of data set ``name``, or nearly so, unverified."""
     wanted = _plain_name(file.name)
     seen = set()
     for base in bases(root):
@@ -39,7 +41,7 @@ def candidates(name: str, file: SourceFile, root: Path) -> Iterator[Path]:
 
 
 def hint(source: Source, missing: Sequence[SourceFile], root: Path) -> str:
-    """One line about a copy of a missing file that a fetch would take over; "" where none is seen."""
+    """Return a line about a copy of a missing file that a fetch would take; "" where there is none."""
     for file in missing:
         for path in candidates(source.name, file, root):
             return f"{path} is there, and fetching takes it over without a network if it is right"
@@ -50,7 +52,7 @@ def hint(source: Source, missing: Sequence[SourceFile], root: Path) -> str:
 
 
 def _folders(name: str, base: Path) -> Iterator[Path]:
-    """The folders of a data set under a base, those within them that torchvision makes, and the base itself."""
+    """Yield the folders of a data set under a base, torchvision's folders within them, and the base itself."""
     called = datasets()[name].folders if name in datasets() else (name,)  # Inception's weights are no data set
     for folder in _listed(base):
         if _letters(folder.name) in called and os.path.isdir(folder):

@@ -1,12 +1,12 @@
-"""What is published of each image data set: its files, their addresses, and what their content must be.
+"""The published files of each image data set: their addresses, and the check of their content.
 
-Content decides, not its container. For MNIST and FashionMNIST it is the decompressed IDX stream: any gzip of it and the
-plain file are "verified". For CIFAR-10 it is each batch inside the archive, and for SVHN each MATLAB file, by the md5
-sums that torchvision publishes.
+The content counts, not its container. For MNIST and FashionMNIST it is the decompressed IDX stream: the plain file and
+any gzip of it are "verified". For CIFAR-10 it is each batch inside the archive, and for SVHN each MATLAB file, by the
+md5 sums that torchvision publishes.
 
-An IDX file of the published shape and other content is "unverified": it can be used, and everything made of it says so.
-A pickle or a MATLAB file of other content is "corrupted": such a file has no checksum of its own, so nothing tells a
-damaged one from another one.
+An IDX file of the published shape with other content is "unverified": it can be used, and every result of it says so.
+A pickle or a MATLAB file with other content is "corrupted": it has no checksum of its own, so a damaged file cannot be
+told from a different one.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 from sintro.basics.files import hash_file
 from sintro.data import idx
 
-# sha256 of the decompressed streams. FashionMNIST: of the archives whose md5 sums are published. MNIST: the values that
-# more than ten independent public repositories state.
+# sha256 of the decompressed streams. FashionMNIST's come from the archives whose md5 sums are published. MNIST's are
+# the values that more than ten independent public repositories state.
 IDX_SHA256 = {
     "fmnist": {
         "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -43,9 +43,9 @@ IDX_SHAPES = {  # the same for both
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file: its place under the data root, what its content must be, and its addresses in order of preference.
+    """One file: its place under the data root, its addresses in order of preference, and the check of its content.
 
-    An IDX file has ``sha256`` and ``shape`` of its decompressed stream, every other one ``md5`` of its bytes.
+    An IDX file is checked by ``sha256`` and ``shape`` of its decompressed stream, every other file by ``md5``.
     """
 
     path: str
@@ -71,9 +71,9 @@ class Source:
 
 @dataclass(frozen=True)
 class FileState:
-    """What was found of one file; `state` is verified, unverified, missing, wrong, corrupted or unreadable.
+    """The state of one file on this machine: verified, unverified, missing, wrong, corrupted or unreadable.
 
-    "wrong": whole, but not what its name says (another data set, another split, another shape). `sha256` is of the
+    A "wrong" file is whole, but belongs to another data set or split, or has another shape. `sha256` is of the
     content: of an IDX file's decompressed stream, of every other file's bytes.
     """
 
@@ -89,7 +89,7 @@ class FileState:
 
 
 def idx_file(name: str, kind, file: str) -> SourceFile:
-    """One of the files of MNIST or FashionMNIST, of which torchvision's class ``kind`` knows the addresses."""
+    """Describe one of MNIST's or FashionMNIST's files; torchvision's class ``kind`` knows its addresses."""
     folder, plain = f"{kind.__name__}/raw", file.removesuffix(".gz")
     return SourceFile(
         f"{folder}/{file}",
@@ -101,7 +101,7 @@ def idx_file(name: str, kind, file: str) -> SourceFile:
 
 
 def inspect(file: SourceFile, path: Path) -> FileState:
-    """The state of a copy of ``file`` at ``path``, wherever that is. Its name tells only whether it is compressed."""
+    """Check a copy of ``file`` at any ``path``, whose name tells only whether it is compressed."""
     try:
         size = path.stat().st_size
         if file.sha256 is not None:
@@ -135,7 +135,7 @@ def _inspect_idx(file: SourceFile, path: Path, size: int) -> FileState:
 
 
 def _known_contents() -> dict[str, str]:
-    """Which file of which data set a sha256 belongs to, in words."""
+    """Return the name in words of the file behind each published sha256."""
     return {sha256: f"{name}'s {plain}" for name, files in IDX_SHA256.items() for plain, sha256 in files.items()}
 
 

@@ -1,8 +1,8 @@
-"""Where each image data set and the Inception weights lie on this machine, and whether they are what they should be.
+"""Find the files of the image data sets and Inception's weights on this machine, and check their content.
 
-Files lie under one data root in torchvision's own layout, so an existing torchvision download is used as it is. What
-their content must be is in :mod:`sintro.data.published`. Reading needs no writing: nothing here makes a file, except
-:func:`write_lock`.
+Files lie under one data root in torchvision's own layout, so an existing torchvision download is used as it is.
+:mod:`sintro.data.published` says what their content must be. Reading needs no writing: only :func:`write_lock` makes
+a file.
 """
 
 from __future__ import annotations
@@ -25,22 +25,25 @@ INCEPTION_SHA256 = "6726825d"  # its first digits, which its publisher put into 
 
 
 def fetch_command(name: str, root: Path) -> str:
-    """The command that gets a data set, as a shell reads it."""
+    """Return the command that gets a data set, quoted for a shell."""
     return shlex.join(["sintro", "fetch", name, "--data", str(root)])
 
 
 def data_root(option: str | Path | None = None) -> Path:
-    """The folder of the data sets: the option given, else $SINTRO_DATA, else ``data``."""
+    """Return the folder of the data sets: the option if given, else $SINTRO_DATA, else ``data``."""
     return Path(option or os.environ.get("SINTRO_DATA") or "data").expanduser()
 
 
 def lock_path(name: str, root: Path) -> Path:
-    """The lock file that earlier versions wrote beside the data: the sha256 sums of what they had fetched."""
+    """Return the path of the lock file that earlier versions wrote: the sha256 sums of the files they fetched."""
     return root / f"{name}.lock.json"
 
 
 def read_lock(name: str, root: Path) -> dict[str, dict]:
-    """{path under the root: {"sha256": ..., "bytes": ...}}; empty where there is no lock file."""
+    """Read {path under the root: {"sha256": ..., "bytes": ...}}; empty where there is no lock file.
+
+    Raises SintroError where the lock file is damaged or cannot be read.
+    """
     path = lock_path(name, root)
     if not os.path.exists(path):
         return {}
@@ -59,28 +62,28 @@ def write_lock(name: str, root: Path, files: dict[str, dict]) -> None:
 
 
 def fetched() -> tuple[str, ...]:
-    """The names of the data sets that are fetched."""
+    """Return the names of the data sets that are fetched."""
     return tuple(name for name, one in components.datasets("images").items() if one.fetched)
 
 
 def source(name: str) -> Source:
-    """The files of a data set that is fetched. Raises SintroError for a name we do not have."""
+    """Return the files of a data set that is fetched. Raises SintroError for an unknown name."""
     if name not in fetched():
         raise SintroError(f"unknown image data set {name!r}; there are {', '.join(components.datasets('images'))}")
     return components.dataset(name).published()
 
 
 def states(name: str, root: Path) -> list[FileState]:
-    """The state of every file of a data set, by reading it whole."""
+    """Check every file of a data set by reading it whole."""
     files = source(name).files
     lock = read_lock(name, root) if any(file.sha256 is None for file in files) else {}
     return [file_state(file, root, lock) for file in files]
 
 
 def file_state(file: SourceFile, root: Path, lock: dict[str, dict]) -> FileState:
-    """The state of one file; a plain copy stands in for a compressed one that is missing or not as good.
+    """Check one file; a plain copy stands in for a compressed file that is missing or in a worse state.
 
-    A lock file is asked where only an md5 sum is published, since its sha256 says more.
+    Where only an md5 sum is published, the lock file's sha256 must match as well.
     """
     first = inspect(file, root / file.path)
     if first.state != "verified" and file.plain and os.path.exists(root / file.plain):
@@ -95,11 +98,11 @@ def file_state(file: SourceFile, root: Path, lock: dict[str, dict]) -> FileState
 
 
 def require(name: str, root: Path) -> dict[str, FileState]:
-    """The usable files of a data set, {published path under the root: state}.
+    """Return the usable files of a data set, {published path under the root: state}.
 
     Raises:
-        SintroError: missing, wrong, corrupted or unreadable files, in one line: which, where looked for, how to get
-            them.
+        SintroError: for missing, wrong, corrupted or unreadable files: a line with their names, the place, and the
+            command that gets them.
     """
     check_folder(name, root)
     found = states(name, root)
@@ -130,7 +133,7 @@ def check_folder(name: str, root: Path) -> None:
 
 
 def inception_places(root: Path) -> list[Path]:
-    """Where the Inception weights are looked for, in this order."""
+    """Return the paths where Inception's weights may lie, in the order of the search."""
     import torch
 
     usual = [root / INCEPTION / INCEPTION_FILE, Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE]
@@ -139,7 +142,7 @@ def inception_places(root: Path) -> list[Path]:
 
 
 def inception_state(root: Path) -> FileState:
-    """State of the first right Inception weights, else of the first found; only $SINTRO_INCEPTION counts where set."""
+    """Check Inception's weights: the first right file, else the first file; only $SINTRO_INCEPTION counts where set."""
     looked = inception_places(root)
     if os.environ.get("SINTRO_INCEPTION"):
         looked = looked[:1]
@@ -152,7 +155,7 @@ def inception_state(root: Path) -> FileState:
 
 
 def inspect_inception(path: Path) -> FileState:
-    """The state of a file that should hold Inception's weights: the first digits of their sha256 are published."""
+    """Check a file that should hold Inception's weights, by the first digits of their sha256, which are published."""
     try:
         sha256 = hash_file(path)
         size = path.stat().st_size
@@ -167,7 +170,7 @@ def inspect_inception(path: Path) -> FileState:
 
 
 def inception_remedy(state: FileState, root: Path) -> str:
-    """What to do about weights that are not right, in one line. It never asks to copy a file to where one lies."""
+    """Say in a line how to get right weights. It never asks to copy a file to a place where one lies."""
     fetch = fetch_command(INCEPTION, root)
     if os.environ.get("SINTRO_INCEPTION"):
         return f"let SINTRO_INCEPTION name {INCEPTION_FILE}, or unset it and run: {fetch}"
@@ -179,7 +182,7 @@ def inception_remedy(state: FileState, root: Path) -> str:
 
 
 def require_inception(root: Path) -> FileState:
-    """The verified Inception weights, or SintroError in one line."""
+    """Return the verified Inception weights. Raises SintroError where they are missing or not right."""
     state = inception_state(root)
     if state.state != "verified":
         what = state.reason if state.state == "missing" else f"{state.path}: {state.reason}"
@@ -188,11 +191,11 @@ def require_inception(root: Path) -> FileState:
 
 
 def missing_inception(dataset: str, root: str | Path | None = None) -> str | None:
-    """What the evaluation of a data set's cells lacks for want of Inception's weights, in one line; None if nothing.
+    """Say in a line which metrics a data set's cells lack without Inception's weights; None where they lack none.
 
     Raises:
-        SintroError: weights that are there and are not the right ones, or not where SINTRO_INCEPTION says they are:
-            nobody puts weights somewhere to be measured without them.
+        SintroError: where weights were supplied but are wrong, or are not where SINTRO_INCEPTION says: skipping FID
+            silently would mislead.
     """
     folder = data_root(root)
     if not components.dataset(dataset).photographs:

@@ -1,9 +1,9 @@
-"""torchvision, importable also where its compiled operators are not.
+"""torchvision, importable even where its compiled operators cannot be loaded.
 
-A torchvision built for CUDA cannot load its operators beside a CPU build of torch, and then fails at import while it
-describes two of them ("operator torchvision::nms does not exist"). Nothing here uses operators; only their names are
-missing. So their schemas are declared before the import, and not declared where the operators exist. Everything in this
-project that needs torchvision, or pytorch-fid, which imports it, goes through this module:
+A torchvision built for CUDA cannot load its operators beside a CPU build of torch. Its import then fails, because it
+describes two of them ("operator torchvision::nms does not exist"). This project uses no operator, so it is enough to
+declare the two names before the import, where the operators do not exist. All code of this project that needs
+torchvision, or pytorch-fid, which imports it, goes through this module:
 
     from sintro.data.vision import fid_inception, torchvision
 """
@@ -23,11 +23,11 @@ SCHEMAS = (
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 )
 
-_declared: list[torch.library.Library] = []  # a library that is collected takes its schemas away
+_declared: list[torch.library.Library] = []  # kept, since a library takes its schemas along when it is freed
 
 
 def _load_operators() -> None:
-    """What torchvision itself does first when imported, done early to learn whether it will succeed."""
+    """Load torchvision's operators as its import does, but before it, to learn whether that succeeds."""
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
         return
@@ -36,12 +36,12 @@ def _load_operators() -> None:
     )
     operators = finder.find_spec("_C")
     if operators is not None:
-        with contextlib.suppress(OSError):  # a library it was linked with is not there: torch is of another build
+        with contextlib.suppress(OSError):  # a library that it links to is missing: torch is of another build
             torch.ops.load_library(operators.origin)
 
 
 def declare_missing_operators() -> list[str]:
-    """Declare the schemas whose operators do not exist; returns their names. Does nothing when called again."""
+    """Declare the schemas of the operators that do not exist, and return their names. A second call does nothing."""
     if "torchvision" not in sys.modules:
         _load_operators()
     missing = [schema for schema in SCHEMAS if not hasattr(torch.ops.torchvision, schema.partition("(")[0])]

@@ -1,6 +1,6 @@
-"""What is measured: the one table of metric definitions, from which column heads, tooltips and documents are made.
+"""The one table of metric definitions, which column heads, tooltips and documents are made from. Imports no torch.
 
-Importing it imports no torch. The computations are in this package's modules; ``METRICS[name]`` says what they mean.
+The modules of this package compute the metrics; ``METRICS[name]`` defines each.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ from sintro.metrics.metric import EVERY, PRIOR, PUBLISHED, SECTION, SOFT, Direct
 
 
 class NotFinite(SintroError):
-    """What a model made is not finite, so there is nothing to measure: the model has diverged."""
+    """The output of a model is not finite, so that no metric is defined: the model has diverged."""
 
 
 _MODEL = (
@@ -24,8 +24,6 @@ _MODEL = (
         "(D/2) log(pi) under a decoder of variance 1/2. The KL to N(0, I) is exact.",
         "nats",
         "higher",
-        "standard",
-        SECTION,
         datasets=EVERY,
     ),
     Metric(
@@ -96,11 +94,11 @@ _MODEL = (
 
 
 def ood_metric(kind: str, score: str, measure: str) -> str:
-    """The name of a metric of out-of-distribution detection, such as ``ood_uniform_elbo_auroc``."""
+    """Return the name of a metric of out-of-distribution detection, such as ``ood_uniform_elbo_auroc``."""
     return f"ood_{kind}_{score}_{measure}"
 
 
-# Kind of outlier -> what is added to a label, what it is, for which data.
+# Kind of outlier -> addition to a label, description, kind of data.
 OOD_KINDS = {
     "uniform": (", off support", "points uniform on the range off the density's support", "2d"),
     "pair": (", other data set", "test images of the partner (CIFAR-10 and SVHN, FashionMNIST and MNIST)", "images"),
@@ -122,7 +120,7 @@ OOD_MEASURES: dict[str, tuple[str, str, str, Direction, float]] = {
 
 
 def _detection() -> tuple[Metric, ...]:
-    """Out-of-distribution detection: every kind of outlier, score and measure (:mod:`sintro.evaluation.ood`)."""
+    """Define out-of-distribution detection: each kind of outlier, score and measure (:mod:`sintro.evaluation.ood`)."""
     return tuple(
         Metric(
             ood_metric(kind, score, measure),
@@ -145,7 +143,7 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in (*DENSITY, *PLAN
 
 
 def definition(name: str) -> Metric | None:
-    """What a stored number means; one of the last checkpoint is defined as the chosen checkpoint's is."""
+    """Return the definition of a stored number; a number of the last checkpoint shares that of the chosen one."""
     return METRICS.get(name) or METRICS.get(name.replace("_last", ""))
 
 
@@ -153,14 +151,15 @@ VERSIONS = "metric_versions"  # the key of metrics.json that says by which defin
 
 
 def versions(names: Iterable[str]) -> dict[str, int]:
-    """The version of the definition of every named metric that has one of its own, for ``metrics.json``."""
+    """Return the version of the definition of every named metric in the table, for ``metrics.json``."""
     return {name: METRICS[name].version for name in sorted(names) if name in METRICS}
 
 
 def outdated(metrics: Mapping[str, Any]) -> tuple[str, ...]:
-    """The metrics in a ``metrics.json`` that an older definition computed; before versions were kept, all were 1.
+    """Return the metrics in a ``metrics.json`` that an older definition computed.
 
-    A value of the last checkpoint is judged by the metric that it is a form of.
+    A file without versions has version 1 of every metric. A number of the last checkpoint has the version of its
+    metric.
     """
     stored = metrics.get(VERSIONS)
     known = stored if isinstance(stored, Mapping) else {}

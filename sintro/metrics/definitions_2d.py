@@ -31,8 +31,6 @@ DENSITY = (
         "score in place of gnELBO's ratio, from the same energies. This suite's own, not the papers'.",
         "nats",
         "lower",
-        "standard",
-        SECTION,
         version=2,
     ),
     Metric(
@@ -75,8 +73,6 @@ DENSITY = (
         f"bin. {_HISTOGRAM} {_COUNTED}",
         "nats",
         "lower",
-        "standard",
-        SECTION,
         version=2,
     ),
     Metric(
@@ -96,8 +92,6 @@ DENSITY = (
         "what the published histogram drops and its numbers do not see.",
         "%",
         "lower",
-        "standard",
-        SECTION,
         display_scale=100.0,
     ),
     Metric(
@@ -107,8 +101,6 @@ DENSITY = (
         "support that a perfect model would give them.",
         "parts",
         "higher",
-        "standard",
-        SECTION,
     ),
     Metric(
         "off_support",
@@ -117,8 +109,6 @@ DENSITY = (
         "Real data score below 0.1 %.",
         "%",
         "lower",
-        "standard",
-        SECTION,
         display_scale=100.0,
     ),
 )

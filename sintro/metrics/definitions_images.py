@@ -2,7 +2,7 @@
 
 from sintro.metrics.metric import PUBLISHED, SECTION, Direction, Form, Metric
 
-# The batch-norm modes of a Frechet distance: what stands behind its name -> what is added to its label, what it means.
+# The batch-norm modes of a Frechet distance: suffix of its name -> addition to its label, meaning.
 _MODES = {
     "_published": (
         " (published)",
@@ -19,7 +19,7 @@ _RECONSTRUCTED = {
 
 
 def _distances() -> tuple[Metric, ...]:
-    """FID and its stand-in: of samples in all four combinations of modes, of reconstructions in both protocols."""
+    """Define FID and cfid: of samples in all four combinations of modes, of reconstructions in both protocols."""
     found = []
     for name in ("fid", "cfid"):
         found += [_distance(name, mode) for mode in _MODES]
@@ -28,7 +28,7 @@ def _distances() -> tuple[Metric, ...]:
 
 
 def _distance(name: str, mode: str, reconstructed: str = "") -> Metric:
-    """One Frechet distance, of generated images or of what ``reconstructed`` says."""
+    """Define one Frechet distance, of generated images or of the reconstructions that ``reconstructed`` describes."""
     label, network, source = {
         "fid": ("FID", "pytorch-fid's Inception", f"Heusel et al. 2017; {SECTION}"),
         "cfid": ("cFID", "a small classifier trained on the data set (not comparable with any FID)", SECTION),
@@ -58,7 +58,7 @@ KERNELS = {"fid": "kid", "cfid": "ckid"}  # the Frechet distance in some feature
 
 
 def _others(name: str) -> tuple[Metric, ...]:
-    """What else is measured in the features of a Frechet distance: the kernel distance, the test split, the floors."""
+    """Define the other metrics in a Frechet distance's features: kernel distance, test split, floors."""
     frechet, kernel, network, source = _NETWORKS[name]
     kid = KERNELS[name]
     cubic = f"Squared maximum mean discrepancy under the kernel (x.y / F + 1)^3, features of {network}, unbiased"
@@ -109,7 +109,7 @@ FLOORS = {
 
 
 def _manifolds() -> tuple[Metric, ...]:
-    """Precision and recall in both counting conventions."""
+    """Define precision and recall in both counting conventions."""
     kinds = {
         "precision": ("share of generated images inside the k-NN manifold of the training images", 4),
         "recall": ("share of training images inside the k-NN manifold of the generated images", 5),

@@ -1,7 +1,7 @@
 """Metrics of a model of a density in the plane (docs/science.md, section 7).
 
 Histogram divergences between real and generated points, in the published and in the standard form; the grid-normalised
-negative ELBO; the parts of the density that are covered; and the floor: what a perfect model scores, which is not 0.
+negative ELBO; the covered parts of the density; and the floor, a perfect model's score, which is not 0.
 """
 
 import functools
@@ -24,8 +24,8 @@ Energy = Callable[[Tensor], Tensor]
 Points = Tensor | np.ndarray
 
 
-def _as_array(points: Points, name: str) -> np.ndarray:
-    """Points [N, 2] as float64, whatever they came as."""
+def as_array(points: Points, name: str) -> np.ndarray:
+    """Return points [N, 2], tensor or array, as float64. Raises SintroError, with ``name``, for another shape."""
     if isinstance(points, Tensor):
         points = points.detach().cpu().numpy()
     points = np.asarray(points, dtype=np.float64)
@@ -35,12 +35,12 @@ def _as_array(points: Points, name: str) -> np.ndarray:
 
 
 def histogram_density(points: Points, half_width: float, bins: int = 100) -> np.ndarray:
-    """The histogram density [bins, bins] of points [N, 2] over [-half_width, half_width]^2: its integral is 1.
+    """Return the histogram density [bins, bins] of points [N, 2] over [-half_width, half_width]^2; its integral is 1.
 
-    As published (NumPy, ``density=True``) points outside the range are dropped and what is inside is normalised: mass
-    that leaves the range costs nothing here (``out_of_range`` is its share). With no point inside the density is 0.
+    As published (NumPy, ``density=True``) points outside the range are dropped and the others normalised: mass that
+    leaves the range costs nothing here (``out_of_range`` is its share). With no point inside the density is 0.
     """
-    points = _as_array(points, "points")
+    points = as_array(points, "points")
     points = points[np.isfinite(points).all(1)]
     limits = (-half_width, half_width)
     counts, _, _ = np.histogram2d(points[:, 0], points[:, 1], bins=bins, range=(limits, limits))
@@ -49,13 +49,13 @@ def histogram_density(points: Points, half_width: float, bins: int = 100) -> np.
 
 
 def _relative_log(p: np.ndarray, q: np.ndarray, epsilon: float = EPSILON) -> float:
-    """sum over the bins with p > 0 of p (log p - log(q + epsilon))."""
+    """Sum p (log p - log(q + epsilon)) over the bins with p > 0."""
     seen = p > 0
     return float(np.sum(p[seen] * (np.log(p[seen]) - np.log(q[seen] + epsilon))))
 
 
 def histogram_divergences(real: Points, generated: Points, scale: float, bins: int = 100) -> dict[str, float]:
-    """Divergences between the histograms d_r of ``real`` [N, 2] and d_g of ``generated`` [M, 2] points.
+    """Compute divergences between the histograms d_r of ``real`` [N, 2] and d_g of ``generated`` [M, 2] points.
 
     ``scale``: half the half-width of the range, as the released code has it (1 for 8gaussians, 2 for the others).
 
@@ -66,7 +66,7 @@ def histogram_divergences(real: Points, generated: Points, scale: float, bins: i
         JSD     = 1/2 1/bins sum [m (log m - log(d_r + 1e-14)) + m (log m - log(d_g + 1e-14))],   m = (d_r + d_g) / 2
         entropy = 1/bins sum u (log u - log(d_g + 1e-14)),   u the uniform density
 
-    That JSD has the mixture in front: the reverse of the textbook direction; it has no upper bound of log 2.
+    This JSD has the mixture in front, the reverse of the textbook direction; log 2 is no upper bound of it.
 
     ``kl``: KL(real || generated) of the two histograms in nats, = sum p (log p - log(q + 1e-14 area)) with the bins'
     probabilities p, q. The floor under an empty generated bin is the published one, so that with every point in range
@@ -75,15 +75,15 @@ def histogram_divergences(real: Points, generated: Points, scale: float, bins: i
     32 nats / N.
     ``jsd``: the textbook Jensen-Shannon divergence in nats, without a floor, in [0, log 2].
 
-    Points outside the range, or not finite, are dropped from the published forms, see ``histogram_density``; where no
-    generated point is left they are NaN, as the released histogram gives. ``kl`` and ``jsd`` count the mass out of
-    range: points beyond the range are one more bin, and generated points that are not finite have nothing in common
-    with the data. With no generated point inside, that holds for all of them: ``jsd`` is log 2, and ``kl`` is that of
-    two histograms without a common bin. ``out_of_range`` is the share of the generated points that was dropped.
+    The published forms drop points that are outside the range or not finite (``histogram_density``); where no generated
+    point is left they are NaN, as in the released code. ``kl`` and ``jsd`` count that mass: points beyond the range are
+    one more bin, and generated points that are not finite share no bin with the data. With no generated point inside,
+    none of them shares a bin: ``jsd`` is log 2, and ``kl`` is that of two histograms without a common bin.
+    ``out_of_range`` is the share of the generated points that the published forms drop.
 
-    SintroError if no real point falls inside, or if one is not finite.
+    Raises: SintroError if no real point falls inside, or if one is not finite.
     """
-    real, generated = _as_array(real, "real"), _as_array(generated, "generated")
+    real, generated = as_array(real, "real"), as_array(generated, "generated")
     if not np.isfinite(real).all():
         raise SintroError("real: points that are not finite, so they are no data")
     half_width = 2 * scale
@@ -102,7 +102,7 @@ def histogram_divergences(real: Points, generated: Points, scale: float, bins: i
 
 
 def _published(d_r: np.ndarray, d_g: np.ndarray, half_width: float) -> dict[str, float]:
-    """The published sums over the bins, not yet divided by the number of bins a side."""
+    """Compute the published sums over the bins, not yet divided by the number of bins a side."""
     middle = (d_r + d_g) / 2
     uniform = np.full_like(d_r, 1 / (2 * half_width) ** 2)
     return {
@@ -113,10 +113,10 @@ def _published(d_r: np.ndarray, d_g: np.ndarray, half_width: float) -> dict[str,
 
 
 def _masses(points: np.ndarray, inside: np.ndarray, half_width: float) -> np.ndarray:
-    """Probabilities [bins^2 + 2]: of the bins, of the plane beyond the range, and of what has no place in the plane.
+    """Return probabilities [bins^2 + 2]: of the bins, of the plane beyond the range, and of points not in the plane.
 
-    ``inside`` [bins, bins] are the bins' probabilities among the points in range. Where none is in range, all count as
-    without a place.
+    ``inside`` [bins, bins] are the bins' probabilities among the points in range. Points that are not finite are not
+    in the plane; where no point is in range, all count as such.
     """
     dropped = out_of_range(points, half_width)
     nowhere = float((~np.isfinite(points).all(1)).mean()) if dropped < 1 else 1.0
@@ -124,13 +124,13 @@ def _masses(points: np.ndarray, inside: np.ndarray, half_width: float) -> np.nda
 
 
 def out_of_range(points: Points, half_width: float) -> float:
-    """The share of points [N, 2] outside [-half_width, half_width]^2 or not finite, in [0, 1]; lower is better."""
-    inside = (np.abs(_as_array(points, "points")) <= half_width).all(1)  # a comparison with NaN is false
+    """Return the share of points [N, 2] outside [-half_width, half_width]^2 or not finite; lower is better."""
+    inside = (np.abs(as_array(points, "points")) <= half_width).all(1)  # a comparison with NaN is false
     return float((~inside).mean())
 
 
 def energies(energy: Energy, points: Tensor, chunk: int = 4096) -> Tensor:
-    """energy(x [M, 2]) -> [M] at every point [N, 2], ``chunk`` points at a time -> [N] float64 on the CPU."""
+    """Compute energy(x [M, 2]) -> [M] at points [N, 2], ``chunk`` points at a time. Returns [N] float64 on the CPU."""
     if chunk < 1:
         raise SintroError(f"chunk: {chunk} points at a time, but must be 1 or more")
     found = []
@@ -144,7 +144,7 @@ def energies(energy: Energy, points: Tensor, chunk: int = 4096) -> Tensor:
 
 
 def grid(half_width: float, grid_points: int = 1024, device: torch.device | str = "cpu") -> Tensor:
-    """The grid [grid_points^2, 2] on [-half_width, half_width]^2, ends included; the second coordinate runs faster."""
+    """Return the grid [grid_points^2, 2] on [-half_width, half_width]^2, ends included; the second axis runs faster."""
     axis = torch.linspace(-half_width, half_width, grid_points, device=device)
     return torch.cartesian_prod(axis, axis)
 
@@ -152,9 +152,9 @@ def grid(half_width: float, grid_points: int = 1024, device: torch.device | str 
 def energy_grid(
     energy: Energy, half_width: float, grid_points: int = 1024, chunk: int = 4096, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """The energy on the grid: float64 [grid_points, grid_points], entry [i, j] at (x1 = axis[i], x2 = axis[j]).
+    """Compute the energy on the grid: float64 [grid_points, grid_points], entry [i, j] at (x1 = axis[i], x2 = axis[j]).
 
-    One pass over the grid serves ``grid_normalized``, ``normalized_nll`` and the density map, which is exp(-it).
+    One pass over the grid serves ``grid_normalized``, ``normalized_nll`` and the density map exp(-energy).
     """
     return energies(energy, grid(half_width, grid_points, device), chunk).reshape(grid_points, grid_points)
 
@@ -167,24 +167,24 @@ def gnelbo(
     chunk: int = 4096,
     grid_energies: Tensor | None = None,
 ) -> float:
-    """The grid-normalised negative ELBO of Daniel & Tamar 2021, as published; lower is better.
+    """Compute the grid-normalised negative ELBO of Daniel & Tamar 2021, as published; lower is better.
 
     ``energy(x [M, 2]) -> [M]`` is the negative ELBO e(x) = KL(x) + rec(x, g(mu(x))); ``points`` [N, 2] are real;
     ``scale`` is half the half-width of the range. With ``grid_energies`` (from ``energy_grid``) the grid is not
     evaluated again. See ``grid_normalized``.
     """
     if not isinstance(points, Tensor):
-        points = torch.from_numpy(_as_array(points, "points")).float()
+        points = torch.from_numpy(as_array(points, "points")).float()
     if grid_energies is None:
         grid_energies = energy_grid(energy, 2 * scale, grid_points, chunk, points.device)
     return grid_normalized(energies(energy, points, chunk), grid_energies)
 
 
 def grid_normalized(point_energies: Tensor, grid_energies: Tensor) -> float:
-    """Mean over the real points' energies [N] of e / (sum of e over the grid [G, G] and the real points).
+    """Return the mean over the real points' energies [N] of e / (sum of e over the grid [G, G] and the real points).
 
-    A Monte-Carlo KL can make single energies slightly negative; they are taken as they are, as published. The value is
-    nan when an energy is not finite or when the energies do not add up to more than 0: it then means nothing.
+    A Monte-Carlo KL can make single energies slightly negative; they count as they are, as published. NaN where an
+    energy is not finite, or where the energies do not add up to more than 0.
     """
     e = point_energies.double()
     total = float(e.sum() + grid_energies.double().sum())
@@ -192,12 +192,12 @@ def grid_normalized(point_energies: Tensor, grid_energies: Tensor) -> float:
 
 
 def normalized_nll(point_energies: Tensor, grid_energies: Tensor, half_width: float) -> float:
-    """Mean of -log p(x) over the real points, in nats, for p(x) = exp(-e(x)) / Z with Z integrated over the range.
+    """Return the mean of -log p(x) over the real points, in nats; p(x) = exp(-e(x)) / Z, Z integrated over the range.
 
-    The proper score that the ratio of ``gnelbo`` stands in for, from the same energies [N] and [G, G]: a flat energy
-    scores the logarithm of the range's area (2.77 at half-width 2, 4.16 at half-width 4), and nothing scores below the
-    entropy of the data as long as they lie inside the range. It is this suite's own, not the papers'. nan when an
-    energy is not finite.
+    It is the proper score in place of the ratio of ``gnelbo``, from the same energies [N] and [G, G]; this suite's own,
+    not the papers'. A flat energy scores the logarithm of the range's area (2.77 at half-width 2, 4.16 at half-width
+    4). No energy scores below the entropy of the data, as long as they lie inside the range. NaN where an energy is not
+    finite.
     """
     e, on_grid = point_energies.double(), grid_energies.double()
     if not (e.isfinite().all() and on_grid.isfinite().all()):
@@ -211,10 +211,10 @@ def normalized_nll(point_energies: Tensor, grid_energies: Tensor, half_width: fl
 
 
 def mode_coverage(samples: Points, target: Density, share: float = 0.1) -> int:
-    """How many of the density's parts (modes, arms, squares, rings) the samples [N, 2] cover.
+    """Count the density's parts (modes, arms, squares, rings) that the samples [N, 2] cover.
 
-    A part is covered when it receives at least ``share`` (default a tenth) of the samples that it would get from a
-    perfect model, which spreads N samples evenly over the parts. Only samples on the support count.
+    A part is covered when it receives at least ``share`` of the samples that a perfect model would give it, which
+    spreads N samples evenly over the parts. Only samples on the support count.
     """
     labels = target.locate(_as_tensor(samples))
     counts = torch.bincount(labels[labels >= 0], minlength=target.labels)
@@ -222,19 +222,20 @@ def mode_coverage(samples: Points, target: Density, share: float = 0.1) -> int:
 
 
 def off_support(samples: Points, target: Density) -> float:
-    """The share of the samples [N, 2] off the density's support, in [0, 1]; a sample that is not finite is off it."""
+    """Return the share of the samples [N, 2] off the density's support; a sample that is not finite is off it."""
     return float((~target.on_support(_as_tensor(samples))).double().mean())
 
 
 def _as_tensor(samples: Points) -> Tensor:
-    return torch.from_numpy(_as_array(samples, "samples"))
+    return torch.from_numpy(as_array(samples, "samples"))
 
 
 @functools.cache
 def floor(name: str, points: int = 5000, bins: int = 100, draws: int = 10) -> dict[str, tuple[float, float]]:
-    """What a perfect model scores: metric -> (mean, standard deviation) over ``draws`` pairs of fresh real samples.
+    """Score a perfect model: metric -> (mean, standard deviation) over ``draws`` pairs of fresh real samples.
 
-    ``points`` real points against as many more in the generated points' place. The same on every call and machine.
+    ``points`` real points stand against as many others in the generated points' place. The same on every call and
+    machine.
     """
 
     def score(target: Density, real: Tensor, generated: Tensor) -> dict[str, float]:
@@ -248,9 +249,10 @@ def floor(name: str, points: int = 5000, bins: int = 100, draws: int = 10) -> di
 def of_a_perfect_model(
     name: str, points: int, draws: int, score: Callable[[Density, Tensor, Tensor], dict[str, float]]
 ) -> dict[str, tuple[float, float]]:
-    """Mean and standard deviation of every score over ``draws`` pairs of fresh samples of a density, [points, 2] each.
+    """Return mean and standard deviation of each score over ``draws`` pairs of fresh samples of a density.
 
-    ``score``: the numbers of a pair by name, given the density, the real points and those in the generated ones' place.
+    ``score`` takes the density and the two samples of a pair, [points, 2] each, the second in the generated points'
+    place, and returns the numbers by name.
     """
     target = density(name)
     scores = []

@@ -1,8 +1,8 @@
-"""Distances in the features of images beside the Fréchet distance to the training images, and the distances' floor.
+"""Distances between images by their features, beside the Fréchet distance to the training images, and their floors.
 
-The floor is what one half of the training images that are the reference scores against the other: no model does better,
-save by chance, with as few images. The Fréchet distance of a finite sample is biased upwards, and a half has half the
-images: so its floor here is about twice what a perfect model scores against the whole reference.
+The floor is the score of one half of the reference's training images against the other half: no model with as few
+images does better, save by chance. The Fréchet distance of a finite sample is biased upwards. A half has half as many
+images, so the floor is about twice the score of a perfect model against the whole reference.
 """
 
 import json
@@ -23,7 +23,7 @@ NAMES = ("distance", "kernel")
 
 
 def standard_distances(name: str, real: Reference, test: Reference, generated: Tensor, seed: int) -> dict[str, float]:
-    """Kernel distances to the training images, and both kinds of distance to the test split, of features in eval mode.
+    """Compute kernel distances to the training images, and both distances to the test split, of eval-mode features.
 
     Args:
         name: of the Fréchet distance in these features, ``fid`` or ``cfid``; the metrics' names follow from it.
@@ -42,7 +42,7 @@ def standard_distances(name: str, real: Reference, test: Reference, generated: T
 
 
 def floors(name: str, standard: Reference, published: Reference) -> dict[str, float]:
-    """The floors of the distances ``name`` and its kernel distance, from the references in eval and in train mode."""
+    """Return the floors of the distance ``name`` and its kernel distance, from references in eval and train mode."""
     found = halves(standard)
     return {
         f"{name}_floor": found["distance"],
@@ -52,9 +52,9 @@ def floors(name: str, standard: Reference, published: Reference) -> dict[str, fl
 
 
 def halves(reference: Reference) -> dict[str, float]:
-    """The Fréchet distance and the kernel distance between the two halves of a reference, which is in random order.
+    """Return the Fréchet and the kernel distance between the two halves of a reference, which is in random order.
 
-    Computed once for a reference and then read: stored beside it, under its name, which is a digest of its content.
+    Computed once and kept beside the reference, whose name holds a digest of its content.
     """
     path = reference.path.with_suffix(".halves.json")
 

@@ -1,9 +1,9 @@
-"""Features of images, in which FID, cfid, precision and recall are computed. docs/science.md, sections 7 and 8 (A1).
+"""Features of images for FID, cfid, precision and recall (docs/science.md, sections 7 and 8, A1).
 
-Two extractors: the Inception network of FID, and a small classifier of the data set. Two modes: "eval", in which
-batch norm uses the network's own statistics (standard), and "train", in which it uses those of each batch of images
-(published: the evaluation left the network in train mode). In train mode an image's features depend on the others in
-its batch and on the batch size, which is therefore the training batch size; the network's statistics stay as they are.
+There are two extractors: the Inception network of FID, and a small classifier of the data set. There are two modes. In
+"eval" (standard) batch norm uses the network's own statistics. In "train" it uses the statistics of each batch of
+images, as in the published evaluation, which left the network in train mode. An image's features then depend on its
+batch, so the batch size is that of training; the network's own statistics do not change.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ VERSION = 1  # of what a cached reference holds
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Generated images [N, C, H, W] as they would be stored: clipped to [0, 1], floor(255 x), uint8.
+    """Turn generated images [N, C, H, W] into uint8 as a file would hold them: clipped to [0, 1], floor(255 x).
 
-    Raises NotFinite, a SintroError, where there is a value that is not finite.
+    Raises NotFinite, a SintroError, for a value that is not finite.
     """
     if not images.isfinite().all():
         raise NotFinite("generated images hold values that are not finite: the model has diverged")
@@ -61,19 +61,21 @@ class FeatureExtractor:
 
     @torch.no_grad()
     def features(self, images: Tensor, mode: str, batch_size: int) -> Tensor:
-        """Features [N, dimension], float32 on the CPU, of images taken in order; the last, partial batch is kept.
+        """Compute features [N, dimension], float32 on the CPU, of images in order; the last batch may be smaller.
 
         Args:
-            images: [N, C, H, W], uint8, or floats that are quantised by :func:`to_uint8`; on any device.
+            images: [N, C, H, W] on any device, uint8, or floats, which :func:`to_uint8` quantises.
             mode: "train" or "eval", of batch norm.
-            batch_size: part of the definition in train mode; in eval mode a question of memory only.
+            batch_size: part of the definition in train mode; in eval mode it changes the memory only.
         """
         if images.dim() != 4 or not len(images) or batch_size < 1:
             raise SintroError(f"features: images {tuple(images.shape)}, batch size {batch_size}; expected [N, C, H, W]")
         set_batch_norm(self.network, mode)
         device = next(self.network.parameters()).device
         collected = torch.empty(len(images), self.dimension)
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # ten bits of mantissa are visible in a FID
+        with torch.backends.cudnn.flags(
+            enabled=True, allow_tf32=False
+        ):  # the ten bits of mantissa of TF32 would change a FID
             for start in range(0, len(images), batch_size):
                 batch = images[start : start + batch_size].to(device)
                 batch = batch if batch.dtype == torch.uint8 else to_uint8(batch)
@@ -84,7 +86,7 @@ class FeatureExtractor:
 
 
 def set_batch_norm(network: nn.Module, mode: str) -> None:
-    """Eval mode; but in mode "train" batch norm uses the statistics of the batch, and keeps its own as they are."""
+    """Put a network in eval mode; in mode "train" batch norm uses the batch's statistics and keeps its own."""
     if mode not in MODES:
         raise SintroError(f"unknown batch-norm mode {mode!r}; there are {', '.join(MODES)}")
     network.eval()
@@ -95,10 +97,10 @@ def set_batch_norm(network: nn.Module, mode: str) -> None:
 
 
 def inception_features(root: str | Path | None = None, device: torch.device | str = "cpu") -> FeatureExtractor:
-    """FID's Inception network; SintroError in one line where its weights are missing or not the right ones.
+    """Load FID's Inception network. Raises SintroError where its weights are missing or not the right ones.
 
     Args:
-        root: the data root, beside which the weights are looked for (see :mod:`sintro.data.sources`).
+        root: the data root, one of the places where the weights may lie (see :mod:`sintro.data.sources`).
     """
     state = sources.require_inception(sources.data_root(root))
     from sintro.metrics import inception  # after the check: importing torchvision takes seconds
@@ -110,7 +112,7 @@ def inception_features(root: str | Path | None = None, device: torch.device | st
 def classifier_features(
     training_images: ImageSet, results: str | Path = "results", device: torch.device | str = "cpu"
 ) -> FeatureExtractor:
-    """The small classifier of a data set; trained when it is first needed, then read from `results`."""
+    """Return the small classifier of a data set, trained when it is first needed and then read from `results`."""
     if training_images.split != "train":
         raise SintroError(f"the classifier is trained on the training split, got {training_images.split!r}")
     network, digest = classifier.cached(training_images, Path(results) / FOLDER)
@@ -119,7 +121,7 @@ def classifier_features(
 
 @dataclass(frozen=True)
 class Reference:
-    """What generated images are compared with: statistics of real features, and on demand the features themselves."""
+    """The real side of a comparison: statistics of real features, and on demand the features themselves."""
 
     path: Path
     statistics: FeatureStatistics
@@ -131,9 +133,9 @@ class Reference:
 
 
 def reference_indices(images: ImageSet, count: int) -> Tensor:
-    """Which images [count] stand for the data: a fixed random choice in a fixed random order, that of its batches.
+    """Return the indices [count] of the images that stand for the data: a fixed random choice in a fixed random order.
 
-    The reconstructions that are compared with the reference are of these images too.
+    Reconstructions are of these images too.
     """
     if not 2 <= count <= len(images):
         raise SintroError(
@@ -151,10 +153,10 @@ def reference(
     count: int,
     results: str | Path = "results",
 ) -> Reference:
-    """The reference of a split, computed once per (data, split, extractor, mode, batch size, count) and then read.
+    """Return the reference of a split, computed once per (data, split, extractor, mode, batch size, count) and kept.
 
-    Stored under `results`/features, keyed by the content of the data and of the extractor's weights, so that a stale
-    one is never read. Whoever comes first computes, others wait; a damaged file is computed anew.
+    It is kept under `results`/features, keyed by the content of the data and of the extractor's weights, so that a
+    stale one is never read.
     """
     count = min(count, len(images))
     indices = reference_indices(images, count)

@@ -1,4 +1,4 @@
-"""The Fréchet distance between two Gaussians, and the streaming statistics it is computed from.
+"""The Fréchet distance between two Gaussians, and their statistics from features that arrive in batches.
 
 The same distance is called FID in Inception features (Heusel et al. 2017) and ``cfid`` in the features of a small
 classifier (see :mod:`sintro.metrics.features`); the two are never the same number. docs/science.md, section 7.
@@ -19,12 +19,12 @@ from sintro.metrics import NotFinite
 RELIABLE_COUNT = 2048
 """Fewest images for which a distance in Inception features is reported without a warning: its feature dimension."""
 
-FLUSH_ROWS = 1024  # rows collected before one update of the scatter matrix: small batches would be memory-bound
+FLUSH_ROWS = 1024  # rows to collect for one update of the scatter matrix: small updates are bound by memory
 ASYMMETRY = 1e-6  # relative asymmetry, and relative negative eigenvalue, above which a matrix is no covariance
 
 
 def frechet_distance(mean1, cov1, mean2, cov2) -> float:
-    """Squared Fréchet (2-Wasserstein) distance between N(mean1, cov1) and N(mean2, cov2), in float64.
+    """Compute the squared Fréchet (2-Wasserstein) distance between N(mean1, cov1) and N(mean2, cov2), in float64.
 
         |m1 - m2|^2 + tr C1 + tr C2 - 2 tr (C1^1/2 C2 C1^1/2)^1/2
 
@@ -52,7 +52,7 @@ def frechet_distance(mean1, cov1, mean2, cov2) -> float:
     distance = float((mean1 - mean2).square().sum() + cov1.trace() + cov2.trace() - 2 * overlap)
     if not math.isfinite(distance):
         raise NotFinite("Fréchet distance: the values are too large for float64, so it is undefined")
-    return max(distance, 0.0)  # the true value is never negative: what is below 0 is rounding
+    return max(distance, 0.0)  # the true value is never negative, so a negative one is rounding
 
 
 @contextlib.contextmanager
@@ -82,7 +82,7 @@ def _checked(mean, cov, which: str) -> tuple[Tensor, Tensor]:
 
 
 def _root(cov: Tensor, which: str) -> Tensor:
-    """[F, R] with root @ root.T = cov, R the numerical rank."""
+    """Return the root [F, R] with root @ root.T = cov, R the numerical rank."""
     values, vectors = torch.linalg.eigh(cov)
     largest = values.abs().max()
     if values[0] < -ASYMMETRY * largest:
@@ -110,7 +110,7 @@ class FeatureStatistics:
 
     @classmethod
     def of(cls, features: Tensor) -> FeatureStatistics:
-        """Statistics of features[N, F] at once."""
+        """Compute the statistics of features[N, F] at once."""
         statistics = cls(features.shape[1], features.device)
         for rows in features.split(FLUSH_ROWS):
             statistics.update(rows)
@@ -118,7 +118,7 @@ class FeatureStatistics:
 
     @classmethod
     def restored(cls, count: int, mean, covariance) -> FeatureStatistics:
-        """Statistics from stored values: the inverse of (count, mean, covariance)."""
+        """Make the statistics from a stored count, mean and covariance."""
         mean = torch.as_tensor(mean, dtype=torch.float64)
         statistics = cls(len(mean))
         statistics._count, statistics._mean = int(count), mean
@@ -139,18 +139,12 @@ class FeatureStatistics:
             features = torch.cat(self._pending).to(torch.float64)  # [rows, F]
             mean = features.mean(0)
             centred = features - mean
-            self._absorb(rows, mean, centred.T @ centred)
+            total, shift = self._count + rows, mean - self._mean  # shift [F]
+            self._scatter += centred.T @ centred
+            self._scatter.addr_(shift, shift, alpha=self._count * rows / total)
+            self._mean = self._mean + shift * (rows / total)
+            self._count = total
         self._pending = []
-
-    def _absorb(self, count: int, mean: Tensor, scatter: Tensor) -> None:
-        total = self._count + count
-        if not count:
-            return
-        shift = mean - self._mean  # [F]
-        self._scatter += scatter
-        self._scatter.addr_(shift, shift, alpha=self._count * count / total)
-        self._mean = self._mean + shift * (count / total)
-        self._count = total
 
     @property
     def count(self) -> int:
@@ -170,12 +164,12 @@ class FeatureStatistics:
         return self._scatter / (self._count - 1)
 
     def distance(self, other: FeatureStatistics) -> float:
-        """Fréchet distance between the Gaussians of the two."""
+        """Return the Fréchet distance between the Gaussians of both statistics."""
         return frechet_distance(self.mean, self.covariance, other.mean, other.covariance)
 
 
 def sample_warning(count: int, dimension: int) -> str | None:
-    """The text that must stand beside a Fréchet distance from `count` images with `dimension` features, or None.
+    """Return the warning that a Fréchet distance from `count` images with `dimension` features needs, or None.
 
     The distance of a finite sample is biased upwards, roughly as dimension / count; below `dimension` images the
     covariance is not even of full rank.

@@ -1,7 +1,7 @@
-"""The floor in the plane: what a perfect model scores, fresh real data in the generated points' place.
+"""The floor in the plane: a perfect model's scores, from fresh real data in the generated points' place.
 
-The floor of the two-sample metrics takes seconds, so that at the number of points that every study has it is a table,
-which a test computes anew.
+The floor of the two-sample metrics takes seconds. So there is a table for the number of points that every study has; a
+test computes it anew.
 """
 
 import functools
@@ -13,7 +13,7 @@ Floor = dict[str, tuple[float, float]]  # metric -> mean, standard deviation ove
 DRAWS = 10
 TABLED = 5000  # points
 
-# What plane_floor(name, TABLED) gives, in the order of plane.NAMES.
+# The values of plane_floor(name, TABLED), in the order of plane.NAMES.
 TABLE = {
     "8gaussians": (
         (0.0903174, 0.01833), (-0.000156114, 0.00041), (0.997924, 0.005087), (0.9665, 0.00394), (0.4994, 0.008443),
@@ -31,14 +31,14 @@ TABLE = {
 
 
 def floor(name: str, points: int = TABLED, bins: int = 100) -> Floor:
-    """All floors of a density: of the histograms' metrics and of the two-sample ones. SintroError for another name."""
+    """Return the floors of a density's histogram metrics and two-sample metrics. SintroError for an unknown name."""
     known = dict(zip(NAMES, TABLE[name], strict=True)) if points == TABLED and name in TABLE else None
     return histograms.floor(name, points, bins) | (known or plane_floor(name, points))
 
 
 @functools.cache
 def plane_floor(name: str, points: int, draws: int = DRAWS) -> Floor:
-    """Mean and standard deviation over ``draws`` pairs of fresh real samples of the metrics of ``plane``.
+    """Return mean and standard deviation of the metrics of ``plane`` over ``draws`` pairs of fresh real samples.
 
     The same on every call, and up to rounding on every machine; the samples are those of ``density.floor``.
     """

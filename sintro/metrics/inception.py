@@ -14,8 +14,8 @@ from sintro.data.vision import fid_inception, torchvision
 DIMENSION = 2048
 SIZE = 299  # pixels of the side to which images are resized
 
-# where the network behind FID differs from torchvision's: its pooling leaves the padding out, and its last block takes
-# the maximum. pytorch-fid names these blocks; its own constructor would download the weights.
+# The blocks in which FID's network differs from torchvision's: its pooling leaves the padding out, and its last block
+# takes the maximum. They are pytorch-fid's; its own constructor of the network would download the weights.
 BLOCKS = {
     "Mixed_5b": (fid_inception.FIDInceptionA, (192, 32)),
     "Mixed_5c": (fid_inception.FIDInceptionA, (256, 64)),
@@ -49,7 +49,7 @@ class Inception(nn.Module):
 
 
 def load(path: Path) -> Inception:
-    """The network with the weights in `path`; SintroError where they are not the weights of this network."""
+    """Load the network with the weights in `path`. SintroError where they are not the weights of this network."""
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
         inception = Inception()

@@ -10,16 +10,10 @@ Result = TypeVar("Result")
 
 
 def kept(path: Path, what: str, read: Callable[[], Result | None], make: Callable[[], Result]) -> Result:
-    """Read a result that is kept at ``path``, or make it.
+    """Read the result kept at ``path``; else make it, while other processes that want it wait.
 
-    The process that comes first makes it while the others wait. A damaged file is replaced.
-
-    Args:
-        what: the result in words, which begin the error's line.
-        read: gives the result, or None where the file is missing or not whole.
-        make: computes the result and stores it at ``path``, whole.
-
-    Raises: SintroError where the result cannot be stored.
+    ``read`` returns None for a missing or damaged file, ``make`` stores the result too. Raises SintroError, which calls
+    the result ``what``, where it cannot be stored.
     """
     found = read()
     if found is None:

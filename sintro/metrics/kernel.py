@@ -14,17 +14,17 @@ from sintro.basics.randomness import generator
 from sintro.metrics import NotFinite
 
 SUBSETS = 100
-SUBSET = 1000  # most images of a subset
+SUBSET = 1000  # images in a subset at most
 
 
 def kernel_distance(real: Tensor, generated: Tensor, seed: int = 0, subsets: int = SUBSETS) -> tuple[float, float]:
-    """Mean and standard deviation (n - 1) over ``subsets`` pairs of random subsets of the kernel distance.
+    """Return mean and standard deviation (n - 1) of the kernel distance over ``subsets`` pairs of random subsets.
 
     A subset holds min(1,000, N / 2) of the N features of the smaller set, drawn without replacement. The deviation is
     that of a subset's value, not the error of the mean: subsets share images.
 
     Args:
-        real, generated: [N, F] and [M, F] features, on any device (that of ``real`` does the work, in float64).
+        real, generated: [N, F] and [M, F] features on any device; the work is done on that of ``real``, in float64.
         seed: of the choice of the subsets.
 
     Raises:
@@ -52,12 +52,12 @@ def kernel_distance(real: Tensor, generated: Tensor, seed: int = 0, subsets: int
 
 
 def subset_size(real: int, generated: int) -> int:
-    """How many images of N real and M generated ones a subset holds."""
+    """Return the number of images in a subset, from the numbers of real and of generated images."""
     return min(SUBSET, real // 2, generated // 2)
 
 
 def unbiased_mmd(x: Tensor, y: Tensor) -> float:
-    """Squared maximum mean discrepancy of x[N, F] and y[M, F] over distinct pairs; NaN where a value is not finite."""
+    """Compute the squared maximum mean discrepancy of x[N, F] and y[M, F] over distinct pairs; NaN if not finite."""
     within = sum(_sum_over_pairs(points) / (len(points) * (len(points) - 1)) for points in (x, y))
     found = within - 2 * _cubic(x, y).mean().item()
     return found if math.isfinite(found) else math.nan
@@ -69,5 +69,5 @@ def _sum_over_pairs(points: Tensor) -> float:
 
 
 def _cubic(x: Tensor, y: Tensor) -> Tensor:
-    """(x.y / F + 1)^3, [N, M]."""
+    """Compute (x.y / F + 1)^3, [N, M]."""
     return (x @ y.T / x.shape[1] + 1) ** 3

@@ -1,7 +1,4 @@
-"""The state of the latent space: how many modes of the prior are used, and how far codes drift through the decoder.
-
-docs/science.md, section 7.
-"""
+"""The state of the latent space (docs/science.md, section 7): the use of the prior's modes, and the drift of codes."""
 
 from __future__ import annotations
 
@@ -16,16 +13,16 @@ from sintro.priors.mixture import regularizer_of_mean
 
 
 def responsibility_entropy(mean_responsibilities: Tensor) -> Tensor:
-    """Normalised entropy -R of the mean responsibilities: - sum_k a_k log(a_k + 1e-8), divided by log K when log K > 1.
+    """Return the normalised entropy -R = - sum_k a_k log(a_k + 1e-8), divided by log K when log K > 1.
 
     For K >= 3 it is 1 when all modes are used alike and 0 when one takes everything; for K = 1 and K = 2 it is in nats
     (published quirk A7). Higher is better.
 
     Args:
-        mean_responsibilities: [..., K], a_k of every mode over latent samples: of the whole test set for the
-            standard form, of one batch for :func:`published_responsibility_entropy`.
+        mean_responsibilities: a_k, [..., K], over latent samples of the whole test set in the standard form, of one
+            batch in :func:`published_responsibility_entropy`.
 
-    Raises SintroError for what is no distribution over the modes, NaN included.
+    Raises: SintroError where they are no distribution over the modes, NaN included.
     """
     _check(mean_responsibilities)
     return -regularizer_of_mean(mean_responsibilities)
@@ -39,22 +36,23 @@ def published_responsibility_entropy(
     samples: int,
     generator: torch.Generator,
 ) -> float:
-    """Normalised entropy as tabulated by Athanasiadis et al. 2025: of every test *batch*, then averaged.
+    """Compute the normalised entropy of Athanasiadis et al. 2025: of every test *batch*, then averaged.
 
         mean over batches, weighted by their sizes, of :func:`responsibility_entropy` of a_k,
         a_k = mean responsibility of mode k over the batch's B x ``samples`` latents z ~ N(mean, diag exp(log_var))
 
-    It depends on the batch size: a batch of 32 codes cannot use 100 modes alike, so a latent space that does scores
-    about .73 at B = 32 and .91 at B = 128. The form over the whole test set does not. Higher is better.
+    It depends on the batch size, unlike the form over the whole test set. A batch of 32 codes cannot use 100 modes
+    alike, so a latent space that uses them alike scores about .73 at B = 32 and .91 at B = 128. Higher is better.
 
     Args:
         mean, log_var: [N, L], the posteriors of the test set in its order.
-        prior: the mixture, its weights taken as they are.
+        prior: the mixture.
         batch_size: B, the training batch size; the last batch may be smaller.
         samples: latents drawn per datum; 100 as published.
 
-    Raises: SintroError unless mean and log_var are [N, L] with N >= 1, batch_size and samples are positive, the prior
-        has modes and all responsibilities are finite.
+    Raises:
+        SintroError: unless mean and log_var are [N, L] with N >= 1, batch_size and samples are positive, the prior has
+            modes and all responsibilities are finite.
     """
     if mean.dim() != 2 or mean.shape != log_var.shape or not len(mean):
         raise SintroError(f"normalised entropy: means {tuple(mean.shape)} and log-variances {tuple(log_var.shape)}")
@@ -72,10 +70,10 @@ def published_responsibility_entropy(
 
 
 def inactive_modes(mean_responsibilities: Tensor) -> Tensor:
-    """Number of modes with a_k < 1 / K^2 among mean_responsibilities[..., K]; lower is better, 0 is best."""
+    """Count the modes with a_k < 1 / K^2 among mean_responsibilities[..., K]; lower is better, 0 is best."""
     _check(mean_responsibilities)
     total = mean_responsibilities.sum(-1, keepdim=True)
-    a = mean_responsibilities / total  # so that one single mode is never inactive by rounding
+    a = mean_responsibilities / total  # so that rounding never makes a single mode inactive
     return (a < 1 / a.shape[-1] ** 2).sum(-1)
 
 
@@ -88,7 +86,7 @@ def _check(mean_responsibilities: Tensor) -> None:
 
 
 class MeanResponsibilities:
-    """Mean responsibility of each mode over samples that arrive in batches, in float64."""
+    """The mean responsibility of each mode over samples that arrive in batches, in float64."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -108,7 +106,7 @@ class MeanResponsibilities:
 
 
 def gaussian_kl(mean1: Tensor, log_var1: Tensor, mean2: Tensor, log_var2: Tensor) -> Tensor:
-    """KL(N(mean1, exp log_var1) || N(mean2, exp log_var2)) of diagonal Gaussians, [..., L] -> [...], in nats.
+    """Compute KL(N(mean1, exp log_var1) || N(mean2, exp log_var2)) of diagonal Gaussians, [..., L] -> [...], in nats.
 
     1/2 sum_l [exp(s1 - s2) + (m1 - m2)^2 exp(-s2) - 1 - (s1 - s2)]
     """
@@ -117,8 +115,9 @@ def gaussian_kl(mean1: Tensor, log_var1: Tensor, mean2: Tensor, log_var2: Tensor
 
 
 def drift(reconstructed_mean: Tensor, reconstructed_log_var: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
-    """Mean KL(q(z | g(mu(x))) || q(z | x)) over the test images, in nats: how far a code moves when its image is
-    reconstructed and encoded again. Lower is better.
+    """Compute the mean KL(q(z | g(mu(x))) || q(z | x)) over the test images, in nats; lower is better.
+
+    It says how far a code moves when its image is reconstructed and encoded again.
 
     Args:
         reconstructed_mean, reconstructed_log_var: [N, L], the encoder at the reconstruction g(mu(x)).

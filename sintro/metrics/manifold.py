@@ -17,16 +17,16 @@ from torch import Tensor
 from sintro import SintroError
 from sintro.metrics import NotFinite
 
-BLOCK = 2048  # points per side of a block of distances: 32 MiB of float64, and 64 MiB for the features of a block
+BLOCK = 2048  # points a side of a block of distances: 32 MiB of float64, and 64 MiB for the features
 TIE = 1e-12  # relative slack for equal distances that were rounded differently
-LARGEST = 1e150  # features beyond have squares that float64 does not hold, and distances that mean nothing
-PUBLISHED_NEIGHBOURS = {"precision": 4, "recall": 5}  # the point itself is one of them: 3 and 4 others
+LARGEST = 1e150  # the squares of larger features overflow float64, so their distances mean nothing
+PUBLISHED_NEIGHBOURS = {"precision": 4, "recall": 5}  # the point itself included: 3 and 4 others
 STANDARD_NEIGHBOURS = 3  # k of precision and of recall, Kynkäänniemi et al. 2019
 COVERAGE_NEIGHBOURS = 5  # k of density and coverage, Naeem et al. 2020
 
 
 def precision_recall(real: Tensor, generated: Tensor, k: int, count_self: bool = False) -> tuple[float, float]:
-    """Precision and recall of `generated` against `real`.
+    """Compute precision and recall of `generated` against `real`.
 
     Distances are Euclidean, computed in float64 from features centred on the real mean, block by block: the matrix of
     distances is never held (50,000 x 50,000 needs well under 2 GiB), and differences between near neighbours survive
@@ -34,7 +34,7 @@ def precision_recall(real: Tensor, generated: Tensor, k: int, count_self: bool =
     inside balls of radius 0; ties count as inside.
 
     Args:
-        real: [N, F] features of real images, on any device (the device is where the work is done).
+        real: [N, F] features of real images, on the device that does the work.
         generated: [M, F] features of generated images.
         k: which neighbour gives the radius.
         count_self: True is the published counting, in which a point is its own first neighbour (so k = 4 with it equals
@@ -48,7 +48,7 @@ def precision_recall(real: Tensor, generated: Tensor, k: int, count_self: bool =
 
 
 def published_precision_recall(real: Tensor, generated: Tensor) -> tuple[float, float]:
-    """Precision and recall as the released code of Athanasiadis et al. 2025 calls them.
+    """Compute precision and recall as the released code of Athanasiadis et al. 2025 does.
 
     The radii of precision reach to the 4th neighbour, the radii of recall to the 5th, and each point is its own first
     neighbour: 3 and 4 *other* points. Arguments and errors as in :func:`precision_recall`.
@@ -58,10 +58,10 @@ def published_precision_recall(real: Tensor, generated: Tensor) -> tuple[float, 
 
 
 def standard_manifolds(real: Tensor, generated: Tensor) -> dict[str, float]:
-    """``precision``, ``recall``, ``density``, ``coverage`` in the standard form, from one pass over the distances.
+    """Compute standard ``precision``, ``recall``, ``density`` and ``coverage`` in one pass over the distances.
 
-    For equal distributions density is 1 on average, and coverage 1 - 2^-k with as many points of both. Samples crowded
-    where data are dense have a density above 1, and a low coverage.
+    For equal distributions density is 1 on average, and coverage 1 - 2^-k with equally many points of both. Samples
+    that crowd where data are dense have a density above 1 and a low coverage. Errors as in :func:`precision_recall`.
     """
     ks = [STANDARD_NEIGHBOURS, COVERAGE_NEIGHBOURS]
     found = _Inside(real, generated, ks, STANDARD_NEIGHBOURS, False)
@@ -75,8 +75,8 @@ class _Inside:
     """Which points are inside which balls, counted in one pass over the distances of real[N, F] to generated[M, F].
 
     Args:
-        real_ks: which neighbours give the radii of the real balls; the methods' ``i`` says which of them is meant.
-        generated_k: that of the generated balls, or None where they are not asked for.
+        real_ks: the neighbours that give the radii of the real balls; the methods' ``i`` is an index into them.
+        generated_k: the neighbour that gives the radius of a generated ball; None where recall is not needed.
         count_self: whether a point is its own first neighbour.
     """
 
@@ -102,24 +102,24 @@ class _Inside:
                     self.recalled[rows] |= (distances <= generated_radii[columns]).any(1)
 
     def precision(self, i: int) -> float:
-        """Share of the generated points inside a real ball."""
+        """Return the share of the generated points inside a real ball."""
         return (self.balls_around[:, i] > 0).double().mean().item()
 
     def recall(self) -> float:
-        """Share of the real points inside a generated ball."""
+        """Return the share of the real points inside a generated ball."""
         return self.recalled.double().mean().item()
 
     def density(self, i: int) -> float:
-        """Mean number of real balls around a generated point, divided by k."""
+        """Return the mean number of real balls around a generated point, divided by k."""
         return (self.balls_around[:, i].double().mean() / self.ks[i]).item()
 
     def coverage(self, i: int) -> float:
-        """Share of the real balls with a generated point inside."""
+        """Return the share of the real balls with a generated point inside."""
         return (self.points_in[:, i] > 0).double().mean().item()
 
 
 def _check(real: Tensor, generated: Tensor, ks: Sequence[int], count_self: bool) -> None:
-    """Refuse features that do not fit each other or one of the ks, or that are not finite."""
+    """Raise SintroError for features that do not fit each other or one of the ks, or that are not finite."""
     if real.dim() != 2 or generated.dim() != 2 or real.shape[1] != generated.shape[1]:
         raise SintroError(
             f"precision and recall: real {tuple(real.shape)} and generated {tuple(generated.shape)} features; "
@@ -149,14 +149,14 @@ def _blocks(features: Tensor, centre: Tensor, first: int = 0) -> Iterator[tuple[
 
 
 def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    """[A, B] from centred float64 a[A, F], b[B, F]; what rounding cannot tell from 0 is 0."""
+    """Compute [A, B] from centred float64 a[A, F], b[B, F]; a distance at rounding level becomes 0."""
     size = a.square().sum(1)[:, None] + b.square().sum(1)  # [A, B]
     squared = torch.addmm(size, a, b.T, alpha=-2)
     return squared.masked_fill_(squared < 16 * torch.finfo(a.dtype).eps * size, 0.0)
 
 
 def _radii(features: Tensor, centre: Tensor, ks: Sequence[int], count_self: bool) -> Tensor:
-    """Squared distance [N, K] to each of the k-th neighbours. A point is known by its index: copies are neighbours."""
+    """Return the squared distance [N, K] to each k-th neighbour; a copy of a point is a neighbour of it."""
     others = [k - 1 if count_self else k for k in ks]  # a point is its own nearest, at distance 0
     nearest = torch.full((len(features), max(others)), torch.inf, dtype=torch.float64, device=features.device)
     itself = nearest.new_zeros(len(features), 1)
@@ -174,6 +174,6 @@ def _radii(features: Tensor, centre: Tensor, ks: Sequence[int], count_self: bool
 
 
 def _nearer(nearest: Tensor, distances: Tensor) -> Tensor:
-    """The smallest [B, k] of nearest[B, k] and distances[B, C], in rising order."""
+    """Return the smallest [B, k] of nearest[B, k] and distances[B, C], in rising order."""
     candidates = distances.topk(min(nearest.shape[1], distances.shape[1]), largest=False).values
     return torch.cat([nearest, candidates], dim=1).topk(nearest.shape[1], largest=False).values

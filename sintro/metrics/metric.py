@@ -1,4 +1,4 @@
-"""The form of a metric's definition: what :mod:`sintro.metrics` puts into its one table."""
+"""The form of a metric's definition, for the table in :mod:`sintro.metrics`."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -18,12 +18,12 @@ class Metric:
     """A number in a cell's ``metrics.json``.
 
     ``direction``: which way is better ("half": the closer to 1/2; "none": a state, not a quality).
-    ``form``: "published" is what the released code of the papers computes, "standard" what the literature means by the
-    name, "both" where the two agree, "mixed" one published convention with another standard one, to tell the effects of
-    the two apart.
-    ``display_scale``: the stored value is multiplied by it before it is shown; ``unit`` is the unit shown.
-    ``datasets``: for which data it is defined, of "2d" and "images". ``version``: of the definition; it grows when the
-    value that is computed changes, and a value of an older version is shown as "evaluate again".
+    ``form``: "published" for the computation of the papers' released code, "standard" for the literature's meaning of
+    the name, "both" where the two agree, "mixed" for one published convention beside a standard one, which tells the
+    effects of the two apart. ``source``: the paper or document that defines it.
+    ``display_scale``: the factor between the stored value and the shown one, whose unit is ``unit``.
+    ``datasets``: the data that it is defined for, of "2d" and "images". ``version``: of the definition; it grows when
+    the computed value changes, and pages show "evaluate again" for a value of an older version.
     """
 
     name: str
@@ -31,17 +31,17 @@ class Metric:
     definition: str
     unit: str
     direction: Direction
-    form: Form
-    source: str
+    form: Form = "standard"
+    source: str = SECTION
     display_scale: float = 1.0
     datasets: tuple[str, ...] = ("2d",)
     version: int = 1
 
     def ranked(self, value: float) -> float:
-        """What values are ranked by: the value, or its distance from 1/2 where that is best; NaN stays NaN."""
+        """Return the key that ranks values: the value, or its distance from 1/2 where that is best; NaN stays NaN."""
         return abs(value - 0.5) if self.direction == "half" else value
 
     @property
     def lower_is_better(self) -> bool | None:
-        """Whether the better of two values is ranked lower; None for a quantity that is neither better low nor high."""
+        """Whether the better of two values has the lower key; None where neither direction is better."""
         return {"lower": True, "half": True, "higher": False}.get(self.direction)

@@ -1,7 +1,7 @@
 """Two-sample metrics of points in the plane, one for each kind of error (docs/science.md, section 7).
 
-Histograms see everything at once; here sliced Wasserstein and energy distance see wrong weights of the parts, coverage
-and the nearest-neighbour test see wrong shapes, density sees samples where no data are. None of them sees all.
+A histogram divergence mixes all errors. Here sliced Wasserstein and energy distance show wrong weights of the parts,
+coverage and the nearest-neighbour test wrong shapes, density samples where no data are. None of them shows all.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
 from sintro import SintroError
-from sintro.metrics.density import Points, _as_array
+from sintro.metrics.density import Points, as_array
 
 ANGLES = 500  # projections of the sliced distance, evenly spaced over half a turn
 NEIGHBOURS = 5  # k of density and coverage
@@ -19,12 +19,12 @@ NAMES = ("sliced_w2", "energy_distance", "density", "coverage", "one_nna")
 
 
 def two_sample_metrics(real: Points, generated: Points) -> dict[str, float]:
-    """All metrics of this module for real [N, 2] and as many generated [N, 2] points, by ``NAMES``.
+    """Compute all metrics of this module, by ``NAMES``, for real [N, 2] and equally many generated [N, 2] points.
 
-    NaN, all of them, where a generated point is not finite: no distance to it means anything. SintroError for shapes
-    that do not fit, real points that are not finite, or no more than ``NEIGHBOURS`` points.
+    All are NaN where a generated point is not finite, since no distance to it means anything. Raises SintroError for
+    shapes that do not fit, real points that are not finite, or no more than ``NEIGHBOURS`` points.
     """
-    real, generated = _as_array(real, "real"), _as_array(generated, "generated")
+    real, generated = as_array(real, "real"), as_array(generated, "generated")
     if len(real) != len(generated) or len(real) <= NEIGHBOURS:
         raise SintroError(
             f"two-sample metrics: {len(real)} real and {len(generated)} generated points; "
@@ -45,10 +45,10 @@ def two_sample_metrics(real: Points, generated: Points) -> dict[str, float]:
 
 
 def sliced_w2(real: np.ndarray, generated: np.ndarray) -> float:
-    """Sliced 2-Wasserstein distance, in data units; lower is better.
+    """Compute the sliced 2-Wasserstein distance, in data units; lower is better (Bonneel et al. 2015).
 
-    sqrt of the mean over ``ANGLES`` directions of W2^2 of the projections, which for as many points of both is the mean
-    squared difference of the sorted projections (Bonneel et al. 2015).
+    It is the root of the mean over ``ANGLES`` directions of W2^2 of the projections. For equally many points of both,
+    W2^2 is the mean squared difference of the sorted projections.
     """
     angles = np.arange(ANGLES) * (np.pi / ANGLES)
     directions = np.stack((np.cos(angles), np.sin(angles)))  # [2, A]
@@ -57,15 +57,15 @@ def sliced_w2(real: np.ndarray, generated: np.ndarray) -> float:
 
 
 def energy_distance(real: np.ndarray, generated: np.ndarray) -> float:
-    """2 E|X - Y| - E|X - X'| - E|Y - Y'|, in data units, over distinct pairs (Székely & Rizzo 2013); lower is better.
+    """Compute 2 E|X - Y| - E|X - X'| - E|Y - Y'| over distinct pairs, in data units; lower is better.
 
-    The estimate is unbiased, so that a perfect model's value is 0 on average and may be negative.
+    The estimate is unbiased: a perfect model's value is 0 on average and may be negative (Székely & Rizzo 2013).
     """
     return 2 * _mean_distance(real, generated) - _mean_distance(real) - _mean_distance(generated)
 
 
 def _mean_distance(points: np.ndarray, others: np.ndarray | None = None) -> float:
-    """Mean distance of points to others; without others among distinct pairs of the points."""
+    """Return the mean distance of points to others, or, without others, over distinct pairs of the points."""
     partners = points if others is None else others
     total = sum(cdist(points[start : start + _BLOCK], partners).sum() for start in range(0, len(points), _BLOCK))
     pairs = len(points) * (len(points) - 1 if others is None else len(partners))
@@ -73,11 +73,11 @@ def _mean_distance(points: np.ndarray, others: np.ndarray | None = None) -> floa
 
 
 def density_and_coverage(real: np.ndarray, generated: np.ndarray, k: int = NEIGHBOURS) -> tuple[float, float]:
-    """Density and coverage (Naeem et al. 2020), with balls around the real points to their k-th real neighbour.
+    """Compute density and coverage (Naeem et al. 2020), with balls around the real points to their k-th real neighbour.
 
-    Density: how many of the balls hold a generated point, on average, divided by k; 1 for a perfect model, near 0 for
-    samples where no data are. Coverage: the share of the balls that hold a generated point at all; 1 - 2^-k = .969 for
-    a perfect model of as many points, lower where data have no samples.
+    Density is the mean number of balls around a generated point, divided by k: 1 for a perfect model, near 0 for
+    samples where no data are. Coverage is the share of the balls that hold a generated point: 1 - 2^-k = .969 for
+    a perfect model with equally many points, lower where data have no samples.
     """
     radii = cKDTree(real).query(real, k=[k + 1])[0][:, 0]  # [N]; a point is its own nearest
     inside = cKDTree(generated).query_ball_point(real, radii, return_length=True)  # [N] generated points in each ball
@@ -85,9 +85,9 @@ def density_and_coverage(real: np.ndarray, generated: np.ndarray, k: int = NEIGH
 
 
 def one_nna(real: np.ndarray, generated: np.ndarray) -> float:
-    """Leave-one-out accuracy of the nearest neighbour's label over both sets (Lopez-Paz & Oquab 2017).
+    """Compute the leave-one-out accuracy of the nearest neighbour's label over both sets (Lopez-Paz & Oquab 2017).
 
-    1/2 is best: the sets cannot be told apart. Near 1 they can; below 1/2 the samples are copies of the data, or too
+    1/2 is best: the sets cannot be told apart. Near 1 they can be. Below 1/2 the samples are copies of the data, or too
     close to them.
     """
     points = np.concatenate((real, generated))

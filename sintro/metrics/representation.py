@@ -1,8 +1,8 @@
-"""Probes: how much of the labels a simple classifier reads off the latent codes.
+"""Probes: the accuracy with which a simple classifier reads the labels off the latent codes.
 
-Published: codes z *sampled* once per image, and classifiers that may stop before they have converged. Standard: the
-posterior mean mu, and a converged multinomial logistic regression. A classifier that stopped early says so in its
-result. docs/science.md, sections 7 and 8 (A10).
+The published probes take codes z *sampled* once per image, and classifiers that may stop before they converge. The
+standard probe takes the posterior mean mu, and a converged multinomial logistic regression. A probe's result says
+whether it converged. docs/science.md, sections 7 and 8 (A10).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LOGISTIC_ITERATIONS = 10_000
 
 @dataclass(frozen=True)
 class Probe:
-    """Accuracy on the test split in [0, 1], higher is better; whether training converged, and in how many steps."""
+    """The result of a probe: accuracy on the test split in [0, 1], higher is better, and how its training went."""
 
     accuracy: float
     converged: bool
@@ -37,11 +37,11 @@ class Probe:
 
 
 def published_probes(train, train_labels, test, test_labels) -> dict[str, Probe]:
-    """The published probes ``svc_few``, ``svc_many``, ``knn_few`` and ``knn_many`` on sampled codes.
+    """Train the published probes ``svc_few``, ``svc_many``, ``knn_few`` and ``knn_many`` on sampled codes.
 
-    Support vector machines with linear kernel, cost 0.025, one against one, at most 2,000 (few) or 10,000 (many)
-    iterations of libsvm's solver per pair of classes (limits that do bind: liblinear would need a few dozen); k nearest
-    neighbours with k = 5 (few) or 100 (many).
+    ``svc``: support vector machines with linear kernel, cost 0.025, one against one, with at most 2,000 (few) or 10,000
+    (many) iterations of libsvm's solver per pair of classes. These limits do bind. ``knn``: k nearest neighbours with
+    k = 5 (few) or 100 (many).
 
     Args:
         train, test: [N, L] and [M, L] codes; both are standardised by the training codes' mean and standard deviation.
@@ -62,7 +62,7 @@ def published_probes(train, train_labels, test, test_labels) -> dict[str, Probe]
 
 
 def linear_probe(train, train_labels, test, test_labels) -> Probe:
-    """The standard probe: multinomial logistic regression on the posterior means, trained until it has converged.
+    """Train the standard probe to convergence: multinomial logistic regression on the posterior means.
 
     Codes are standardised by the training codes; the weights have scikit-learn's default penalty (L2, C = 1).
     Arguments and errors as in :func:`published_probes`.
@@ -100,7 +100,7 @@ def _standardised(train, train_labels, test, test_labels) -> tuple[np.ndarray, .
     if len(np.unique(train_labels)) < 2:
         raise SintroError("probes: the training labels hold one class only")
     mean, spread = train.mean(0), train.std(0)
-    spread[spread == 0] = 1.0  # a constant dimension carries nothing; it stays 0
+    spread[spread == 0] = 1.0  # a constant dimension becomes 0
     return (train - mean) / spread, train_labels, (test - mean) / spread, test_labels
 
 

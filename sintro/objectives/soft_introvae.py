@@ -4,7 +4,6 @@ Shapes: ``...`` is empty for one cell and [F] for a fleet. Every loss is ``[...]
 before ``backward`` keeps the cells' gradients apart. Betas are floats, or tensors ``[...]`` where cells differ.
 """
 
-from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -77,14 +76,7 @@ def encoder_loss(
     return Step(loss, terms, posterior.detach(), z.detach(), kl_real.for_prior, z_fake.detach())
 
 
-def _negatives(
-    model: Model,
-    batches: Sequence[torch.Tensor],
-    to_target: Callable[..., torch.Tensor],
-    betas: Betas,
-    generator: Generators,
-    rate: Weight,
-) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+def _negatives(model: Model, batches, to_target, betas: Betas, generator: Generators, rate: Weight):
     """Return the history's terms, and half the sum of the batch means of exp(-rate (beta_rec rec + beta_neg KL)).
 
     ``batches`` are the reconstructions and the fakes, ``to_target`` is KL(q || p) of a mean and a log-variance. A batch
@@ -157,9 +149,7 @@ def decoder_loss(
     return Step(loss, detached({"loss_decoder": loss}, None), posterior, z)
 
 
-def _errors_again(
-    model: Model, batches: Sequence[torch.Tensor], posteriors: Sequence[Posterior], generator: Generators
-) -> torch.Tensor:
+def _errors_again(model: Model, batches, posteriors, generator: Generators) -> torch.Tensor:
     """Return the sum, over reconstructions and fakes, of the batch mean of rec between a batch and its reconstruction.
 
     The decoder learns from the reconstructions that it makes here. A target decoder's are constant, so that the decoder

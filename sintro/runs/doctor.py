@@ -153,7 +153,9 @@ def compute_node(gpu: bool) -> list[Check]:
 def _ask(probe: Path, gpu: bool) -> list[Check]:
     asked = ["--job-name=sintro-doctor", "--ntasks=1", f"--time={JOB_MINUTES}", "--mem=2000M", f"--chdir={Path.cwd()}"]
     asked += ["--gpus=1"] if gpu else []
-    asked += [f"--{key}={os.environ[f'SBATCH_{key.upper()}']}" for key in ("partition", "account") if _is_set(key)]
+    for key in ("partition", "account"):
+        if value := os.environ.get(f"SBATCH_{key.upper()}"):
+            asked.append(f"--{key}={value}")
     command = ["srun", *asked, sys.executable, "-m", "sintro", "doctor", "--probe", str(probe)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60 * JOB_MINUTES, check=False)
@@ -166,10 +168,6 @@ def _ask(probe: Path, gpu: bool) -> list[Check]:
     except (ValueError, IndexError, TypeError):
         said = " ".join((done.stderr or done.stdout).split())[-SHOWN:]
         return [Check("compute node", "bad", f"the job failed with exit code {done.returncode}: {said}")]
-
-
-def _is_set(key: str) -> bool:
-    return bool(os.environ.get(f"SBATCH_{key.upper()}"))
 
 
 def answer(probe: str) -> str:

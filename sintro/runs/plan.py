@@ -87,7 +87,8 @@ def describe(study: str, cells: Sequence[Cell], jobs: int, root: str | Path = ".
     if finished == len(cells):
         return lines
     source = "learnt from this study's cells" if need.measured else "by shipped measurements: none of this study yet"
-    hours = [f"{value:.1f} {name}" for value, name in _hours(need)]
+    work = {"core hours": need.core_hours, "GPU hours": need.gpu_hours}
+    hours = [f"{value:.1f} {name}" for name, value in work.items() if value]
     lines.append(f"  work left: {' and '.join(hours)} ({source})")
     if not need.measured and any(kind(cell) == "image" for cell in cells):
         lines.append("  the hours of image cells are a guess: no measurement of one is shipped")
@@ -100,11 +101,6 @@ def describe(study: str, cells: Sequence[Cell], jobs: int, root: str | Path = ".
     if free < need.bytes_at_most:
         lines.append("  warning: that is more than the disk has free")
     return lines
-
-
-def _hours(need: Needs) -> list[tuple[float, str]]:
-    named = [(need.core_hours, "core hours"), (need.gpu_hours, "GPU hours")]
-    return [pair for pair in named if pair[0]]
 
 
 # --- cleaning

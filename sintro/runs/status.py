@@ -136,11 +136,7 @@ def while_alive(pid: int) -> GoesOn:
     """
     if not 1 <= pid <= LARGEST_PID:
         raise SintroError(f"--while {pid}: legal are the numbers of processes, 1 to {LARGEST_PID}")
-
-    def goes_on(_: Mapping[Cell, State]) -> bool:
-        return processes.runs(pid)
-
-    return goes_on
+    return lambda _: processes.runs(pid)
 
 
 def _share(state: State) -> float:

@@ -1,7 +1,7 @@
-"""The experiment behind ``sintro theory``: the game over a sweep of gamma, the third player, and what both say.
+"""The experiment behind ``sintro theory``: the game over a sweep of gamma, the third player, and the findings.
 
-The data are drawn from a Dirichlet distribution, positive at every point: where p_data is 0 the encoder's best response
-is W = -inf, which no decoder survives, so such points drop out of the game.
+The data are drawn from a Dirichlet distribution, positive at every point. Where p_data is 0, the encoder's best
+response is W = -inf and the decoder gives the point no mass: such points drop out of the game.
 """
 
 import math
@@ -23,17 +23,17 @@ from sintro.theory import play, prior
 
 RANGES = {"points": (2, 50), "alpha": (0.1, 100), "gamma": (0.001, 10), "seed": (0, 2**32 - 1)}
 PUBLISHED_GAMMA = 1.0
-CONCENTRATION = 2.0  # of the Dirichlet distribution: uneven data, without points that are next to nothing
+CONCENTRATION = 2.0  # of the Dirichlet distribution: uneven data, but no point with next to no mass
 SWEEP = tuple(float(f"{gamma:.4g}") for gamma in np.geomspace(0.001, 10, 25))  # 0.001, 0.01, 0.1, 1 and 10 among them
 STARTS = 5
 ROUNDS = {"responses": 150, "gradient": 20_000}
-KEPT = 80  # rounds of a gradient play that are kept, evenly in log(1 + round)
-SAME, NO_GAIN = 1e-6, 1e-9  # total variation, and nats, below which two things are the same
+KEPT = 80  # rounds of a gradient play that the result keeps, evenly spaced in log(1 + round)
+SAME, NO_GAIN = 1e-6, 1e-9  # two distributions are the same below this total variation, two values below these nats
 RESULT = "result.json"
 
 
 def check(points: int, alpha: float, gamma: float, seed: int) -> None:
-    """Raise SintroError, one line with all legal ranges, for a value outside of its own."""
+    """Raise SintroError, with all legal ranges, for a value outside of its range."""
     for name, value in {"points": points, "alpha": alpha, "gamma": gamma, "seed": seed}.items():
         low, high = RANGES[name]
         if not low <= value <= high:  # NaN too
@@ -42,15 +42,15 @@ def check(points: int, alpha: float, gamma: float, seed: int) -> None:
 
 
 def folder_of(points: int, alpha: float, gamma: float, seed: int) -> Path:
-    """Where the result of these settings is kept, relative to the working directory."""
+    """Return the folder of the result of these settings, relative to the working directory."""
     return Path(RESULTS, "theory", f"points{points}-alpha{spell(alpha)}-gamma{spell(gamma)}-seed{seed}")
 
 
 def run(points: int, alpha: float, gamma: float, seed: int) -> dict[str, Any]:
-    """Play the game on ``points`` data points -> what result.json holds, plain lists and numbers.
+    """Play the game on ``points`` data points. Returns the content of result.json, plain lists and numbers.
 
-    ``gamma`` is the one whose plays are kept round by round; the sweep has its own. Raises SintroError for a value
-    outside of its legal range.
+    The plays at ``gamma`` are kept round by round; it also joins the sweep. Raises SintroError for a value outside of
+    its legal range.
     """
     check(points, alpha, gamma, seed)
     rng = np.random.default_rng(seed)
@@ -71,7 +71,7 @@ def run(points: int, alpha: float, gamma: float, seed: int) -> dict[str, Any]:
 
 
 def write(points: int, alpha: float, gamma: float, seed: int) -> Path:
-    """Run it and keep its result with its provenance -> the folder. Raises SintroError as :func:`run` does."""
+    """Run the experiment and write its result with provenance. Returns the folder. Raises as :func:`run` does."""
     started = time.monotonic()
     folder = folder_of(points, alpha, gamma, seed)
     result = run(points, alpha, gamma, seed)
@@ -83,7 +83,7 @@ def write(points: int, alpha: float, gamma: float, seed: int) -> Path:
 
 
 def _rest(game: g.Game, ended: play.Play, reference: np.ndarray) -> dict[str, Any]:
-    """Where a play ended: at rest or not, how far from a distribution, and what the decoder could still gain."""
+    """Describe the end of a play: at rest or not, its distance to a distribution, the decoder's possible gain."""
     gap = g.encoder_response(game, ended.end)
     return {
         "at_rest": ended.at_rest,
@@ -95,7 +95,7 @@ def _rest(game: g.Game, ended: play.Play, reference: np.ndarray) -> dict[str, An
 
 
 def _at(game: g.Game, starts: np.ndarray) -> dict[str, Any]:
-    """One gamma of the sweep: the minimiser, the condition, where both kinds of play end, and the third player."""
+    """Compute one gamma of the sweep: the minimiser, the condition, the ends of both plays, and the third player."""
     closed = np.zeros_like(game.data)
     minimiser = g.decoder_response(game, closed)
     responses = [play.by_best_responses(game, start, ROUNDS["responses"]) for start in starts]
@@ -123,7 +123,7 @@ def _at(game: g.Game, starts: np.ndarray) -> dict[str, Any]:
 def _cooperations(
     game: g.Game, start: np.ndarray, latents: int, reference: np.ndarray, kinds: Sequence[str] = prior.COOPERATION
 ) -> dict[str, Any]:
-    """The three players at rest, for each kind of prior, from a uniform p(z)."""
+    """Play the game of three from a uniform p(z) for each kind of prior, and describe its end."""
     blocks = prior.blocks_of(len(game.data), latents)
     model = play.softmax(start)
     for block in blocks:
@@ -137,7 +137,7 @@ def _cooperations(
 
 
 def _plays(game: g.Game, starts: np.ndarray) -> dict[str, Any]:
-    """The chosen gamma round by round: the criterion above its minimum from every start, and one path of p_d."""
+    """Play at the chosen gamma: the criterion above its minimum in every round of every start, and one path of p_d."""
     minimiser = g.decoder_response(game, np.zeros_like(game.data))
     least = g.criterion(game, minimiser)
     above = []
@@ -153,7 +153,7 @@ def _plays(game: g.Game, starts: np.ndarray) -> dict[str, Any]:
 
 
 def _priors(game: g.Game, start: np.ndarray) -> dict[str, Any]:
-    """The third player at the chosen gamma, from a decoder that can do everything (Z = 1) to none."""
+    """Play the game of three at the chosen gamma, for Z from 1 (the decoder can do everything) to n (nothing)."""
     points = len(game.data)
     minimiser = g.decoder_response(game, np.zeros_like(game.data))
     rows = []
@@ -165,7 +165,7 @@ def _priors(game: g.Game, start: np.ndarray) -> dict[str, Any]:
 
 
 def judge(result: dict[str, Any]) -> list[dict[str, str]]:
-    """What the result says of each statement: name, statement, what was found, and a state as contrasts have."""
+    """Judge each statement by the result: its name, the statement, the finding, and a state as contrasts have."""
     inside = [at for at in result["sweep"] if at["condition"]]
     outside = [at for at in result["sweep"] if not at["condition"]]
     findings = [
@@ -183,7 +183,7 @@ def judge(result: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _minimised(inside: list[dict[str, Any]], total: int) -> tuple[str, bool]:
-    """Is every fixed point the minimiser, and an equilibrium?"""
+    """Say whether every fixed point is the minimiser and an equilibrium: in words, and as a bool."""
     if not inside:
         return "", False
     rests = all(at["responses"]["at_rest"] for at in inside)
@@ -198,7 +198,7 @@ def _minimised(inside: list[dict[str, Any]], total: int) -> tuple[str, bool]:
 
 
 def _limit(inside: list[dict[str, Any]], data: np.ndarray) -> tuple[str, bool]:
-    """Does d* tend to p_data as first order says: d* = p + gamma p (log p + H(p)) + O(gamma^2)?"""
+    """Say whether d* tends to p_data as its first order d* = p + gamma p (log p + H(p)) + O(gamma^2) does."""
     if not inside:
         return "", False
     first, slope = inside[0], g.total_variation(data, data * (1 + np.log(data) + g.entropy(data)))
@@ -212,7 +212,7 @@ def _limit(inside: list[dict[str, Any]], data: np.ndarray) -> tuple[str, bool]:
 
 
 def _third_player(inside: list[dict[str, Any]], chosen: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
-    """The two statements on the learned prior."""
+    """Judge the two statements on the learned prior."""
     rows = [at["prior"] for at in inside] + (chosen["rows"] if chosen["condition"] else [])
     joint = max((row["decoder"]["distance"] for row in rows), default=math.nan)
     apart = [row["encoder"]["distance"] for row in rows if row["latents"] > 1] or [math.nan]
@@ -228,7 +228,7 @@ BEYOND = "where the condition does not hold the theory says nothing of the fixed
 
 
 def _beyond(outside: list[dict[str, Any]]) -> str:
-    """What happens where the condition fails, in words and numbers."""
+    """Describe the plays where the condition fails, in words and numbers."""
     if not outside:
         return "it holds over the whole sweep"
     elsewhere = [at for at in outside if at["responses"]["at_rest"]]
@@ -242,7 +242,7 @@ def _beyond(outside: list[dict[str, Any]]) -> str:
 
 
 def verdict(findings: list[dict[str, Any]]) -> str:
-    """Of claim C6, which is of the first two findings; inconclusive where the condition never holds."""
+    """Return the verdict on claim C6, from the first two findings; inconclusive where the condition never holds."""
     states = [finding["state"] for finding in findings[:2]]
     if "against" in states:
         return "contradicted"

@@ -1,4 +1,4 @@
-"""The soft-exponential game on a discrete data space: objectives, exact best responses, and who could still gain.
+"""The soft-exponential game on a discrete data space: objectives, exact best responses, and each player's gain.
 
 Notation. p = p_data(x) > 0 is the data, d = p_d(x) the decoder's distribution (docs/science.md, section 11). Whatever
 the encoder q(z|x) does, the ELBO is W(x) = log d(x) - s(x), with the gap s(x) = KL(q(z|x) || p_d(z|x)) >= 0; so
@@ -14,9 +14,9 @@ at W = (1/alpha) log(p / d), cut at the constraint:
 
 so W* = log d exactly where d^(alpha+1) <= p, the condition of the theory.
 
-**The equilibrium.** With s = 0 everywhere, L_D = -H(p) - [KL(p || d) + gamma H(d)]. As s only ever subtracts, no d
-does better against any encoder than d* = argmin KL(p || d) + gamma H(d) does at s = 0: if d* meets the condition at
-every point, (s = 0, d*) is a Nash equilibrium. If not, it is none: the encoder gains by opening a gap.
+**The equilibrium.** With s = 0 everywhere, L_D = -H(p) - [KL(p || d) + gamma H(d)]. A gap only lowers L_D, so no d does
+better against any encoder than d* = argmin KL(p || d) + gamma H(d) does at s = 0. If d* meets the condition at every
+point, (s = 0, d*) is therefore a Nash equilibrium. If not, it is none: the encoder gains by opening a gap.
 
 **The decoder's best response** to a gap s. A stationary point on the simplex has, with a multiplier kappa,
 
@@ -30,8 +30,8 @@ rises through 1 (the second-order condition is F' > 0). The best candidate is th
 continuous and falls to -inf where any d(x) -> 0. For gamma <= min p every d <= 1 is on the concave side: L_D is concave
 and its maximum unique.
 
-Not to be confused with keeping the *values* W while the decoder moves: L_D is then linear in d, and under W <= log d
-with a closed gap no other d is left at all. The encoder owns its posterior, and with it the gap, not the ELBO.
+While the decoder moves, the encoder keeps its gap s, not the *values* W: it owns its posterior, and with it the gap,
+not the ELBO. With W kept, L_D would be linear in d, and W <= log d with a closed gap would leave no other d at all.
 """
 
 from dataclasses import dataclass
@@ -40,9 +40,9 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import lambertw
 
-SCAN = 129  # values of t between which a candidate with one point on the convex side is looked for
-EXACT = 4 * np.finfo(float).eps  # relative, for the roots
-ROUNDING = 1e-9  # log units by which the condition may be missed and hold all the same
+SCAN = 129  # grid values of t, between which the search finds candidates with one point on the convex side
+EXACT = 4 * np.finfo(float).eps  # relative tolerance of the roots
+ROUNDING = 1e-9  # log units by which rounding may miss the condition
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def total_variation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def criterion(game: Game, model: np.ndarray) -> float:
-    """What the theory says is minimised: KL(p_data || p_d) + gamma H(p_d), in nats."""
+    """Return KL(p_data || p_d) + gamma H(p_d) in nats, which the equilibrium minimises by the theory."""
     return divergence(game.data, model) + game.gamma * entropy(model)
 
 
@@ -87,30 +87,30 @@ def decoder_value(game: Game, model: np.ndarray, gap: np.ndarray) -> float:
 
 
 def condition_margin(game: Game, model: np.ndarray) -> np.ndarray:
-    """log p_data - (alpha + 1) log p_d per point [n]: W = log p_d is the encoder's best where it is not negative."""
+    """Return log p_data - (alpha + 1) log p_d per point [n]; W = log p_d is the encoder's best where this is >= 0."""
     return np.log(game.data) - (game.alpha + 1) * np.log(model)
 
 
 def condition_holds(game: Game, model: np.ndarray) -> bool:
-    """Is the theory's condition met at every point?"""
+    """Whether the theory's condition is met at every point."""
     return bool(condition_margin(game, model).min() >= -ROUNDING)
 
 
 def encoder_response(game: Game, model: np.ndarray) -> np.ndarray:
-    """The gap [n] that maximises L_E against the decoder's distribution."""
+    """Return the gap [n] that maximises L_E against the decoder's distribution."""
     return np.maximum(0.0, -condition_margin(game, model) / game.alpha)
 
 
 def decoder_response(game: Game, gap: np.ndarray) -> np.ndarray:
-    """The distribution [n] that maximises L_D against the gap: the global maximum, exact."""
+    """Return the distribution [n] that maximises L_D against the gap: the exact global maximum."""
     return max(decoder_candidates(game, gap), key=lambda model: decoder_value(game, model, gap))
 
 
 def decoder_candidates(game: Game, gap: np.ndarray) -> list[np.ndarray]:
-    """The local maxima [n] of L_D over the simplex among which the global one is.
+    """Return local maxima [n] of L_D over the simplex; the global maximum is one of them.
 
-    With no gap these are all; else a point j is left out as the one on the convex side where another has more data and
-    a smaller gap, since exchanging the two would gain.
+    Without a gap they are all local maxima. With a gap, a maximum with point j on the convex side is left out where
+    another point has no less data and no larger gap, and one of the two strictly so: to exchange both would gain.
     """
     if game.gamma == 0 or len(game.data) == 1:
         return [game.total * game.data / game.data.sum()]
@@ -127,13 +127,13 @@ def decoder_candidates(game: Game, gap: np.ndarray) -> list[np.ndarray]:
 
 
 def _concave(game: Game, offset: np.ndarray, kappa: float | np.ndarray) -> np.ndarray:
-    """d on the concave side for each multiplier: kappa [...] -> [..., n]."""
+    """Return d on the concave side for each multiplier: kappa [...] -> [..., n]."""
     c = np.maximum(1.0, np.asarray(kappa)[..., None] + offset)
     return game.data / (game.gamma * larger_root(c))
 
 
 def larger_root(c: np.ndarray) -> np.ndarray:
-    """The root v >= 1 of v - log v = c >= 1, which is -W_{-1}(-exp(-c)); by Newton, as that exp underflows."""
+    """Return the root v >= 1 of v - log v = c >= 1, -W_{-1}(-exp(-c)), by Newton, since exp(-c) underflows."""
     beyond = c - 1
     v = 1 + np.sqrt(2 * beyond) + beyond  # never below the root, so that Newton falls onto it (Chatzigeorgiou 2013)
     for _ in range(5):
@@ -142,7 +142,7 @@ def larger_root(c: np.ndarray) -> np.ndarray:
 
 
 def _kappa(game: Game, offset: np.ndarray, lowest: float) -> float:
-    """The multiplier at which all points on the concave side share out the total."""
+    """Return the multiplier at which d, all points on the concave side, sums to the total."""
     # From here on v >= c >= total / gamma, so each d is at most p * total.
     highest = max(lowest, 1 / (game.gamma * game.total) - offset.min())
     excess = lambda kappa: float(_concave(game, offset, kappa).sum()) - game.total  # noqa: E731
@@ -150,7 +150,7 @@ def _kappa(game: Game, offset: np.ndarray, lowest: float) -> float:
 
 
 def _one_convex(game: Game, offset: np.ndarray, lowest: float, j: int) -> list[np.ndarray]:
-    """The local maxima at which point j alone is on the convex side."""
+    """Return the local maxima at which point j alone is on the convex side."""
     others = np.arange(len(offset)) != j
 
     def share(t: np.ndarray) -> np.ndarray:  # [...] -> [..., n]
@@ -172,7 +172,7 @@ def _one_convex(game: Game, offset: np.ndarray, lowest: float, j: int) -> list[n
 
 
 def gains(game: Game, gap: np.ndarray, model: np.ndarray) -> tuple[float, float]:
-    """What encoder and decoder could each still gain alone; both are 0 at a Nash equilibrium and nowhere else."""
+    """Return the gains that encoder and decoder could each make alone; both are 0 only at a Nash equilibrium."""
     best_gap, best_model = encoder_response(game, model), decoder_response(game, gap)
     return (
         encoder_value(game, best_gap, model) - encoder_value(game, gap, model),

@@ -1,4 +1,4 @@
-"""The game played: encoder and decoder answer each other, by exact best responses or by gradient steps on the logits.
+"""Play the game: encoder and decoder answer each other, by exact best responses or by gradient steps on the logits.
 
 The decoder's distribution is d = softmax(theta). In every round the encoder opens its best gap s against d; then
 
@@ -9,9 +9,9 @@ With the encoder at its best, the gradient is that of one function of d, the *po
 
     Phi(d) = sum_x [ p log d + gamma int_0^d W*(u) du ],   W*(u) = min(log u, (1/alpha) log(p / u))
 
-which where the condition holds is, up to a constant, minus the theory's criterion, and flatter beyond it: gradient play
-in small steps climbs Phi and comes to rest for any gamma. A point of rest need be no equilibrium, as the decoder may
-gain by a larger move; best responses rest at equilibria only, and where there is none they go on for ever.
+Where the condition holds, Phi is minus the theory's criterion, up to a constant; beyond, it is flatter. Gradient play
+in small steps climbs Phi and comes to rest for any gamma. Its point of rest need not be an equilibrium, since the
+decoder may gain by a larger move. Best responses rest at equilibria only; where there is none, they go on for ever.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ import numpy as np
 
 from sintro.theory.game import Game, decoder_response, encoder_response
 
-TOLERANCE = 1e-10  # largest move of a probability within a round at which a play has come to rest
+TOLERANCE = 1e-10  # a play is at rest once no probability moves more than this within a round
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class Play:
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Logits [n] -> distribution [n]."""
+    """Turn logits [n] into a distribution [n]."""
     shares = np.exp(logits - logits.max())
     return shares / shares.sum()
 
 
 def by_best_responses(game: Game, start: np.ndarray, rounds: int, step: float = 0.5) -> Play:
-    """Exact best responses from logits ``start`` [n]; ``step`` 1 takes each response whole."""
+    """Play exact best responses from logits ``start`` [n]; ``step`` 1 takes each response whole."""
 
     def move(logits: np.ndarray, model: np.ndarray) -> np.ndarray:
         response = decoder_response(game, encoder_response(game, model))
@@ -53,7 +53,7 @@ def by_best_responses(game: Game, start: np.ndarray, rounds: int, step: float = 
 
 
 def by_gradient(game: Game, start: np.ndarray, rounds: int, step: float = 0.5) -> Play:
-    """Gradient ascent of the decoder from logits ``start`` [n], the encoder at its best response in every round."""
+    """Let the decoder climb its gradient from logits ``start`` [n], the encoder at its best response in every round."""
 
     def move(logits: np.ndarray, model: np.ndarray) -> np.ndarray:
         slope = game.data + game.gamma * model * (np.log(model) - encoder_response(game, model))

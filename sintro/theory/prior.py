@@ -1,9 +1,9 @@
 """A learned prior as third player, on a discrete latent space.
 
-The model is d(x) = sum_z p(z) g(x|z) with Z latent points. Its decoder is *local*: z generates only the points of its
-own block B_z, the blocks being a partition of the data space. So p(z) is the mass that the model puts on block z, and
-d(x) = p(z) g(x|z) for the one z of x's block; Z = 1 is a decoder that can do everything itself, Z = n one that can do
-nothing. With the encoder's gap s as in ``game``, W(x) = log p(z) + log g(x|z) - s(x). The players' objectives:
+The model is d(x) = sum_z p(z) g(x|z) with Z latent points. The blocks B_z are a partition of the data space, and the
+decoder is *local*: z generates the points of its own block only. So p(z) is the mass that the model puts on block z,
+and d(x) = p(z) g(x|z) for the z of x's block. With Z = 1 the decoder can do everything itself, with Z = n nothing. With
+the encoder's gap s as in ``game``, W(x) = log p(z) + log g(x|z) - s(x). The players' objectives:
 
     decoder              L_D over the conditionals g(.|z), p(z) as it is
     prior, with decoder  L_D over p(z), g as it is. With A_z = sum of p_data over B_z and k_z = sum_x g (log g - s):
@@ -12,9 +12,9 @@ nothing. With the encoder's gap s as in ``game``, W(x) = log p(z) + log g(x|z) -
     prior, with encoder  sum_x p_data W over p(z), the released code's form (the terms of generated data do not reach
                          the prior): its maximum is p(z) = A_z, the aggregated posterior, for any gamma
 
-Prior and decoder with one objective can reach together what either alone cannot: no d does better against a closed gap
-than d*, so (d*, closed gap) is an equilibrium of three players exactly when it is one of two. With the encoder
-the prior keeps the data's block masses, which d* has only by chance (or at Z = 1), so the p_d at rest is another one.
+Prior and decoder with one objective reach together what neither can alone. No d does better against a closed gap than
+d*, so (d*, closed gap) is an equilibrium of three players exactly when it is one of two. A prior that cooperates with
+the encoder keeps the data's block masses, which d* has only by chance (or at Z = 1), so the play rests at another p_d.
 """
 
 from collections.abc import Sequence
@@ -28,14 +28,14 @@ COOPERATION = ("fixed", "decoder", "encoder")
 
 
 def blocks_of(points: int, latents: int) -> list[np.ndarray]:
-    """The data space cut into ``latents`` blocks of neighbours, of equal size but for one."""
+    """Cut the data space into ``latents`` blocks of neighbours, whose sizes differ by one at most."""
     return np.array_split(np.arange(points), latents)
 
 
 def prior_response(
     game: Game, blocks: Sequence[np.ndarray], model: np.ndarray, gap: np.ndarray, cooperation: str
 ) -> np.ndarray:
-    """The prior p(z) [Z] that is best for whom it cooperates with; ``fixed`` leaves it as it is."""
+    """Return the prior p(z) [Z] that is best for the player it cooperates with; ``fixed`` leaves it as it is."""
     masses = np.array([model[b].sum() for b in blocks])
     data = np.array([game.data[b].sum() for b in blocks])
     if cooperation == "fixed":
@@ -61,7 +61,7 @@ def play(
             inside = decoder_response(Game(game.data[block], game.alpha, game.gamma, held), gap[block])
             target[block] = inside / held * mass
         model = np.exp((1 - step) * np.log(model) + step * np.log(target))
-        if cooperation == "fixed":  # damping in logs moves the sums, which are not this player's to move
+        if cooperation == "fixed":  # damping in logs moves the blocks' masses, which must stay
             for block in blocks:
                 model[block] *= path[-1][block].sum() / model[block].sum()
         model = model / model.sum()
@@ -72,10 +72,10 @@ def play(
 
 
 def slope(game: Game, blocks: Sequence[np.ndarray], model: np.ndarray, cooperation: str) -> float:
-    """How far p(z) is from the best of whom it cooperates with, the gap closed: largest |dL/dp(z) - its mean|.
+    """Return how far p(z) is from its best at a closed gap: the largest |dL/dp(z) - its mean| over z.
 
-    ``decoder``: L_D; ``encoder``: the data's term alone, as released; ``encoder-full``: L_E with its exponential term,
-    whose samples are held fixed.
+    L depends on ``cooperation``. ``decoder``: L_D. ``encoder``: the data's term of L_E alone, as in the released code.
+    ``encoder-full``: L_E with its exponential term, whose samples are held fixed.
     """
     masses = np.array([model[b].sum() for b in blocks])
     elbo = np.log(model)
