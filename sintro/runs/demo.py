@@ -43,7 +43,7 @@ def run(study: str, cores: str) -> int:
             signal.signal(signal.SIGTERM, before)
     if snakemake.returncode:
         print("".join(log.read_text(errors="replace").splitlines(keepends=True)[-LINES:]), file=sys.stderr)
-        print(f"error: snakemake ended with exit code {snakemake.returncode}; its whole output: {log}", file=sys.stderr)
+        print(f"error: snakemake ended with exit code {snakemake.returncode}; all it said: {log}", file=sys.stderr)
         return snakemake.returncode
     print(f"Done. The page: {PAGE.absolute().as_uri()}")
     return 0
