@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 
 from sintro import SintroError
 from sintro.report.figures.style import DENSITY_MAP, STYLE, data_uri, half_width_of, relative_density, to_png
-from sintro.report.numbers.results import Result
+from sintro.report.numbers.results import Result, grouped
 from sintro.report.numbers.tables import Key, in_order
 from sintro.report.numbers.words import dataset_name, row_label
 from sintro.runs.stored import read_arrays
@@ -43,9 +43,7 @@ def shown_of(members: Sequence[Result]) -> Result:
 
 def shown_by_row(results: Sequence[Result]) -> dict[tuple[str, Key], Result]:
     """Choose the seed that is shown of every data set and row of the table."""
-    seeds: dict[tuple[str, Key], list[Result]] = {}
-    for result in results:
-        seeds.setdefault((result.cell.dataset, result.row), []).append(result)
+    seeds = grouped(results, lambda result: (result.cell.dataset, result.row))
     return {place: shown_of(members) for place, members in seeds.items()}
 
 

@@ -13,11 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
+from sintro.cells import components
 from sintro.cells.cell import Cell
 from sintro.metrics import METRICS
 from sintro.report.figures.style import INK, VECTOR, compact, ink_or_line, to_svg
 from sintro.report.numbers.results import ABSENT, Result
 from sintro.report.numbers.stability import MEASURES, Sweep, is_collapsed
+from sintro.report.numbers.statistics import is_known
 from sintro.report.numbers.words import dataset_name, plural, row_label, show_number
 
 DRAWN = MEASURES[0]
@@ -184,9 +186,9 @@ def _draw_strip(axes: Axes, members: Sequence[Result], place: Callable[[Cell], f
 
 
 def negative_ratio(cell: Cell) -> float | None:
-    """Find the weight of the fakes' KL in multiples of the real one's; None for a VAE. IntroVAE's w_neg is one."""
+    """Find the weight of the fakes' KL in multiples of the real one's; None without fakes."""
     betas = cell.betas
-    if betas.neg is None or cell.objective_name == "introvae":
+    if betas.neg is None or components.objective(cell.objective_name).neg_is_relative:
         return betas.neg
     return round(betas.neg / betas.kl, 2)  # the path keeps 3 decimals of the product
 
@@ -215,8 +217,8 @@ def legend_of(recs: Sequence[float]) -> list[Line2D]:
 
 def drawable(result: Result) -> bool:
     """Tell whether the run has a KL that a log scale can show."""
-    value = result.value(DRAWN) if result.state == "done" else None
-    return value is not None and math.isfinite(value) and value > 0
+    value = result.value(DRAWN)
+    return is_known(value) and value > 0
 
 
 def fate_of(result: Result) -> str:

@@ -10,10 +10,9 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sintro import SintroError
 from sintro.report.figures.style import INK, LINES, VECTOR, ink_or_line, to_svg
 from sintro.report.numbers.ranks import ranks_of
-from sintro.report.numbers.results import Result, read_history
+from sintro.report.numbers.results import Result, history_of
 from sintro.report.numbers.tables import Measure, Table, family
 from sintro.report.numbers.words import dataset_name, row_label
 from sintro.runs.results import OTHER
@@ -168,10 +167,7 @@ def band(members: Sequence[Result]) -> str:
     for result in members:
         if result.state == OTHER:
             continue
-        try:
-            history = read_history(result.folder / "history.csv", {"iteration", *BAND})
-        except (OSError, SintroError):
-            continue
+        history = history_of(result, {"iteration", *BAND})
         if len(history.get("iteration", ())) > 1:
             found[result.cell.seed] = history
     if not found:

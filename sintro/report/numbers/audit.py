@@ -16,7 +16,7 @@ from sintro.metrics import definition
 from sintro.report.numbers.audit_items import AUDIT_ITEMS, AuditItem
 from sintro.report.numbers.ranks import by_weight, mean_by_weight, rank
 from sintro.report.numbers.results import Result
-from sintro.report.numbers.statistics import best_of, summarise
+from sintro.report.numbers.statistics import best_of, is_known, summarise
 from sintro.report.numbers.tables import Entry, Key, Table
 from sintro.report.numbers.words import dataset_name, plural, row_label, show_number
 from sintro.runs.results import OTHER
@@ -137,7 +137,7 @@ def _shown(metric: str, value: float) -> str:
 
 def chosen_weights(results: Sequence[Result], metric: str) -> list[dict[str, str]]:
     """A4: list per row and data set the chosen r, its published value, and what the others give."""
-    finite = [result for result in results if _is_finite(result.value(metric))]
+    finite = [result for result in results if is_known(result.value(metric))]
     lines = []
     for (row, dataset), weights in by_weight(finite).items():
         if len(weights) < 2:
@@ -154,10 +154,6 @@ def chosen_weights(results: Sequence[Result], metric: str) -> list[dict[str, str
         }
         lines.append(line)
     return lines
-
-
-def _is_finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
 
 
 def spread_ratio(table: Table) -> str:

@@ -13,15 +13,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import stats
 
-from sintro import SintroError
 from sintro.metrics import METRICS
 from sintro.metrics.collapse import collapsed
-from sintro.report.numbers.claim_files import DIVERGED, FINAL, UNSTABLE, Claim, Contrast, Side, load, load_exact
-from sintro.report.numbers.results import Result, read_history
-from sintro.report.numbers.statistics import LEVEL, Comparison, compare_differences, holm, stouffer
+from sintro.report.numbers.claim_files import DIVERGED, FINAL, UNSTABLE, Claim, Contrast, Side
+from sintro.report.numbers.results import Result, history_of
+from sintro.report.numbers.statistics import LEVEL, Comparison, compare_differences, holm, is_known, stouffer
 from sintro.runs.results import FINISHED
-
-__all__ = ["UNSTABLE", "Claim", "Outcome", "Stratum", "Verdict", "examine", "judge", "load", "load_exact", "value_of"]
 
 ENDED = (*FINISHED, "unreadable")  # a pair that one of these cells has no number for is lost; others are still to come
 
@@ -53,7 +50,8 @@ class Stratum:
 
 def _mean_of_b(pairs: Sequence[tuple[float, float]]) -> float:
     """Average side B of the pairs; 0 where there are none."""
-    return float(np.mean([b for _, b in pairs])) if pairs else 0.0
+    values = [b for _, b in pairs]
+    return float(np.mean(values)) if values else 0.0
 
 
 @dataclass
@@ -118,13 +116,13 @@ def value_of(result: Result, metric: str) -> float | None:
         return _unstable(result)
     if metric.startswith(FINAL):
         return _final(result, metric.removeprefix(FINAL))
-    return result.value(metric) if result.state == "done" else None
+    return result.value(metric)
 
 
 def _unstable(result: Result) -> float | None:
     """Give 1 for a run that diverged or collapsed, 0 for one that did not; None where nobody knows."""
     covered = result.value("modes_covered")
-    if result.state == "done" and covered is not None:
+    if covered is not None:
         return float(collapsed(result.cell.dataset, covered))
     return 1.0 if result.state == "diverged" else None
 
@@ -133,11 +131,7 @@ def _final(result: Result, column: str) -> float | None:
     """Read the last finite value of a column of the history; None where there is none to read."""
     if result.state not in FINISHED:
         return None
-    try:
-        history = read_history(result.folder / "history.csv", {column})
-    except (OSError, SintroError):
-        return None
-    values = history.get(column, np.zeros(0))
+    values = history_of(result, {column}).get(column, np.zeros(0))
     finite = values[np.isfinite(values)]
     return float(finite[-1]) if len(finite) else None
 
@@ -188,7 +182,7 @@ def _pooled(contrast: Contrast, cells: Sequence[Result]) -> float | None:
         return values[0]
     if any(result.state not in FINISHED for result in cells):
         return None
-    finite = [value for value in values if value is not None and math.isfinite(value)]
+    finite = list(filter(is_known, values))
     if not finite:
         return None
     if contrast.pool == "mean":
@@ -226,9 +220,7 @@ def _pair(contrast: Contrast, a: Sequence[Result], b: Sequence[Result]) -> tuple
     """Find the numbers of both sides with one seed; None unless both are finite."""
     x = _pooled(contrast, a)
     y = _pooled(contrast, b) if contrast.constant is None else contrast.constant
-    if x is None or y is None or not math.isfinite(x) or not math.isfinite(y):
-        return None
-    return x, y
+    return (x, y) if is_known(x) and is_known(y) else None
 
 
 # --- tests and verdicts

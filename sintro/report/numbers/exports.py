@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from sintro.report.numbers.tables import FORMS, Entry, Key, Measure, Table
+from sintro.report.numbers.words import ABSENT
 from sintro.runs.results import STATES
 
 NOT_DONE = STATES[1:]  # of cells that a mean is not over
@@ -118,7 +119,7 @@ def _floor_row(table: Table, form: str) -> list[str]:
     """Lay out the floors as the last row."""
     line = [FLOORS[table.floor_kind], "", ""]
     for dataset in table.datasets:
-        line += [table.floor_text(dataset, measure, form) or "–" for measure in table.measures]
+        line += [table.floor_text(dataset, measure, form) or ABSENT for measure in table.measures]
         line.append("")  # nothing is counted
     return line
 

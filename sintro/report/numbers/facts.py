@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from sintro.basics.progress import duration_in_words
 from sintro.cells import components, studies
 from sintro.cells.cell import Cell
 from sintro.cells.presets import Settings
 from sintro.report.numbers.results import Result, count_states
-from sintro.report.numbers.words import ABSENT, show_duration, show_setting
+from sintro.report.numbers.words import ABSENT, show_setting
 from sintro.runs.results import OTHER
 
 # Settings whose values are told when they differ from the published ones, and others of which it is told that they do.
@@ -94,7 +95,7 @@ def study_facts(results: Sequence[Result]) -> dict[str, Any]:
         "hardware": sorted(set(map(_hardware, made)) - {""}),
         "first": _day(finished[0]) if finished else "",
         "last": _day(finished[-1]) if finished else "",
-        "cost": show_duration(float(seconds)) if seconds else ABSENT,
+        "cost": duration_in_words(seconds) if seconds else ABSENT,
     }
 
 

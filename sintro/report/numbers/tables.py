@@ -11,9 +11,9 @@ from functools import cached_property
 
 from sintro.cells.components import datasets as known_datasets
 from sintro.metrics import METRICS, Metric
-from sintro.report.numbers.results import Result, count_states
+from sintro.report.numbers.results import Result, count_states, grouped
 from sintro.report.numbers.statistics import Summary, best_and_equals, summarise
-from sintro.report.numbers.words import show_number
+from sintro.report.numbers.words import ABSENT, show_number
 
 FORMS = ("published", "standard")
 EVALUATE_AGAIN = "evaluate again"  # in place of a number that an older definition computed
@@ -79,13 +79,13 @@ class Entry:
 
     def values(self, metric: str) -> dict[int, float]:
         """Map seed -> stored number, of the finished cells that have it (a NaN included)."""
-        finished = [result for result in self.results if result.state == "done"]
-        numbers = {result.cell.seed: result.value(metric) for result in finished}
+        numbers = {result.cell.seed: result.value(metric) for result in self.results}
         return {seed: value for seed, value in numbers.items() if value is not None}
 
     def ranked(self, metric: Metric) -> dict[int, float]:
         """Map seed -> the number that its value is ranked by: the value itself, save where 1/2 is best."""
-        return {seed: metric.ranked(value) for seed, value in self.values(metric.name).items()}
+        values = self.values(metric.name)
+        return {seed: metric.ranked(value) for seed, value in values.items()}
 
 
 Key = tuple[str, str, str]  # objective, prior, regularizers
@@ -164,14 +164,14 @@ def seed_text(result: Result, measure: Measure, form: str) -> str:
     name = measure.metric(form).name
     value = result.value(name)
     if value is None:
-        return EVALUATE_AGAIN if name in result.outdated else "–"
+        return EVALUATE_AGAIN if name in result.outdated else ABSENT
     return show_number(value * measure.factor(form))
 
 
 def format_summary(summary: Summary, places: int, factor: float = 1.0, spread: str = "published") -> str:
     """Show mean and spread; with one seed there is no spread, and none is shown."""
     if summary.n == 0:
-        return "–"
+        return ABSENT
     if math.isnan(summary.mean):
         return "NaN"
 
@@ -225,13 +225,10 @@ def make_table(
     ``row_key`` says which row a result belongs to (by default its objective, prior and regularizers).
     """
     notes = notes or {}
-    grouped: dict[tuple[Key, str], list[Result]] = {}
-    for result in results:
-        place = (row_key(result), result.cell.dataset)
-        grouped.setdefault(place, []).append(result)
-    entries = {place: make_entry(found, measures, notes.get(place, "")) for place, found in grouped.items()}
-    datasets = in_order(dataset for _, dataset in grouped)
-    rows = tuple(dict.fromkeys(row for row, _ in grouped))
+    found = grouped(results, lambda result: (row_key(result), result.cell.dataset))
+    entries = {place: make_entry(members, measures, notes.get(place, "")) for place, members in found.items()}
+    datasets = in_order(dataset for _, dataset in found)
+    rows = tuple(dict.fromkeys(row for row, _ in found))
     known = {dataset: values for dataset, values in (floors or {}).items() if dataset in datasets and values}
     table = Table(name, title, tuple(measures), datasets, rows, entries, known)
     if len(table.results) != len(results):

@@ -7,6 +7,7 @@ from typing import Any
 from markupsafe import Markup, escape
 from pydantic import ValidationError
 
+from sintro.basics.progress import duration_in_words, size_in_words
 from sintro.cells import studies
 from sintro.cells.presets import Settings, in_words
 from sintro.metrics import METRICS, VERSIONS, Metric, definition
@@ -16,7 +17,7 @@ from sintro.report.figures.style import data_uri
 from sintro.report.numbers.results import Result
 from sintro.report.numbers.study import StudyReport
 from sintro.report.numbers.tables import EVALUATE_AGAIN, Floor
-from sintro.report.numbers.words import ARROWS, show_bytes, show_duration, show_number, show_setting
+from sintro.report.numbers.words import ARROWS, show_in, show_number, show_setting
 from sintro.report.pages.writer import Writer, cell_page, group_page, page_key, render, result_stamp
 
 # The headings of the metrics, and how the names of the metrics below each begin; the first that fits counts.
@@ -242,11 +243,11 @@ PROVENANCE_FIRST = (
     "started",
     "finished",
 )
-IN_UNITS: dict[str, Callable[[Any], str]] = {
-    "wall_seconds": show_duration,
-    "device_seconds": show_duration,
-    "peak_memory_bytes": show_bytes,
-    "peak_device_memory_bytes": show_bytes,
+IN_UNITS: dict[str, Callable[[float], str]] = {
+    "wall_seconds": duration_in_words,
+    "device_seconds": duration_in_words,
+    "peak_memory_bytes": size_in_words,
+    "peak_device_memory_bytes": size_in_words,
 }
 
 
@@ -257,8 +258,9 @@ def provenance_views(result: Result) -> list[tuple[str, str]]:
     rest = sorted(set(stored) - set(first))
     views = []
     for name in (*first, *rest):
-        show = IN_UNITS.get(name, show_setting)
-        views.append((name.replace("_", " "), show(stored[name])))
+        value = stored[name]
+        text = show_in(IN_UNITS[name], value) if name in IN_UNITS else show_setting(value)
+        views.append((name.replace("_", " "), text))
     return views
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from sintro.basics.files import write_atomic
 from sintro.cells import studies
 from sintro.report.figures.study import draw_contrasts
-from sintro.report.numbers import audit, claims, ledger
+from sintro.report.numbers import audit, claim_files, claims, ledger
 from sintro.report.numbers.study import StudyReport
 from sintro.report.numbers.tables import Table
 from sintro.report.numbers.words import ABSENT, dataset_name, plural, row_label, show_p
@@ -75,7 +75,7 @@ def _ledger(
 
 def table_view(study: str, table: Table, entries: Sequence[ledger.Reported]) -> dict[str, Any]:
     """Lay out a table of the papers with the transcribed numbers and ours, and where there is none."""
-    known = {(*entry.place, entry.metric): entry for entry in entries if entry.table == table.name}
+    known = ledger.known_numbers(table, entries)
     columns = [(dataset, measure) for dataset in table.datasets for measure in table.reported]
     rows = []
     for row in table.rows:
@@ -102,7 +102,7 @@ def table_view(study: str, table: Table, entries: Sequence[ledger.Reported]) -> 
 def claims_view(own: Sequence[StudyReport]) -> list[dict[str, Any]]:
     """Lay out every claim, and its verdict in each study that has cells for it."""
     views = []
-    for name, claim in claims.load().items():
+    for name, claim in claim_files.load().items():
         verdicts = [_verdict_view(name, claim, report) for report in own]
         found = [verdict for verdict in verdicts if verdict is not None]
         by_study = {verdict["study"]: verdict for verdict in found}
@@ -110,7 +110,7 @@ def claims_view(own: Sequence[StudyReport]) -> list[dict[str, Any]]:
     return views
 
 
-def _verdict_view(name: str, claim: claims.Claim, report: StudyReport) -> dict[str, Any] | None:
+def _verdict_view(name: str, claim: claim_files.Claim, report: StudyReport) -> dict[str, Any] | None:
     """Lay out a claim's verdict in one study; None where the study has no cells for it."""
     verdict = claims.judge(claim, report.results)
     if verdict.verdict == "not run":
@@ -132,7 +132,7 @@ def _verdict_view(name: str, claim: claims.Claim, report: StudyReport) -> dict[s
 
 def exact_view(games: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Lay out the claims on the exact equilibrium, each judged on every game that ``sintro theory`` has solved."""
-    exact = claims.load_exact().items()
+    exact = claim_files.load_exact().items()
     return [{"name": name, "claim": claim, "studies": [], "by": {}, "games": games} for name, claim in exact]
 
 

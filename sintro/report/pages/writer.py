@@ -5,7 +5,6 @@ page forbids any request and any script but the page's own, whatever the strings
 """
 
 import base64
-import contextlib
 import hashlib
 import json
 import posixpath
@@ -19,7 +18,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import sintro
-from sintro import SintroError
 from sintro.basics.files import write_atomic
 from sintro.cells import components
 from sintro.report.figures.captions import figure_paths
@@ -102,7 +100,8 @@ class Writer:
         known = self.known.get(page, "").split()  # the key, and the size of what was written
         if known != [key, str(size_of(path))]:
             content = render().encode()
-            write_quickly(path, content)
+            # Thousands of pages would wait for the disk for minutes; one that a crash cuts short is found by its size.
+            write_atomic(path, content, durable=False)
             self.written.append(path)
             known = [key, str(len(content))]
         self.made[page] = " ".join(known)
@@ -128,22 +127,6 @@ def size_of(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return -1
-
-
-def write_quickly(path: Path, content: bytes) -> None:
-    """Write a whole page or nothing, without waiting for the disk: thousands of pages would wait for minutes.
-
-    A page that a crash of the machine cuts short is found by its size and written again.
-    """
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise SintroError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def stamp(paths: Iterable[Path]) -> str:
