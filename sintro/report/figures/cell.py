@@ -15,6 +15,7 @@ from sintro import SintroError
 from sintro.basics.files import write_atomic
 from sintro.cells import components
 from sintro.report.figures import image_cell
+from sintro.report.figures.captions import figure_paths
 from sintro.report.figures.detection import ood_figure
 from sintro.report.figures.history import draw_history
 from sintro.report.figures.latent import draw_codes, draw_latent
@@ -31,7 +32,6 @@ SETS = {
     "reconstructions": "reconstructions",
     "mode_images": "the prior's modes, by falling weight",
 }
-NAMES = {*CELL_FIGURES, "ood.png", *(f"{name}.png" for name in SETS), *image_cell.NAMES}
 
 Arrays = Mapping[str, np.ndarray]
 Pictures = dict[str, Callable[[], Figure]]  # name of the file -> a function that draws it
@@ -62,8 +62,9 @@ def draw_cell(folder: Path) -> list[Path]:
         for name, draw in pictures.items():
             write_atomic(folder / name, to_png(draw()))
             written.append(folder / name)
-    for name in NAMES - set(pictures):
-        (folder / name).unlink(missing_ok=True)  # of an earlier run that got further
+    for path in figure_paths(folder):
+        if path not in written:
+            path.unlink(missing_ok=True)  # of an earlier run that got further
     return written
 
 

@@ -1,6 +1,6 @@
 """The pictures that only image cells have: pairs, modes with their weights, and what changed from snapshot to snapshot.
 
-Drawn from plain arrays as those of :mod:`sintro.report.figures`; nothing here imports torch.
+Drawn from plain arrays, as the other pictures are; nothing here imports torch.
 """
 
 import math
@@ -20,9 +20,6 @@ SHEET = 4.0  # inches, as the other square pictures
 PAIRS = 32
 SHOWN_MODES = 8  # of which samples are drawn; their means are shown of more
 DISTANCES = {"fid_over_iterations": "FID (published)", "cfid_over_iterations": "cFID (published)"}
-
-# Names of the pictures an image cell can have beside those of figures.SETS.
-NAMES = ("mode_samples.png", "responsibilities.png", "distances.png")
 
 
 def drawn(
