@@ -20,7 +20,7 @@ from sintro.report.figures.detection import ood_figure
 from sintro.report.figures.history import draw_history
 from sintro.report.figures.latent import draw_codes, draw_latent
 from sintro.report.figures.plane import MOST_POINTS, draw_density, draw_points
-from sintro.report.figures.style import LINES, STYLE, half_width_of, label_colours, to_png
+from sintro.report.figures.style import LINES, STYLE, label_colours, to_png
 from sintro.report.numbers.results import read_history
 from sintro.runs import stored
 from sintro.runs.stored import read_arrays
@@ -75,7 +75,7 @@ def _of_sets(arrays: Arrays, dataset: str) -> Pictures:
         if name in arrays:
             pictures[f"{name}.png"] = _of_set(arrays, name, title, dataset)
     if "energy" in arrays:
-        pictures["density.png"] = lambda: draw_density(arrays["energy"], half_width_of(dataset))
+        pictures["density.png"] = lambda: draw_density(arrays["energy"], components.dataset(dataset).half_width)
     return pictures
 
 
@@ -87,7 +87,7 @@ def _of_set(arrays: Arrays, name: str, title: str, dataset: str) -> Callable[[],
     colours = LINES[0][0]
     if name == "data" and "labels" in arrays:
         colours = label_colours(arrays["labels"])[:MOST_POINTS]
-    return lambda: draw_points(values, colours, half_width_of(dataset), name)
+    return lambda: draw_points(values, colours, components.dataset(dataset).half_width, name)
 
 
 def _of_latent(arrays: Arrays) -> Pictures:

@@ -101,8 +101,10 @@ def _mean(entry: Entry, metric: str) -> float:
 
 def _ranks(means: Mapping[Key, tuple[float, float]], published: str, standard: str) -> dict[str, Any]:
     """Rank by both forms; a pair of rows flips when one form puts the one first and the other form the other."""
-    by_published = _ranks_by(published, {row: pair[0] for row, pair in means.items()})
-    by_standard = _ranks_by(standard, {row: pair[1] for row, pair in means.items()})
+    of_published = {row: pair[0] for row, pair in means.items()}
+    of_standard = {row: pair[1] for row, pair in means.items()}
+    by_published = rank(of_published, definition(published).direction == "lower")
+    by_standard = rank(of_standard, definition(standard).direction == "lower")
     flips = Counter()
     for one, other in combinations(means, 2):
         before = by_published[one] - by_published[other]
@@ -112,19 +114,15 @@ def _ranks(means: Mapping[Key, tuple[float, float]], published: str, standard: s
     lines = [
         {
             "row": row_label(row),
-            "published": _shown(published, means[row][0]),
+            "published": _shown(published, of_published[row]),
             "published_rank": f"{by_published[row]:g}",
-            "standard": _shown(standard, means[row][1]),
+            "standard": _shown(standard, of_standard[row]),
             "standard_rank": f"{by_standard[row]:g}",
             "flips": flips[row],
         }
         for row in sorted(means, key=by_published.get)
     ]
     return {"lines": lines, "flipped": flips.total() // 2, "pairs": math.comb(len(means), 2)}
-
-
-def _ranks_by(metric: str, means: Mapping[Key, float]) -> dict[Key, float]:
-    return rank(means, definition(metric).direction == "lower")
 
 
 def _shown(metric: str, value: float) -> str:

@@ -100,9 +100,10 @@ class Verdict:
     @property
     def seeds(self) -> tuple[int, int]:
         """The fewest and the most pairs of any data set and reading of the stars: (0, 0) where nothing ran."""
-        strata = [stratum for outcome in self.outcomes for stratum in outcome.strata]
-        found = [len(stratum.pairs) for stratum in strata if stratum.pairs]
-        return (min(found), max(found)) if found else (0, 0)
+        counts = []
+        for outcome in self.outcomes:
+            counts += [len(stratum.pairs) for stratum in outcome.strata if stratum.pairs]
+        return min(counts, default=0), max(counts, default=0)
 
 
 # --- the number of a cell
@@ -240,14 +241,17 @@ def _test(contrast: Contrast, strata: Sequence[Stratum]) -> tuple[float | None, 
 
 def _mcnemar(contrast: Contrast, strata: Sequence[Stratum]) -> tuple[float | None, float | None]:
     """Test exactly: of the pairs in which one side diverged and the other did not, how many favour A?"""
-    differing = [b - a for stratum in strata for a, b in stratum.pairs if a != b]
+    a_only = b_only = 0  # pairs in which this side alone diverged
+    for stratum in strata:
+        a_only += sum(a > b for a, b in stratum.pairs)
+        b_only += sum(b > a for a, b in stratum.pairs)
+    differing = a_only + b_only
     if not differing:
         return None, None
-    fewer = sum(difference > 0 for difference in differing)
-    favour = fewer if contrast.expect == "lower" else len(differing) - fewer
-    above = stats.binomtest(favour, len(differing), alternative="greater").pvalue
-    below = stats.binomtest(favour, len(differing), alternative="less").pvalue
-    return float(above), float(below)
+    favour = b_only if contrast.expect == "lower" else a_only
+    above = stats.binomtest(favour, differing, alternative="greater")
+    below = stats.binomtest(favour, differing, alternative="less")
+    return float(above.pvalue), float(below.pvalue)
 
 
 def examine(contrast: Contrast, results: Iterable[Result]) -> Outcome:

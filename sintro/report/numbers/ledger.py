@@ -213,7 +213,8 @@ def _beside(entry: Reported, ours: Summary) -> dict[str, str]:
 
 def known_numbers(table: Table, entries: Iterable[Reported]) -> dict[tuple[str, str, str, str, str], Reported]:
     """Map dataset, objective, prior, regularizers and metric -> what was reported there in the papers' table."""
-    return {(*entry.place, entry.metric): entry for entry in entries if entry.table == table.name}
+    own = [entry for entry in entries if entry.table == table.name]
+    return {(*entry.place, entry.metric): entry for entry in own}
 
 
 def transcribed(table: Table, entries: Iterable[Reported]) -> tuple[int, int]:

@@ -23,7 +23,7 @@ def rank(means: Mapping[Any, float], lower_is_better: bool) -> dict[Any, float]:
 def ranks_of(table: Table, metric: str) -> dict[str, dict[str, float]]:
     """Rank a table's rows by the mean of a published metric -> row -> data set -> rank, for the rows that have one."""
     measure = next(m for m in table.measures if m.published == metric)
-    lower = measure.lower_is_better("published")
+    lower = measure.metric("published").lower_is_better
     found: dict[str, dict[str, float]] = {}
     for dataset in table.datasets:
         means = {}

@@ -20,7 +20,7 @@ from sintro.runs.history import todays
 from sintro.runs.results import FINISHED, STATES, Asked, judge
 from sintro.runs.stored import CellFile, Unreadable, number, numbers, read
 
-ABSENT = tuple(state for state in STATES if state not in FINISHED)  # states without a result
+NO_RESULT = tuple(state for state in STATES if state not in FINISHED)  # states of cells without one
 FILES = ("cell.json", "history.csv", "metrics.json", "provenance.json", "arrays.npz")
 
 
@@ -154,11 +154,6 @@ def grouped(found: Iterable[Result], key: Callable[[Result], Any]) -> dict[Any, 
     for result in found:
         groups.setdefault(key(result), []).append(result)
     return groups
-
-
-def by_group(found: Iterable[Result]) -> dict[tuple, list[Result]]:
-    """Group results over seeds: those of each study, dataset, objective, prior and regularizers."""
-    return grouped(found, lambda result: result.group)
 
 
 def history_of(result: Result, columns: Iterable[str]) -> dict[str, np.ndarray]:

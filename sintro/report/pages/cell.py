@@ -103,9 +103,10 @@ def figure_views(result: Result) -> list[dict[str, Any]]:
 
 def metric_views(result: Result, floor: Floor) -> list[dict[str, Any]]:
     """Lay out every metric that is defined for the cell's kind of data, and whatever else metrics.json holds."""
-    defined = [metric for metric in METRICS.values() if _is_shown(metric, result)]
+    views = [_metric_view(metric, result, floor) for metric in METRICS.values() if _is_shown(metric, result)]
     others = sorted(set(result.metrics) - set(METRICS))
-    return [_metric_view(metric, result, floor) for metric in defined] + [_other_view(name, result) for name in others]
+    views += [_other_view(name, result) for name in others]
+    return views
 
 
 def _is_shown(metric: Metric, result: Result) -> bool:
@@ -156,15 +157,20 @@ def blocks_of(views: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Group metrics below headings, in the order of ORDER; long lists of scores are folded away."""
     found: dict[str, list[dict[str, Any]]] = {}
     for view in views:
-        found.setdefault(heading_of(view["name"]), []).append(view)
-    return [{"title": title, "metrics": found[title], "folded": title in FOLDED} for title in ORDER if title in found]
+        title = heading_of(view["name"])
+        found.setdefault(title, []).append(view)
+    present = [title for title in ORDER if title in found]
+    return [{"title": title, "metrics": found[title], "folded": title in FOLDED} for title in present]
 
 
 def heading_of(name: str) -> str:
     """Name the heading that a metric stands below."""
     if name.removesuffix("_published").endswith("_last"):
         return ORDER[-2]
-    return next((title for title, beginnings in HEADINGS.items() if name.startswith(beginnings)), "Others")
+    for title, beginnings in HEADINGS.items():
+        if name.startswith(beginnings):
+            return title
+    return "Others"
 
 
 NOT_MEASURED = ("status", "digest", "warning", "finished", "model_sha256", "data_sha256", VERSIONS)

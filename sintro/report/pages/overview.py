@@ -132,8 +132,9 @@ def _verdict_view(name: str, claim: claim_files.Claim, report: StudyReport) -> d
 
 def exact_view(games: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Lay out the claims on the exact equilibrium, each judged on every game that ``sintro theory`` has solved."""
-    exact = claim_files.load_exact().items()
-    return [{"name": name, "claim": claim, "studies": [], "by": {}, "games": games} for name, claim in exact]
+    no_studies: dict[str, Any] = {"studies": [], "by": {}}
+    exact = claim_files.load_exact()
+    return [{"name": name, "claim": claim, "games": games} | no_studies for name, claim in exact.items()]
 
 
 def contrast_view(outcome: claims.Outcome, standard: claims.Outcome) -> dict[str, str]:
