@@ -25,7 +25,7 @@ DISTANCES = {"fid_over_iterations": "FID (published)", "cfid_over_iterations": "
 def drawn(
     arrays: Mapping[str, np.ndarray], record: Mapping[str, Any], metrics: Mapping[str, Any]
 ) -> dict[str, Callable[[], Figure]]:
-    """Find the pictures that these arrays, this cell.json and this metrics.json have the numbers for."""
+    """Find the pictures for which the arrays, the cell.json (``record``) and the metrics.json have the numbers."""
     found: dict[str, Callable[[], Figure]] = {}
     stored = arrays.keys()
     if {"data", "reconstructions"} <= stored and arrays["data"].shape == arrays["reconstructions"].shape:

@@ -67,7 +67,7 @@ def _images(result: Result, name: str) -> np.ndarray | None:
 
 
 def strip_png(images: np.ndarray) -> bytes:
-    """Draw images [N, C, H, W] of values in [0, 1] side by side, as a PNG; what is not finite is black."""
+    """Draw images [N, C, H, W] of values in [0, 1] side by side, as a PNG; NaN is black."""
     pixels = eight_bits(in_range(images[:IN_A_STRIP]))
     times = max(1, round(LEAST_PIXELS / pixels.shape[2]))
     large = pixels.repeat(times, axis=2).repeat(times, axis=3)

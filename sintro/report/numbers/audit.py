@@ -1,4 +1,4 @@
-"""The audit: what the switch of each published convention does to the runs that are there.
+"""The audit: what each published convention changes in the runs that are there.
 
 For every item: what is published, what is standard, both forms side by side, and the rows whose rank flips.
 """
@@ -39,7 +39,7 @@ def audit(studies: Sequence[tuple[str, Sequence[Result], Sequence[Table]]]) -> l
 
 
 def _in_study(item: AuditItem, results: Sequence[Result], tables: Sequence[Table]) -> dict[str, Any]:
-    """Find what an item changes in a study: blocks of ranks, chosen weights, and a text, each empty where nothing."""
+    """Find what an item changes in a study: blocks of ranks, chosen weights and a text; each may be empty."""
     shown: dict[str, Any] = {"blocks": [], "weights": [], "text": ""}
     last = tables[-1] if tables else None  # Table 5 holds every cell, Table 2 a selection of them
     if last is not None:
@@ -54,7 +54,7 @@ def _in_study(item: AuditItem, results: Sequence[Result], tables: Sequence[Table
 
 
 def _text(item: str, results: Sequence[Result], table: Table | None) -> str:
-    """Say what an item changes in a study, where that is a sentence."""
+    """Say what an item changes in a study, of the items that a sentence answers; "" for the others."""
     if item == "A6":
         return settings_seen(results, "logits_at_conversion")
     if item == "A11":
@@ -192,7 +192,7 @@ def settings_seen(results: Sequence[Result], name: str, dataset: str | None = No
 
 
 def adam_seen(results: Sequence[Result]) -> str:
-    """A22: say with what Adam's state the introspective phases of these cells began, and in how many cells each."""
+    """A22: say in how many cells Adam's state was carried into the introspective phase, and in how many restarted."""
     counts = Counter()
     for result in results:
         try:

@@ -3,7 +3,8 @@
 A contrast compares cells A with cells B on every data set (a stratum), paired over common seeds by a t-test, or cells A
 with a constant, such as what chance scores: then the test is the one-sample t-test over the seeds of A. Its strata
 are combined by Stouffer's sum of normal scores, its two directions tested at 5% together, and the contrasts of a claim
-corrected by Holm. So a claim about nothing gets a verdict other than inconclusive in at most 5% of the cases.
+corrected by Holm. So a claim about a difference that does not exist gets a verdict other than inconclusive in at most
+5% of the cases.
 """
 
 import math
@@ -20,7 +21,7 @@ from sintro.report.numbers.results import Result, history_of
 from sintro.report.numbers.statistics import LEVEL, Comparison, compare_differences, holm, is_known, stouffer
 from sintro.runs.results import FINISHED
 
-ENDED = (*FINISHED, "unreadable")  # a pair that one of these cells has no number for is lost; others are still to come
+ENDED = (*FINISHED, "unreadable")  # a pair in which such a cell has no number is lost; others are still to come
 
 Seeds = dict[int, list[Result]]  # seed -> the cells of a side with it
 Place = tuple[str, tuple[str, ...]]  # data set, and what the stars stand for
@@ -56,7 +57,7 @@ def _mean_of_b(pairs: Sequence[tuple[float, float]]) -> float:
 
 @dataclass
 class Outcome:
-    """What a contrast came to. ``state``: as claimed, against, undecided, too few seeds, not run."""
+    """The outcome of a contrast. ``state``: as claimed, against, undecided, too few seeds, not run."""
 
     contrast: Contrast
     strata: list[Stratum]

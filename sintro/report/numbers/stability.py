@@ -36,9 +36,9 @@ class Sweep:
 
 
 def sweeps_of(results: Sequence[Result]) -> list[Sweep]:
-    """Collect the 2D runs whose path gives the hyper-parameters.
+    """Collect the 2D runs whose path gives the hyper-parameters, by data set, objective, prior and regularizers.
 
-    -> no sweep unless two objectives give them and one of the two takes several values.
+    There is nothing to compare, and so no sweep, unless two objectives have such runs and one of them several settings.
     """
     explicit = [result for result in results if result.kind == "2d" and result.cell.betas is not None]
     found = grouped(explicit, _place)

@@ -69,13 +69,13 @@ class StudyReport:
             groups = {
                 "2D densities and images": [change for change in plane if change in images],
                 "2D densities": [change for change in plane if change not in images],
-                "images": [change for change in images if change not in plane],
+                "Images": [change for change in images if change not in plane],
             }
         return {name: changes for name, changes in groups.items() if changes}
 
 
 def kind_of(cell: Cell) -> Kind:
-    """Name what a cell's difference from its published one depends on."""
+    """Name all that the difference between a cell's settings and the published ones depends on."""
     return (cell.study, cell.dataset, cell.objective_name, cell.prior_spec.kind)
 
 

@@ -131,7 +131,7 @@ class Table:
         return f"{text} (n = {summary.n})" if has_fewer else text
 
     def floor_text(self, dataset: str, measure: Measure, form: str) -> str:
-        """Show the floor, mean ± standard deviation over its draws; empty where a metric has none."""
+        """Show a metric's floor, mean ± standard deviation over its draws; empty where it has none."""
         metric = measure.metric(form)
         floor = self.floors.get(dataset, {}).get(metric.name)
         if floor is None:

@@ -20,7 +20,7 @@ from sintro.report.numbers.tables import EVALUATE_AGAIN, Floor
 from sintro.report.numbers.words import ARROWS, show_in, show_number, show_setting
 from sintro.report.pages.writer import Writer, cell_page, group_page, page_key, render, result_stamp
 
-# The headings of the metrics, and how the names of the metrics below each begin; the first that fits counts.
+# Heading -> how the names of its metrics begin. A metric stands below the first heading that fits.
 HEADINGS = {
     "Bounds and reconstruction": ("elbo", "reconstruction", "kl_posterior", "mse", "drift"),
     "Density against the data's": ("gnelbo", "kl", "jsd", "entropy_published", "out_of_range"),
@@ -84,7 +84,7 @@ def safe(text: str) -> Markup:
 
 
 def figure_views(result: Result) -> list[dict[str, Any]]:
-    """Embed the cell's pictures; one that should be there and is not says so."""
+    """Embed the cell's pictures; in place of one that should be there and is not, say so."""
     is_plane = result.kind == "2d"
     expected = CELL_FIGURES if is_plane else ("data.png", "samples.png", "history.png")
     views = []
@@ -102,7 +102,7 @@ def figure_views(result: Result) -> list[dict[str, Any]]:
 
 
 def metric_views(result: Result, floor: Floor) -> list[dict[str, Any]]:
-    """Lay out every metric that is defined for the cell's kind of data, and whatever else metrics.json holds."""
+    """Lay out every metric that is defined for the cell's kind of data, and every other number in metrics.json."""
     views = [_metric_view(metric, result, floor) for metric in METRICS.values() if _is_shown(metric, result)]
     others = sorted(set(result.metrics) - set(METRICS))
     views += [_other_view(name, result) for name in others]
@@ -178,7 +178,7 @@ MOST_SHOWN = 50  # of the entries of one mapping
 
 
 def extra_views(result: Result) -> list[tuple[str, str]]:
-    """Spell what metrics.json holds beside numbers, such as the distance at every checkpoint."""
+    """Spell the entries of metrics.json that are no numbers, such as the distance at every checkpoint."""
     views = []
     for name, value in sorted(result.extra.items()):
         if isinstance(value, Mapping) and name != VERSIONS:
@@ -221,7 +221,7 @@ def setting_views(result: Result) -> list[dict[str, Any]]:
 
 
 def _in_words(stored: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Spell stored settings as a reader sees them; as they stand where they are none of this version's."""
+    """Spell stored settings as a reader sees them; leave those of another version as they are."""
     try:
         return in_words(Settings.model_validate(stored))
     except ValidationError:
@@ -271,6 +271,6 @@ def provenance_views(result: Result) -> list[tuple[str, str]]:
 
 
 def command_of(result: Result) -> str:
-    """Find the command that makes this cell: the stored one, else the one that would make it."""
+    """Find the command that made this cell; where none is stored, one that would make it."""
     stored = result.record.get("command")
     return stored if isinstance(stored, str) and stored else f"sintro train {result.cell.path}"

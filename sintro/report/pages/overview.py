@@ -24,8 +24,8 @@ def build(
 ) -> Path:
     """Write `index.html`, `claims.html`, `audit.html` and `ledger.html` -> the path of the first.
 
-    ``reports_read`` are the studies that were read, ``tables`` theirs by name; ``games`` the views of the exact
-    equilibria that `theory.build` gives.
+    ``reports_read``: the studies that were read; ``tables``: the tables of each, by the study's name; ``games``: what
+    `theory.build` returned.
     """
     ordered = sorted(reports_read, key=lambda report: (not report.comparable, report.name))
     own = [report for report in ordered if not report.parts]
@@ -74,7 +74,7 @@ def _ledger(
 
 
 def table_view(study: str, table: Table, entries: Sequence[ledger.Reported]) -> dict[str, Any]:
-    """Lay out a table of the papers with the transcribed numbers and ours, and where there is none."""
+    """Lay out a table of the papers: each transcribed number beside ours; the others say that nobody transcribed them."""
     known = ledger.known_numbers(table, entries)
     columns = [(dataset, measure) for dataset in table.datasets for measure in table.reported]
     rows = []
@@ -156,7 +156,7 @@ def contrast_view(outcome: claims.Outcome, standard: claims.Outcome) -> dict[str
 
 
 def mean_difference(outcome: claims.Outcome) -> str:
-    """Spell the mean over the strata of the difference as claimed, in percent of B."""
+    """Average the difference as claimed over the strata, and spell it in percent of B."""
     differences = [stratum.relative[0] for stratum in outcome.strata if stratum.pairs]
     finite = [difference for difference in differences if math.isfinite(difference)]
     return f"{sum(finite) / len(finite):+.1f}%" if finite else ABSENT

@@ -66,7 +66,7 @@ def cell_page(result: Result) -> str:
 
 
 def group_page(results: Sequence[Result]) -> str:
-    """Address the page of a group of seeds; with a single seed that is the cell's own."""
+    """Address the page of a group of seeds; a group of one seed has its cell's page."""
     if len(results) == 1:
         return cell_page(results[0])
     return "/".join((*results[0].group, "index.html"))
@@ -79,7 +79,7 @@ def relative(target: str, page: str) -> str:
 
 @dataclass
 class Writer:
-    """Writes a study's pages below ``reports`` and remembers from what each was made; unchanged ones are left alone."""
+    """Writes a study's pages below ``reports``; a page whose sources have not changed is left alone."""
 
     reports: Path
     name: str
@@ -95,7 +95,7 @@ class Writer:
             self.known = {}  # a manifest that cannot be read only costs time
 
     def page(self, page: str, key: str, render: Callable[[], str]) -> None:
-        """Write the page unless the same was written from the same before, and is still whole."""
+        """Write the page, unless it is there, whole, and was made from the same (``key``)."""
         path = self.reports / page
         known = self.known.get(page, "").split()  # the key, and the size of what was written
         if known != [key, str(size_of(path))]:
@@ -148,7 +148,7 @@ def page_key(*parts: Any) -> str:
 
 
 def result_stamp(result: Result) -> str:
-    """Spell what the page of one cell is made from."""
+    """Spell everything about a cell that its page is made from: state, remarks, and the times of its files."""
     files = [result.folder / name for name in FILES] + figure_paths(result.folder)
     return f"{result.state} {result.reason} {result.notes} {stamp(files)}"
 
