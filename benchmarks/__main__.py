@@ -82,7 +82,7 @@ def run(names: list[str], known: dict[str, Row], earlier: dict[str, Any], option
 
 
 def line(name: str, figures: dict[str, Any], earlier: dict[str, Any] | None) -> str:
-    """A row as it is printed."""
+    """Spell a row's figures, beside those of an earlier run."""
     milli = {key: 1e3 * figures[key] for key in ("seconds", "least", "most")}
     text = f"{name:26s} {milli['seconds']:10.2f} ms ({milli['least']:.2f} to {milli['most']:.2f}) {figures['T']:9.2f} T"
     if "floor_T" in figures:

@@ -8,16 +8,16 @@ measured the neighbours:
 
     statistics          mean and covariance of 50,000 x 2,048           13 s     753 MiB
     distance            Fréchet distance at 2,048 features              12 s     522 MiB   (9 s on an idle machine)
-    pytorch_fid         the same by pytorch-fid's function              24 s               (equal to 14 digits)
+    pytorch-fid         the same by pytorch-fid's function              24 s               (equal to 14 digits)
     inception           Inception features of 100 images                39 s   1,191 MiB   (50,000 want a GPU)
-    linear_probe        41,667 training codes of 128 dimensions          2 s     502 MiB
-    published_probes    the same, two SVMs and two k-NN                115 s     502 MiB
+    linear-probe        41,667 training codes of 128 dimensions          2 s     502 MiB
+    published-probes    the same, two SVMs and two k-NN                115 s     502 MiB
     kernel              100 pairs of subsets of 1,000 x 2,048        22 s   1,255 MiB   (in float64)
     pairs-in-the-plane  5,000 against 5,000 points                  0.3 s     523 MiB
     manifolds           precision and recall, 50,000 x 50,000       778 s   1,243 MiB   (in float64)
 
-``manifolds`` was not run again at full size since it gives density and coverage too, in the same pass: at 8,000 x 1,024
-both take 7.0 s, and precision and recall alone take 6.9 s.
+``manifolds`` computes density and coverage too by now, in the same pass, and was not run again at full size: at
+8,000 x 1,024 all four take 7.0 s, precision and recall alone 6.9 s.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def pairs_in_the_plane(count: int, dimension: int):
 
 
 def codes(count: int, latent_size: int = 128):
-    """Overlapping clusters, so that no probe is trivial: (train, labels, test, labels)."""
+    """Make codes in overlapping clusters, so that no probe is trivial -> train, its labels, test, its labels."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(10, (count,), generator=generator)
     centres = torch.randn(10, latent_size, generator=generator) * 0.3
@@ -127,7 +127,7 @@ def inception(count: int, dimension: int):
 
 
 def rows() -> dict[str, Row]:
-    """All rows of this file by name."""
+    """Name all rows of this file."""
     functions = (statistics, distance, pytorch_fid, inception, linear_probe, published_probes, kernel)
     functions += (pairs_in_the_plane, manifolds)
     return {

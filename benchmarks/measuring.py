@@ -20,7 +20,7 @@ def all_rows() -> dict[str, training.Row]:
 
 
 def seconds(work: Any, device: str, clock: Any) -> float:
-    """Of one call; a GPU is waited for."""
+    """Time one call, a GPU's work included."""
     began = clock()
     work()
     if device == "cuda":
@@ -29,14 +29,14 @@ def seconds(work: Any, device: str, clock: Any) -> float:
 
 
 def product(device: str, clock: Any) -> float:
-    """T: the median time of a large matrix product."""
+    """Measure T, the median time of a large matrix product."""
     generator = torch.Generator(device).manual_seed(0)
     one, other = (torch.randn(SIDE, SIDE, generator=generator, device=device) for _ in range(2))
     return statistics.median(seconds(lambda: one @ other, device, clock) for _ in range(7))
 
 
 def measure(name: str, device: str, threads: int, repeats: int | None, cpu_time: bool, result: Any) -> None:
-    """One row, in a process of its own; puts its figures into the queue."""
+    """Measure one row, in a process of its own, and put its figures into the queue ``result``."""
     torch.set_num_threads(threads)
     row = all_rows()[name]
     clock = time.process_time if cpu_time else time.perf_counter

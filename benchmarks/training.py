@@ -46,19 +46,19 @@ class Row(NamedTuple):
 
 
 def settings_of(path: str, **changes: Any) -> Settings:
-    """The published settings of a cell, given from its data set on."""
+    """Find the published settings of a cell. ``path``: the cell's path from its data set to its regularizers."""
     return published(Cell.from_path(f"results/table/{path}/seed0")).model_copy(update=changes)
 
 
 def enter_introspection(players: Players) -> None:
-    """What happens to the prior until the warm-up has ended, without the training in between."""
+    """Do to the players what their warm-up does to the prior, without the training in between."""
     for iteration in (players.shared.conversion, players.shared.warmup):
         if iteration is not None:
             players.enter(iteration)
 
 
 def iterations(path: str, phase: str, cells: int = 1, count: int = 10) -> Callable[[str], Callable[[], None]]:
-    """``count`` iterations of a cell, or of a fleet of so many, in its warm-up or in what follows it."""
+    """Time ``count`` iterations of a cell, or of a fleet of ``cells``, in the warm-up or in the introspective phase."""
 
     def prepare(device: str) -> Callable[[], None]:
         one = settings_of(path)
@@ -81,18 +81,18 @@ def iterations(path: str, phase: str, cells: int = 1, count: int = 10) -> Callab
 
 
 def weights(path: str) -> tuple[int, int]:
-    """Encoder's and decoder's number of parameters."""
+    """Count the parameters of the encoder and of the decoder."""
     model = Players([settings_of(path)]).model
     return tuple(sum(p.numel() for p in network.parameters()) for network in (model.encoder, model.decoder))
 
 
 def density_flop(points: int, modes: int = MODES, size: int = 2) -> float:
-    """One pass of the mixture density over so many points."""
+    """Count the FLOP of one pass of the mixture density over ``points`` points."""
     return points * modes * (2 * (2 * size + 2) + 2 * (2 * size + 1) + EXPONENTIAL)
 
 
 def iteration_flop(path: str, phase: str) -> Callable[[], float]:
-    """Of one cell's iteration, by the formulas of this module's docstring."""
+    """Count the FLOP of one cell's iteration, by the formulas of this module's docstring."""
 
     def flop() -> float:
         encoder, decoder = (2 * POINTS * size for size in weights(path))
@@ -107,7 +107,7 @@ def iteration_flop(path: str, phase: str) -> Callable[[], float]:
 
 
 def counted_flop(path: str) -> Callable[[], float]:
-    """What one iteration of an image cell runs in convolutions and matrix products, counted by torch."""
+    """Have torch count the FLOP of the convolutions and matrix products in one iteration of an image cell."""
 
     def flop() -> float:
         work = iterations(path, "introspective", count=1)("cpu")
@@ -119,7 +119,7 @@ def counted_flop(path: str) -> Callable[[], float]:
 
 
 def of_noise(prepare: Callable[[str], Callable[[], None]], path: str) -> Callable[[str], Callable[[], None]]:
-    """The same on random images in the data set's place, so that nothing need be downloaded."""
+    """Time the same work on random images in the data set's place, so that nothing need be downloaded."""
     event = settings_of(path).event
 
     def load(name: str, split: str, device: str = "cpu", **_: Any) -> images.ImageSet:
@@ -136,7 +136,7 @@ def of_noise(prepare: Callable[[str], Callable[[], None]], path: str) -> Callabl
 
 
 def density(device: str) -> Callable[[], Any]:
-    """The hot spot alone: forward and backward to the points, at N = 51,200 and K = 64."""
+    """Time the hot spot alone: forward and backward to the points, at N = 51,200 and K = 64."""
     generator = torch.Generator(device).manual_seed(0)
     z, means, log_vars = (
         torch.randn(count, 2, generator=generator, device=device) for count in (POINTS * SAMPLES, MODES, MODES)
@@ -147,7 +147,7 @@ def density(device: str) -> Callable[[], Any]:
 
 
 def grid(path: str) -> Callable[[str], Callable[[], Any]]:
-    """Everything that a 2D cell's evaluation measures; the 1024 x 1024 grid is nearly all of it."""
+    """Time all that a 2D cell's evaluation measures; the 1024 x 1024 grid takes nearly all of the time."""
 
     def prepare(device: str) -> Callable[[], Any]:
         one = settings_of(path)
@@ -184,7 +184,7 @@ FLEETS = (8, 32, 128)
 
 
 def rows() -> dict[str, Row]:
-    """All rows of this file by name."""
+    """Name all rows of this file."""
     found = {"density": Row("mixture density, N = 51,200, K = 64", density, lambda: density_flop(POINTS * SAMPLES))}
     for name, path in KINDS.items():
         phase = "warm-up" if name.startswith("vae") else "introspective"

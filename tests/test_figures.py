@@ -160,7 +160,7 @@ def test_the_plotted_range_is_that_of_the_densities():
     from sintro.data.densities import density
 
     assert {name: density(name).half_width for name in DENSITIES} == {
-        name: style.half_width_of(name) for name in DENSITIES
+        name: datasets()[name].half_width for name in DENSITIES
     }
 
 

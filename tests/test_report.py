@@ -19,6 +19,7 @@ from sintro.cells.cell import Cell
 from sintro.report.numbers import exports, ranks, results, tables
 from sintro.report.numbers import study as study_numbers
 from sintro.report.numbers.facts import shortened
+from sintro.runs.results import OTHER, STATES
 
 STUDY = """
 title: A small study
@@ -86,7 +87,7 @@ def test_every_cell_comes_back_with_its_state(small, tmp_path):
     assert [r.cell for r in found] == list(small)
     states = results.count_states(found)
     counted = {"done": 24, "diverged": 1, "to evaluate": 1, "missing": 4, "unreadable": 2}
-    assert states == dict.fromkeys(results.STATES, 0) | counted
+    assert states == dict.fromkeys(STATES, 0) | counted
     assert found[0].reason == "at iteration 123: loss_encoder is nan"
     assert "truncated" in found[1].reason
     assert found[2].reason == "trained, not evaluated"
@@ -125,7 +126,7 @@ def test_cells_of_other_settings_than_the_study_asks_for_have_no_numbers(small, 
     made_cells.write_cells("results", small)
     write_study("small", STUDY.format(comparable="false", length=0.5))
     found = study_numbers.read_study("small", Path("results"))
-    assert {r.state for r in found.results} == {results.OTHER}
+    assert {r.state for r in found.results} == {OTHER}
     assert all("the study asks for" in r.reason for r in found.results)
     assert not any(r.metrics for r in found.results)
 
@@ -353,7 +354,7 @@ def test_a_cell_page_shows_command_differences_and_provenance(small):
     assert "1 value differs from the published preset: beta_kl" in words
     assert "0.123" in words
     assert "State: made with other settings , trained with the settings" in words
-    assert "1,024 MiB" in words
+    assert "1 GB" in words
     assert "density.png is missing" in Page(other).words
 
 

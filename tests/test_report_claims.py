@@ -12,7 +12,7 @@ from sintro import SintroError
 from sintro.cells import components, studies
 from sintro.cells.cell import Cell
 from sintro.cells.components import datasets
-from sintro.report.numbers import claims
+from sintro.report.numbers import claim_files, claims
 from sintro.report.numbers.results import Result, read_cells
 
 DENSITIES = tuple(datasets("2d"))
@@ -53,7 +53,7 @@ def made(values, states=(), seeds=5, priors=("mog64-learned", "mog64-fixed"), da
 
 
 def judged(tmp_path, results, text=ENTRY) -> claims.Verdict:
-    return claims.judge(claims.load(write(tmp_path, text))["X1"], results)
+    return claims.judge(claim_files.load(write(tmp_path, text))["X1"], results)
 
 
 def test_a_planted_difference_is_found_in_both_directions(tmp_path):
@@ -68,7 +68,7 @@ def test_a_planted_null_is_not_found_more_often_than_promised(tmp_path):
     """Two contrasts over four data sets and five seeds: verdicts other than inconclusive in about 5% of the worlds."""
     text = ENTRY.replace("mog*", "mog6*")
     text += text[text.index("      - name") :].replace("first", "second").replace("mog6*", "mog3*")
-    claim = claims.load(write(tmp_path, text))["X1"]
+    claim = claim_files.load(write(tmp_path, text))["X1"]
     rng = np.random.default_rng(1)
     priors = [f"mog{k}-{life}" for k in (64, 32) for life in ("learned", "fixed")]
     wrong = 0
@@ -99,7 +99,7 @@ def test_the_shipped_claims_speak_of_the_short_studies(study, repository, monkey
     cells = studies.load(study).cells()
     made_cells.write_cells(tmp_path, cells, values=values, arrays=False)
     results = read_cells(cells, tmp_path)
-    shipped, seeds = claims.load(repository / "workflow" / "claims.yaml"), len({cell.seed for cell in cells})
+    shipped, seeds = claim_files.load(repository / "workflow" / "claims.yaml"), len({cell.seed for cell in cells})
     for name, expected in SPEAKING[study].items():
         outcomes = [outcome for outcome in claims.judge(shipped[name], results).outcomes if outcome.pairs]
         assert len(outcomes) == expected, name
@@ -108,7 +108,7 @@ def test_the_shipped_claims_speak_of_the_short_studies(study, repository, monkey
 
 
 def test_contrasts_that_no_paper_makes_are_named_as_ours(repository):
-    for claim in claims.load(repository / "workflow" / "claims.yaml").values():
+    for claim in claim_files.load(repository / "workflow" / "claims.yaml").values():
         for contrast in claim.contrasts:
             ours = contrast.metric.startswith("cfid") or "mog10-" in contrast.a.prior
             assert ours == contrast.name.endswith("(a contrast of this suite)"), contrast.name
@@ -196,7 +196,7 @@ def test_the_last_value_of_a_history_can_be_compared(tmp_path):
 
 
 def test_the_shipped_claims_are_legal_and_hold_where_planted(repository, tmp_path):
-    shipped = claims.load(repository / "workflow" / "claims.yaml")
+    shipped = claim_files.load(repository / "workflow" / "claims.yaml")
     assert set(shipped) == {"C1", "C2", "C3", "C4", "C5", "C7", "C9", "C9-prior"}
     rng = np.random.default_rng(3)
     results = []
@@ -228,7 +228,7 @@ def test_the_shipped_claims_are_legal_and_hold_where_planted(repository, tmp_pat
 )
 def test_a_bad_entry_is_a_clear_error(tmp_path, old, new, words):
     with pytest.raises(SintroError) as caught:
-        claims.load(write(tmp_path, ENTRY.replace(old, new, 1)))
+        claim_files.load(write(tmp_path, ENTRY.replace(old, new, 1)))
     message = str(caught.value)
     assert "\n" not in message
     assert "claims.yaml" in message
@@ -238,15 +238,15 @@ def test_a_bad_entry_is_a_clear_error(tmp_path, old, new, words):
 def test_divergence_has_no_constant(tmp_path):
     text = ENTRY[: ENTRY.index("        b: {")].replace("kl_published", "diverged") + "        constant: 0\n"
     with pytest.raises(SintroError, match="needs pairs"):
-        claims.load(write(tmp_path, text))
+        claim_files.load(write(tmp_path, text))
 
 
 def test_no_file_means_no_claims(tmp_path):
-    assert claims.load(tmp_path / "claims.yaml") == {}
+    assert claim_files.load(tmp_path / "claims.yaml") == {}
 
 
 def test_the_standard_form_is_judged_beside_the_published_one(tmp_path: Path) -> None:
-    claim = claims.load(write(tmp_path, ENTRY))["X1"]
+    claim = claim_files.load(write(tmp_path, ENTRY))["X1"]
     assert [c.metric for c in claim.contrasts] == ["kl_published"]
     assert [c.metric for c in claim.in_standard_form().contrasts] == ["kl"]
     rng = np.random.default_rng(0)
@@ -259,7 +259,7 @@ def test_the_standard_form_is_judged_beside_the_published_one(tmp_path: Path) ->
 
 
 def test_a_metric_of_one_form_stays_as_it_is(tmp_path: Path) -> None:
-    claim = claims.load(write(tmp_path, ENTRY.replace("kl_published", "final:prior_log_var_max")))["X1"]
+    claim = claim_files.load(write(tmp_path, ENTRY.replace("kl_published", "final:prior_log_var_max")))["X1"]
     assert claim.in_standard_form() == claim
 
 

@@ -8,7 +8,7 @@ import pytest
 from sintro import SintroError, report
 from sintro.cells import studies
 from sintro.cells.cell import Cell
-from sintro.report.numbers import claims, errors, exports, results, tables
+from sintro.report.numbers import claim_files, errors, exports, results, tables
 from sintro.report.numbers import study as study_numbers
 from sintro.report.pages.cell import metric_views
 from sintro.report.pages.tables import comparisons_view, table_view
@@ -129,4 +129,4 @@ def test_a_claim_on_a_metric_whose_best_is_a_half_is_refused(tmp_path):
     path = tmp_path / "claims.yaml"
     path.write_text(CLAIM)
     with pytest.raises(SintroError, match=r"one_nna is best at 0\.5, so neither lower nor higher is better"):
-        claims.load(path)
+        claim_files.load(path)

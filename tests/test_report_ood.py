@@ -15,7 +15,7 @@ from sintro.cells.cell import Cell
 from sintro.metrics import METRICS, OOD_SCORES
 from sintro.report.figures.cell import CELL_FIGURES
 from sintro.report.figures.detection import ood_figure
-from sintro.report.numbers import claims, detection
+from sintro.report.numbers import claim_files, claims, detection
 from sintro.report.numbers.results import Result, read_cells
 
 RNG = np.random.default_rng(1)
@@ -81,7 +81,7 @@ def test_the_table_has_the_data_sets_with_outliers_only(tmp_path):
 
 
 def test_the_shipped_claim_holds_where_detection_is_planted(repository):
-    shipped = claims.load(repository / "workflow" / "claims.yaml")
+    shipped = claim_files.load(repository / "workflow" / "claims.yaml")
     verdicts, rng = [], np.random.default_rng(2)
     for mean in (0.8, 0.5, 0.2):
         results = [

@@ -1,13 +1,13 @@
 def trained(wildcards):
-    """A trained cell; called when Snakemake plans the evaluation, which is judged then."""
+    """Name the file that says that a cell is trained, and judge whether to evaluate it, when Snakemake plans that."""
     cell = Cell.from_path(f"results/{wildcards.cell}")
     judge_cell(cell, "train", "evaluate")
     provenance = f"{cell.path}/provenance.json"
-    # Not the file's time says that it is new, but that this run makes it: then the evaluation follows.
+    # The evaluation follows where this run makes the file; the file's time does not count.
     return provenance if is_forced("train", provenance) else ancient(provenance)
 
 
-# `update`: Snakemake deletes no metrics before their cell is measured anew, which may be impossible by now.
+# `update`: Snakemake keeps the old metrics until the cell is measured anew, which may be impossible by now.
 rule evaluate:
     input:
         trained,

@@ -4,19 +4,19 @@ import os
 from sintro.data import sources
 
 DATA = sources.data_root()
-# What says that a data set was looked at lies beside the results, one for each data root, which may be read-only.
+# The marker of a fetched data set lies beside the results, since the data root may be read-only; each root has its own.
 FETCHED = "results/.fetched/" + hashlib.sha256(os.path.abspath(DATA).encode()).hexdigest()[:12]
 
 
 def fetched(dataset):
-    """The file that says that a data set is there. Earlier versions left a lock file beside the data: it still counts."""
+    """Name the marker of a data set that is there. The lock file that earlier versions left beside it still counts."""
     lock = sources.lock_path(dataset, DATA)
     return str(lock) if os.path.exists(lock) else f"{FETCHED}/{dataset}"
 
 
-# The one step that uses a network, on the node where snakemake runs. It takes what lies on this machine first.
-# FID's weights are tried for with it. Without them cells are measured by the data set's own classifier (which training
-# says before it starts): their absence stops nothing.
+# The one step that uses a network, on the node where snakemake runs. It takes files that lie on this machine first.
+# The step tries to fetch FID's weights too. Their absence stops nothing: cells are then measured by the data set's own
+# classifier, and training says so before it starts.
 rule fetch:
     localrule: True
     output:

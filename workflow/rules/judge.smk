@@ -1,6 +1,6 @@
-# What is done, Snakemake would judge by the times of files, by files that are there, and by what it remembers of its own
-# runs. Here the content of a cell's files decides (sintro/runs/results.py): inputs are `ancient`, and what no longer counts, or
-# is made of cells that are missing, is forced, as by `--forcerun`.
+# Snakemake would judge what is done by the times of files, by files that are there, and by what it remembers of its own
+# runs. Here the content of a cell's files decides (sintro/runs/results.py): inputs are `ancient`, and a file that no
+# longer counts, or that is made of missing cells, is forced, as by `--forcerun`.
 import functools
 
 LISTED = 20  # cells that are named
@@ -16,7 +16,7 @@ def make_again(*files):
 
 
 def is_forced(rule, file):
-    """Whether this run makes the file anew: by judgement, or since `--forcerun` names it or its rule."""
+    """Tell whether this run makes the file anew: it was judged so, or `--forcerun` names the file or its rule."""
     return file in workflow.dag.forcefiles or rule in {forced.name for forced in workflow.dag.forcerules}
 
 
@@ -28,12 +28,12 @@ def judge_cell(cell, *steps):
 
 
 def there(files):
-    """The files, without those that a report of what is there has to do without."""
+    """List the files; for `snakemake --report`, which makes none, those that are there."""
     return [file for file in files if os.path.exists(file)] if REPORT_ONLY else files
 
 
 def metrics_of_study(name, made_of_them=()):
-    """Every cell's metrics, once the fleets are trained; while one is missing what is made of them is made again."""
+    """List every cell's metrics, once the fleets are trained; where one is missing, have `made_of_them` made again."""
     if REPORT_ONLY:
         return finished_metrics(name)
     study = studies.load(name)
@@ -45,7 +45,7 @@ def metrics_of_study(name, made_of_them=()):
 
 @functools.cache
 def finished_metrics(name):
-    """The metrics that there are, saying once which there are not; a report of none is refused."""
+    """List the metrics that are there, and print once which cells lack theirs; refuse a report of no metrics at all."""
     cells = studies.load(name).cells()
     left = [cell.path for cell in cells if results.needed(cell) == "nothing"]
     missing = [cell.path for cell in cells if cell.path not in set(left)]
@@ -59,7 +59,7 @@ def finished_metrics(name):
 
 
 def train_fleets(study):
-    """Wait for the study's fleets in which a cell is to be trained; they have it ready for its own training."""
+    """Wait for the study's fleets in which a cell is to be trained: each cell's own training finds its work done."""
     for part in study.include or (study.name,):
         waiting = untrained_fleets(part)
         if waiting:

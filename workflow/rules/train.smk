@@ -17,7 +17,7 @@ def gpus(wildcards):
 
 
 def data(wildcards):
-    """The data a cell trains on; called when Snakemake plans the training, which is judged then."""
+    """Name the data that a cell trains on, and judge whether to train it, when Snakemake plans that."""
     cell = Cell.from_path(f"results/{wildcards.cell}")
     judge_cell(cell, "train")
     if not cell.data.fetched:
@@ -26,8 +26,8 @@ def data(wildcards):
     return there if is_forced("train", f"{cell.path}/provenance.json") else ancient(there)
 
 
-# The one declared output is what training writes last. It is there for a diverged cell too, which is a result;
-# the checkpoint is not declared, so Snakemake never deletes it and a run that was stopped goes on from it.
+# The one declared output is the file that training writes last; a diverged cell, which is a result, has it too. The
+# checkpoint is not declared, so Snakemake never deletes it and a run that was stopped goes on from it.
 rule train:
     input:
         data,
@@ -46,12 +46,12 @@ rule train:
 
 # Fleets: cells of equal shape that train side by side. A study as a whole waits for its fleets, and then asks for its
 # cells, whose `sintro train` finds them trained; a cell that is asked for by itself knows nothing of fleets.
-# `fleet: auto` is for GPUs: without them more cells side by side are not faster, and could not go to several nodes.
+# `fleet: auto` is for GPUs: on other processors cells side by side train no faster, and could not go to several nodes.
 PLANE_ON_GPUS = config["gpus"] == "all" or config["device"].startswith("cuda")
 
 
 def untrained_fleets(study):
-    """The names of the study's fleets in which a cell is still to be trained."""
+    """Name the study's fleets in which a cell is still to be trained."""
     known = studies.load(study)
     if known.fleet == "auto" and not PLANE_ON_GPUS:
         return []
@@ -72,7 +72,7 @@ rule fleet:
         "exec {SINTRO} fleet {wildcards.study} {wildcards.fleet} --device {config[device]} --threads {threads}{GRAPH} > {log} 2>&1"
 
 
-# Only fleets in which a cell is to be trained are waited for: what a marker says of the others, their cells say better.
+# Only fleets in which a cell is to be trained are waited for; whether the others are trained, their cells say.
 checkpoint fleets:
     input:
         lambda wildcards: [

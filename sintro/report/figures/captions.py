@@ -24,5 +24,5 @@ OF_IMAGES = CAPTIONS | {
 
 
 def figure_paths(folder: Path) -> list[Path]:
-    """List the pictures that a cell's page may embed."""
+    """List the pictures that a cell may have in its folder, whether or not they are there."""
     return [folder / name for name in CAPTIONS]

@@ -15,11 +15,12 @@ from sintro import SintroError
 from sintro.basics.files import write_atomic
 from sintro.cells import components
 from sintro.report.figures import image_cell
+from sintro.report.figures.captions import figure_paths
 from sintro.report.figures.detection import ood_figure
 from sintro.report.figures.history import draw_history
 from sintro.report.figures.latent import draw_codes, draw_latent
 from sintro.report.figures.plane import MOST_POINTS, draw_density, draw_points
-from sintro.report.figures.style import LINES, STYLE, half_width_of, label_colours, to_png
+from sintro.report.figures.style import LINES, STYLE, label_colours, to_png
 from sintro.report.numbers.results import read_history
 from sintro.runs import stored
 from sintro.runs.stored import read_arrays
@@ -31,7 +32,6 @@ SETS = {
     "reconstructions": "reconstructions",
     "mode_images": "the prior's modes, by falling weight",
 }
-NAMES = {*CELL_FIGURES, "ood.png", *(f"{name}.png" for name in SETS), *image_cell.NAMES}
 
 Arrays = Mapping[str, np.ndarray]
 Pictures = dict[str, Callable[[], Figure]]  # name of the file -> a function that draws it
@@ -62,8 +62,9 @@ def draw_cell(folder: Path) -> list[Path]:
         for name, draw in pictures.items():
             write_atomic(folder / name, to_png(draw()))
             written.append(folder / name)
-    for name in NAMES - set(pictures):
-        (folder / name).unlink(missing_ok=True)  # of an earlier run that got further
+    for path in figure_paths(folder):
+        if path not in written:
+            path.unlink(missing_ok=True)  # of an earlier run that got further
     return written
 
 
@@ -74,7 +75,7 @@ def _of_sets(arrays: Arrays, dataset: str) -> Pictures:
         if name in arrays:
             pictures[f"{name}.png"] = _of_set(arrays, name, title, dataset)
     if "energy" in arrays:
-        pictures["density.png"] = lambda: draw_density(arrays["energy"], half_width_of(dataset))
+        pictures["density.png"] = lambda: draw_density(arrays["energy"], components.dataset(dataset).half_width)
     return pictures
 
 
@@ -86,7 +87,7 @@ def _of_set(arrays: Arrays, name: str, title: str, dataset: str) -> Callable[[],
     colours = LINES[0][0]
     if name == "data" and "labels" in arrays:
         colours = label_colours(arrays["labels"])[:MOST_POINTS]
-    return lambda: draw_points(values, colours, half_width_of(dataset), name)
+    return lambda: draw_points(values, colours, components.dataset(dataset).half_width, name)
 
 
 def _of_latent(arrays: Arrays) -> Pictures:

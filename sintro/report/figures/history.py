@@ -36,8 +36,11 @@ def draw_history(history: Mapping[str, np.ndarray]) -> Figure:
 
 def _draw_lines(axes: Axes, iteration: np.ndarray, history: Mapping[str, np.ndarray], lines: Mapping[str, str]) -> None:
     """Draw the columns that the history has, each by its name in ``lines``."""
-    present = {name: history[column] for column, name in lines.items() if column in history}
-    present = {name: values for name, values in present.items() if np.isfinite(values).any()}
+    present = {}
+    for column, name in lines.items():
+        values = history.get(column, np.zeros(0))
+        if np.isfinite(values).any():
+            present[name] = values
     if not present:
         axes.text(0.5, 0.5, "nothing logged", ha="center", transform=axes.transAxes)
         return

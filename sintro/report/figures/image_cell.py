@@ -1,6 +1,6 @@
 """The pictures that only image cells have: pairs, modes with their weights, and what changed from snapshot to snapshot.
 
-Drawn from plain arrays as those of :mod:`sintro.report.figures`; nothing here imports torch.
+Drawn from plain arrays, as the other pictures are; nothing here imports torch.
 """
 
 import math
@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sintro.report.figures.style import DENSITY_MAP, LINES, square
+from sintro.report.figures.style import DENSITY_MAP, LINES, in_range, square
 from sintro.runs.stored import MEAN_RESPONSIBILITIES, RESPONSIBILITY_ITERATIONS
 
 IN_A_ROW = 8
@@ -21,14 +21,11 @@ PAIRS = 32
 SHOWN_MODES = 8  # of which samples are drawn; their means are shown of more
 DISTANCES = {"fid_over_iterations": "FID (published)", "cfid_over_iterations": "cFID (published)"}
 
-# Names of the pictures an image cell can have beside those of figures.SETS.
-NAMES = ("mode_samples.png", "responsibilities.png", "distances.png")
-
 
 def drawn(
     arrays: Mapping[str, np.ndarray], record: Mapping[str, Any], metrics: Mapping[str, Any]
 ) -> dict[str, Callable[[], Figure]]:
-    """Find the pictures that these arrays, this cell.json and this metrics.json have the numbers for."""
+    """Find the pictures for which the arrays, the cell.json (``record``) and the metrics.json have the numbers."""
     found: dict[str, Callable[[], Figure]] = {}
     stored = arrays.keys()
     if {"data", "reconstructions"} <= stored and arrays["data"].shape == arrays["reconstructions"].shape:
@@ -54,12 +51,6 @@ def _per_epoch(settings: Mapping[str, Any]) -> float:
     """Find the iterations in an epoch, as a cell's settings say; 1 where they do not."""
     epochs = settings.get("epochs")
     return settings["iterations"] / epochs if epochs else 1.0
-
-
-def _clean(images: np.ndarray) -> np.ndarray:
-    """Bring images into [0, 1]; what is not finite becomes black."""
-    finite = np.nan_to_num(np.asarray(images, dtype=np.float32))
-    return np.clip(finite, 0, 1)
 
 
 def _shape(count: int, most: int = IN_A_ROW) -> tuple[int, int]:
@@ -97,7 +88,7 @@ def _sheet(stacks: Sequence[np.ndarray], gap: int) -> np.ndarray:
 def draw_images(images: np.ndarray, title: str, most: int = 64) -> Figure:
     """Draw a sheet of images [N, C, H, W] in [0, 1], eight in a row."""
     figure, axes = square(SHEET)
-    _show(axes, _sheet([_clean(images[:most])], gap=2))
+    _show(axes, _sheet([in_range(images[:most])], gap=2))
     axes.set_title(title)
     return figure
 
@@ -105,14 +96,14 @@ def draw_images(images: np.ndarray, title: str, most: int = 64) -> Figure:
 def draw_pairs(data: np.ndarray, reconstructions: np.ndarray) -> Figure:
     """Draw images [N, C, H, W] and under each its reconstruction, eight pairs in a row."""
     figure, axes = square(SHEET)
-    _show(axes, _sheet([_clean(data[:PAIRS]), _clean(reconstructions[:PAIRS])], gap=3))
+    _show(axes, _sheet([in_range(data[:PAIRS]), in_range(reconstructions[:PAIRS])], gap=3))
     axes.set_title("test images, under each its reconstruction")
     return figure
 
 
 def draw_modes(images: np.ndarray, weights: np.ndarray, most: int = 40) -> Figure:
     """Draw decoded means [K, C, H, W] of the prior's modes, by falling weight, over each its weight [K]."""
-    images, weights = _clean(images), np.asarray(weights, np.float64)
+    images, weights = in_range(images), np.asarray(weights, np.float64)
     count = min(most, len(images))
     rows, columns = _shape(count, 5 if count <= 25 else IN_A_ROW)
     figure = Figure(figsize=(SHEET, 0.35 + SHEET * rows / columns * 1.2))
@@ -130,7 +121,7 @@ def draw_modes(images: np.ndarray, weights: np.ndarray, most: int = 40) -> Figur
 
 def draw_mode_samples(samples: np.ndarray, weights: np.ndarray) -> Figure:
     """Draw samples [K, S, C, H, W] of the prior's heaviest modes: a row per mode, named by its weight."""
-    samples = _clean(samples[:SHOWN_MODES])
+    samples = in_range(samples[:SHOWN_MODES])
     modes, each = samples.shape[:2]
     figure = Figure(figsize=(SHEET, 0.35 + SHEET * modes / each))
     for index, row in enumerate(figure.subplots(modes, each, squeeze=False)):

@@ -3,7 +3,6 @@
 On a page a density map is one indexed PNG per cell rather than one big picture, so that each can be a link to its cell.
 """
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,9 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from sintro import SintroError
-from sintro.report.figures.style import DENSITY_MAP, STYLE, data_uri, half_width_of, relative_density, to_png
-from sintro.report.numbers.results import Result
+from sintro.cells import components
+from sintro.report.figures.style import DENSITY_MAP, STYLE, data_uri, eight_bits, relative_density, small_png, to_png
+from sintro.report.numbers.results import Result, grouped
 from sintro.report.numbers.tables import Key, in_order
 from sintro.report.numbers.words import dataset_name, row_label
 from sintro.runs.stored import read_arrays
@@ -30,7 +30,7 @@ MAP_INCHES = 1.25  # of one map in the grid as one picture
 def _palette() -> bytes:
     """List the colours of the density map, three bytes each."""
     colours = np.array(colormaps[DENSITY_MAP](np.arange(256)))[:, :3]
-    return (colours * 255).round().astype(np.uint8).tobytes()
+    return eight_bits(colours).tobytes()
 
 
 PALETTE = _palette()
@@ -43,9 +43,7 @@ def shown_of(members: Sequence[Result]) -> Result:
 
 def shown_by_row(results: Sequence[Result]) -> dict[tuple[str, Key], Result]:
     """Choose the seed that is shown of every data set and row of the table."""
-    seeds: dict[tuple[str, Key], list[Result]] = {}
-    for result in results:
-        seeds.setdefault((result.cell.dataset, result.row), []).append(result)
+    seeds = grouped(results, lambda result: (result.cell.dataset, result.row))
     return {place: shown_of(members) for place, members in seeds.items()}
 
 
@@ -110,10 +108,10 @@ def read_grid(results: Sequence[Result]) -> MapGrid | None:
         return None
     maps = {place: _map(result) for place, result in shown.items()}
     data = {}
-    for dataset in datasets:
-        points = _points([result for (where, _), result in shown.items() if where == dataset])
+    for dataset, members in grouped(shown.values(), lambda result: result.cell.dataset).items():
+        points = _points(members)
         if points is not None:
-            data[dataset] = data_map(points, half_width_of(dataset))
+            data[dataset] = data_map(points, components.dataset(dataset).half_width)
     return MapGrid(datasets, rows, shown, maps, data)
 
 
@@ -156,13 +154,11 @@ def load_arrays(folder: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
 
 def map_png(intensity: np.ndarray, pixels: int = MAP_PIXELS) -> bytes:
     """Draw a map [G, G] of values in [0, 1], axes (x1, x2) both rising, as an indexed PNG of pixels x pixels."""
-    grey = (np.clip(intensity, 0, 1) * 255).round().astype(np.uint8)
+    grey = eight_bits(np.clip(intensity, 0, 1))
     upright = grey.T[::-1]  # rows from top to bottom: x2 falling
     image = Image.fromarray(upright).resize((pixels, pixels), Image.Resampling.BOX).convert("P")
     image.putpalette(PALETTE)
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
+    return small_png(image)
 
 
 def data_map(points: np.ndarray, half_width: float, bins: int = 128) -> np.ndarray:

@@ -1,6 +1,5 @@
 """The rows of samples that a study of images opens with: one strip of images per row of its table."""
 
-import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from sintro.report.figures.maps import load_arrays, shown_by_row
-from sintro.report.figures.style import data_uri
-from sintro.report.numbers.results import Result
+from sintro.report.figures.style import data_uri, eight_bits, in_range, small_png
+from sintro.report.numbers.results import Result, grouped
 from sintro.report.numbers.tables import in_order
 from sintro.report.numbers.words import dataset_name, row_label
 
@@ -24,11 +23,14 @@ def samples_view(results: Sequence[Result], link: Callable[[Result], str]) -> li
 
     Nothing where no cell keeps its samples, and of a data set with very many rows (a search).
     """
-    shown = shown_by_row([result for result in results if result.kind == "images"])
+    images = [result for result in results if result.kind == "images"]
+    shown = grouped(shown_by_row(images).values(), lambda result: result.cell.dataset)
     blocks = []
-    for dataset in in_order(dataset for dataset, _ in shown):
-        members = [result for (where, _), result in shown.items() if where == dataset]
-        strips = [_strip_view(result, link) for result in members] if len(members) <= MOST_ROWS else []
+    for dataset in in_order(shown):
+        members = shown[dataset]
+        if len(members) > MOST_ROWS:
+            continue
+        strips = [_strip_view(result, link) for result in members]
         if any(strip["uri"] for strip in strips):
             blocks.append({"label": dataset_name(dataset), "data": _data_view(members), "strips": strips})
     return blocks
@@ -65,14 +67,12 @@ def _images(result: Result, name: str) -> np.ndarray | None:
 
 
 def strip_png(images: np.ndarray) -> bytes:
-    """Draw images [N, C, H, W] of values in [0, 1] side by side, as a PNG; what is not finite is black."""
-    finite = np.nan_to_num(np.asarray(images[:IN_A_STRIP], dtype=np.float32))
-    pixels = (np.clip(finite, 0, 1) * 255).round().astype(np.uint8)
+    """Draw images [N, C, H, W] of values in [0, 1] side by side, as a PNG; NaN is black."""
+    pixels = eight_bits(in_range(images[:IN_A_STRIP]))
     times = max(1, round(LEAST_PIXELS / pixels.shape[2]))
     large = pixels.repeat(times, axis=2).repeat(times, axis=3)
-    spaced = np.pad(large, ((0, 0), (0, 0), (0, 0), (0, GAP)), constant_values=255)
-    strip = np.concatenate(list(spaced.transpose(0, 2, 3, 1)), axis=1)  # [H, N * W, C]
-    picture = Image.fromarray(strip if strip.shape[2] == 3 else strip[..., 0])
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
+    gaps = np.full((*large.shape[:3], GAP), 255, np.uint8)
+    spaced = np.concatenate([large, gaps], axis=3)  # [N, C, H, W + GAP]
+    strip = np.concatenate(spaced, axis=2)  # [C, H, N * (W + GAP)]
+    is_colour = len(strip) == 3
+    return small_png(Image.fromarray(strip.transpose(1, 2, 0) if is_colour else strip[0]))

@@ -13,11 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
+from sintro.cells import components
 from sintro.cells.cell import Cell
 from sintro.metrics import METRICS
 from sintro.report.figures.style import INK, VECTOR, compact, ink_or_line, to_svg
-from sintro.report.numbers.results import ABSENT, Result
+from sintro.report.numbers.results import NO_RESULT, Result, grouped
 from sintro.report.numbers.stability import MEASURES, Sweep, is_collapsed
+from sintro.report.numbers.statistics import is_known
 from sintro.report.numbers.words import dataset_name, plural, row_label, show_number
 
 DRAWN = MEASURES[0]
@@ -47,12 +49,12 @@ class Scale:
 def panels_of(sweeps: Sequence[Sweep]) -> Iterator[Panel]:
     """Give a title and the runs of every small multiple: one per sweep and margin."""
     for sweep in sweeps:
-        margins = {result.cell.margin for result in sweep.results}
-        for margin in sorted(margins, key=lambda value: value or 0):
+        by_margin = grouped(sweep.results, lambda result: result.cell.margin)
+        for margin in sorted(by_margin, key=lambda value: value or 0):
             title = row_label(sweep.row)
             if margin is not None:
                 title += f", margin {margin:g}"
-            yield title, [result for result in sweep.results if result.cell.margin == margin]
+            yield title, by_margin[margin]
 
 
 def draw_sweeps(sweeps: Sequence[Sweep]) -> str:
@@ -65,10 +67,18 @@ def draw_sweeps(sweeps: Sequence[Sweep]) -> str:
     columns = math.ceil(len(panels) / rows)
     width = PANEL_INCHES[0] * columns + 0.5
     height = PANEL_INCHES[1] * rows + 0.6
+    margins = {
+        "left": LEFT / width,
+        "right": 1 - RIGHT / width,
+        "bottom": BOTTOM / height,
+        "top": 1 - TOP / height,
+        "wspace": 0.12,
+        "hspace": 0.65,
+    }
     # Fixed margins: a computed layout takes longer than the drawing.
     with rc_context(VECTOR | {"figure.constrained_layout.use": False}):
         figure = Figure(figsize=(width, height))
-        figure.subplots_adjust(LEFT / width, BOTTOM / height, 1 - RIGHT / width, 1 - TOP / height, 0.12, 0.65)
+        figure.subplots_adjust(**margins)
         grid = list(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
         for axes, (title, members) in zip(grid, panels, strict=False):
             _frame(axes, scale, f"{title}\n{_folded(counted(members))}")
@@ -107,9 +117,12 @@ def _folded(counts: str) -> str:
 def ticks_between(low: float, high: float) -> list[float]:
     """List round numbers from 10^low to 10^high: 1, 2 and 5 times powers of ten; over many decades only the powers."""
     multiples = (1, 2, 5) if high - low < 3 else (1,)
-    decades = range(math.floor(low), math.ceil(high) + 1)
-    rounded = [multiple * 10.0**decade for decade in decades for multiple in multiples]
-    ticks = [tick for tick in rounded if low <= math.log10(tick) <= high]
+    ticks = []
+    for decade in range(math.floor(low), math.ceil(high) + 1):
+        for multiple in multiples:
+            tick = multiple * 10.0**decade
+            if low <= math.log10(tick) <= high:
+                ticks.append(tick)
     return ticks if len(ticks) > 1 else [10**low, 10**high]
 
 
@@ -119,7 +132,8 @@ def ticks_between(low: float, high: float) -> list[float]:
 def draw_panel(axes: Axes, members: Sequence[Result], all_recs: Sequence[float]) -> None:
     """Draw one small multiple: a place per KL weight, in it the fakes' weights side by side, in each those of rec."""
     kls = sorted({result.cell.betas.kl for result in members})
-    ratios = sorted({negative_ratio(result.cell) for result in members}, key=lambda ratio: ratio or 0)
+    found = {negative_ratio(result.cell) for result in members}
+    ratios = sorted(found, key=lambda ratio: ratio or 0)
     place = _placing(members, kls, ratios)
     _draw_runs(axes, members, all_recs, place, ratios[0] if len(ratios) > 1 else None)
     fallen = [result for result in members if is_collapsed(result) and drawable(result)]
@@ -130,7 +144,8 @@ def draw_panel(axes: Axes, members: Sequence[Result], all_recs: Sequence[float])
     axes.set_xlim(-0.6, len(kls) - 0.4)
     label = "KL weight"
     if ratios != [None]:
-        label += f"\nin each, fakes' KL × {', '.join(f'{ratio:g}' for ratio in ratios)}"
+        listed = ", ".join(f"{ratio:g}" for ratio in ratios)
+        label += f"\nin each, fakes' KL × {listed}"
     axes.set_xlabel(label, fontsize=8.5)
 
 
@@ -141,15 +156,19 @@ def _placing(members: Sequence[Result], kls: Sequence[float], ratios: Sequence) 
     total = len(ratios) * width - 0.5
 
     def place(cell: Cell) -> float:
-        mark = ratios.index(negative_ratio(cell)) * width + recs.index(cell.betas.rec) + 0.5
-        return kls.index(cell.betas.kl) + SLOT * (mark / total - 0.5)
+        before = ratios.index(negative_ratio(cell)) * width
+        mark = before + recs.index(cell.betas.rec) + 0.5
+        offset = SLOT * (mark / total - 0.5)
+        return kls.index(cell.betas.kl) + offset
 
     return place
 
 
 def _points(results: Sequence[Result], place: Callable[[Cell], float]) -> tuple[list[float], list[float]]:
     """Find where runs are drawn: places and KLs."""
-    return [place(result.cell) for result in results], [result.value(DRAWN) for result in results]
+    places = [place(result.cell) for result in results]
+    values = [result.value(DRAWN) for result in results]
+    return places, values
 
 
 def _draw_runs(
@@ -172,21 +191,22 @@ def _draw_runs(
 def _draw_strip(axes: Axes, members: Sequence[Result], place: Callable[[Cell], float]) -> None:
     """Draw the runs without a KL above the dotted line."""
     seeds = sorted({result.cell.seed for result in members})
-    apart = STRIP_SPREAD / max(len(seeds) - 1, 1)
+    # Seeds of one setting above each other, or three crosses would look like one.
+    heights = STRIP_START + STRIP_FIRST + STRIP_SPREAD * np.linspace(0, 1, len(seeds))
+    height_of = dict(zip(seeds, heights, strict=True))
     strip = axes.get_xaxis_transform()  # x in data, y in shares of the panel's height
     axes.plot([0, 1], [STRIP_START] * 2, color=INK, linewidth=0.5, linestyle=":", transform=axes.transAxes)
     for fate, marker in STRIP.items():
         lost = [result for result in members if fate_of(result) == fate]
-        # Seeds of one setting above each other, or three crosses would look like one.
-        heights = [STRIP_START + STRIP_FIRST + apart * seeds.index(result.cell.seed) for result in lost]
         places = [place(result.cell) for result in lost]
-        axes.plot(places, heights, **strip_mark(marker), transform=strip, clip_on=False)
+        tops = [height_of[result.cell.seed] for result in lost]
+        axes.plot(places, tops, **strip_mark(marker), transform=strip, clip_on=False)
 
 
 def negative_ratio(cell: Cell) -> float | None:
-    """Find the weight of the fakes' KL in multiples of the real one's; None for a VAE. IntroVAE's w_neg is one."""
+    """Find the weight of the fakes' KL in multiples of the real one's; None without fakes."""
     betas = cell.betas
-    if betas.neg is None or cell.objective_name == "introvae":
+    if betas.neg is None or components.objective(cell.objective_name).neg_is_relative:
         return betas.neg
     return round(betas.neg / betas.kl, 2)  # the path keeps 3 decimals of the product
 
@@ -205,9 +225,11 @@ def strip_mark(marker: str) -> dict[str, Any]:
 
 def legend_of(recs: Sequence[float]) -> list[Line2D]:
     """List the legend's marks: reconstruction weights, then the fates."""
-    marks = [Line2D([], [], **mark(i), label=f"rec. weight {rec:g}") for i, rec in enumerate(recs)]
-    fates = [Line2D([], [], **strip_mark(marker), label=fate) for fate, marker in STRIP.items()]
-    return [*marks, Line2D([], [], **COLLAPSED_MARK, label="collapsed"), *fates]
+    styles = {f"rec. weight {rec:g}": mark(i) for i, rec in enumerate(recs)}
+    styles["collapsed"] = COLLAPSED_MARK
+    for fate, marker in STRIP.items():
+        styles[fate] = strip_mark(marker)
+    return [Line2D([], [], **style, label=label) for label, style in styles.items()]
 
 
 # --- in words
@@ -215,8 +237,8 @@ def legend_of(recs: Sequence[float]) -> list[Line2D]:
 
 def drawable(result: Result) -> bool:
     """Tell whether the run has a KL that a log scale can show."""
-    value = result.value(DRAWN) if result.state == "done" else None
-    return value is not None and math.isfinite(value) and value > 0
+    value = result.value(DRAWN)
+    return is_known(value) and value > 0
 
 
 def fate_of(result: Result) -> str:
@@ -228,7 +250,7 @@ def counted(members: Sequence[Result]) -> str:
     """Count the fates: `36 runs, 2 diverged, 1 collapsed, 1 missing`."""
     fates = [fate_of(result) for result in members]
     fates += ["collapsed" for result in members if is_collapsed(result)]
-    shown = ("diverged", "collapsed", *ABSENT, "no KL")
+    shown = ("diverged", "collapsed", *NO_RESULT, "no KL")
     counts = [f"{fates.count(fate)} {fate}" for fate in shown if fate in fates]
     return ", ".join([plural(len(members), "run"), *counts])
 
@@ -240,7 +262,8 @@ def described(dataset: str, panels: Sequence[Panel]) -> str:
         values = [result.value(DRAWN) for result in members if drawable(result)]
         spread = "no KL"
         if values:
-            low, middle, high = (show_number(float(value), 3) for value in np.quantile(values, [0, 0.5, 1]))
+            quantiles = np.quantile(values, [0, 0.5, 1]).tolist()
+            low, middle, high = (show_number(value, 3) for value in quantiles)
             spread = f"KL from {low} to {high}, median {middle}"
         parts.append(f"{title}: {counted(members)}, {spread}")
     return f"Published KL of every run against the KL weight on {dataset}, log scale. " + "; ".join(parts)

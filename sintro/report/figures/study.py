@@ -10,10 +10,9 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sintro import SintroError
 from sintro.report.figures.style import INK, LINES, VECTOR, ink_or_line, to_svg
 from sintro.report.numbers.ranks import ranks_of
-from sintro.report.numbers.results import Result, read_history
+from sintro.report.numbers.results import Result, history_of
 from sintro.report.numbers.tables import Measure, Table, family
 from sintro.report.numbers.words import dataset_name, row_label
 from sintro.runs.results import OTHER
@@ -108,7 +107,7 @@ def against_weight(table: Table, measure: Measure) -> list[dict[str, str]]:
     """Draw the published metric against the weight r, a line per prior and a plot per data set."""
     pictures = []
     label = measure.label("published")
-    factor = measure.factor("published")
+    factor = measure.metric("published").display_scale
     for dataset in table.datasets:
         lines = []
         for entry in table.column(dataset).values():
@@ -152,8 +151,9 @@ def draw_against(frame: pd.DataFrame, label: str, described: str) -> str:
 
 def published_spread(values: pd.Series) -> tuple[float, float]:
     """Find mean ± sd/√n (ddof 0), as the papers draw it."""
+    mean = values.mean()
     half = values.std(ddof=0) / math.sqrt(len(values))
-    return values.mean() - half, values.mean() + half
+    return mean - half, mean + half
 
 
 # --- over seeds
@@ -168,10 +168,7 @@ def band(members: Sequence[Result]) -> str:
     for result in members:
         if result.state == OTHER:
             continue
-        try:
-            history = read_history(result.folder / "history.csv", {"iteration", *BAND})
-        except (OSError, SintroError):
-            continue
+        history = history_of(result, {"iteration", *BAND})
         if len(history.get("iteration", ())) > 1:
             found[result.cell.seed] = history
     if not found:
@@ -231,8 +228,8 @@ def _draw_band(axes: Axes, where: np.ndarray, stack: np.ndarray) -> None:
 def draw_contrasts(lines: Sequence[tuple[str, float, float | None, float | None]], better: str, described: str) -> str:
     """Draw a forest plot: per line a name, an effect, and its interval (None where there are too few seeds)."""
     frame = pd.DataFrame(lines, columns=["name", "effect", "low", "high"])
-    frame[["low", "high"]] = frame[["low", "high"]].astype(float)
-    known = frame[np.isfinite(frame["low"]) & np.isfinite(frame["high"])]
+    ends = frame[["low", "high"]].astype(float)
+    known = ends[np.isfinite(ends).all(axis=1)]
     with rc_context(VECTOR):
         figure = Figure(figsize=(8.4, 0.7 + 0.22 * len(frame)))
         axes = figure.add_subplot()

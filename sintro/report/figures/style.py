@@ -12,8 +12,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from sintro.cells import components
-
 STYLE = {
     "figure.dpi": 100,
     "savefig.dpi": 100,
@@ -84,9 +82,22 @@ def compact(svg: str) -> str:
     return re.sub(r'( [xy]="-?\d+\.\d)\d+"', r'\1"', svg)
 
 
-def half_width_of(dataset: str) -> float:
-    """Find the half-width h of a density: plots and maps span [-h, h] in both coordinates (docs/science.md, 6)."""
-    return components.dataset(dataset).half_width
+def in_range(images: np.ndarray) -> np.ndarray:
+    """Bring images into [0, 1]; NaN becomes black."""
+    finite = np.nan_to_num(np.asarray(images, dtype=np.float32))
+    return np.clip(finite, 0, 1)
+
+
+def eight_bits(values: np.ndarray) -> np.ndarray:
+    """Turn values in [0, 1] into bytes."""
+    return (values * 255).round().astype(np.uint8)
+
+
+def small_png(image: Image.Image) -> bytes:
+    """Write a picture as a PNG of as few bytes as PNG takes."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def label_colours(labels: np.ndarray) -> np.ndarray:

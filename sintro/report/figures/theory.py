@@ -75,18 +75,19 @@ def draw_fixed_points(result: dict[str, Any]) -> Figure:
 
 
 def _at_rest(sweep: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """List the gammas of the sweep at which best responses came to rest."""
+    """List what the sweep found at the gammas at which best responses came to rest."""
     return [at for at in sweep if at["responses"]["at_rest"]]
 
 
 def _draw_minimisers(axes: Axes, sweep: Sequence[dict[str, Any]], colours: np.ndarray) -> None:
     """Draw p_d at every data point against gamma: lines for the minimiser, dots for the game at rest."""
     gammas = [at["gamma"] for at in sweep]
-    rested = _at_rest(sweep)
-    for i, colour in enumerate(colours):
-        axes.semilogx(gammas, [at["minimiser"][i] for at in sweep], color=colour)
-        reached = [at["responses"]["end"][i] for at in rested]
-        axes.plot([at["gamma"] for at in rested], reached, "o", color=colour, markersize=3)
+    minimisers = np.array([at["minimiser"] for at in sweep])  # [gammas, points]
+    for minimiser, colour in zip(minimisers.T, colours, strict=True):
+        axes.semilogx(gammas, minimiser, color=colour)
+    for at in _at_rest(sweep):
+        places = np.full(len(colours), at["gamma"])
+        axes.scatter(places, at["responses"]["end"], s=9, c=colours, linewidths=0)
     axes.set(title="lines: the minimiser; dots: the game at rest", xlabel="gamma", ylabel="$p_d(x)$")
 
 
@@ -109,7 +110,8 @@ def _draw_distances(axes: Axes, sweep: Sequence[dict[str, Any]]) -> None:
 
 def _third_player(sweep: Sequence[dict[str, Any]], kind: str) -> Points:
     """List how far the game with a learned prior ends from the minimiser."""
-    return [(at["gamma"], at["prior"][kind]["distance"]) for at in sweep if "prior" in at]
+    played = [at for at in sweep if "prior" in at]
+    return [(at["gamma"], at["prior"][kind]["distance"]) for at in played]
 
 
 FIGURES = {

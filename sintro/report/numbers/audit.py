@@ -1,4 +1,4 @@
-"""The audit: what the switch of each published convention does to the runs that are there.
+"""The audit: what each published convention changes in the runs that are there.
 
 For every item: what is published, what is standard, both forms side by side, and the rows whose rank flips.
 """
@@ -16,7 +16,7 @@ from sintro.metrics import definition
 from sintro.report.numbers.audit_items import AUDIT_ITEMS, AuditItem
 from sintro.report.numbers.ranks import by_weight, mean_by_weight, rank
 from sintro.report.numbers.results import Result
-from sintro.report.numbers.statistics import best_of, summarise
+from sintro.report.numbers.statistics import best_of, is_known, summarise
 from sintro.report.numbers.tables import Entry, Key, Table
 from sintro.report.numbers.words import dataset_name, plural, row_label, show_number
 from sintro.runs.results import OTHER
@@ -39,7 +39,7 @@ def audit(studies: Sequence[tuple[str, Sequence[Result], Sequence[Table]]]) -> l
 
 
 def _in_study(item: AuditItem, results: Sequence[Result], tables: Sequence[Table]) -> dict[str, Any]:
-    """Find what an item changes in a study: blocks of ranks, chosen weights, and a text, each empty where nothing."""
+    """Find what an item changes in a study: blocks of ranks, chosen weights and a text; each may be empty."""
     shown: dict[str, Any] = {"blocks": [], "weights": [], "text": ""}
     last = tables[-1] if tables else None  # Table 5 holds every cell, Table 2 a selection of them
     if last is not None:
@@ -54,7 +54,7 @@ def _in_study(item: AuditItem, results: Sequence[Result], tables: Sequence[Table
 
 
 def _text(item: str, results: Sequence[Result], table: Table | None) -> str:
-    """Say what an item changes in a study, where that is a sentence."""
+    """Say what an item changes in a study, of the items that a sentence answers; "" for the others."""
     if item == "A6":
         return settings_seen(results, "logits_at_conversion")
     if item == "A11":
@@ -101,8 +101,10 @@ def _mean(entry: Entry, metric: str) -> float:
 
 def _ranks(means: Mapping[Key, tuple[float, float]], published: str, standard: str) -> dict[str, Any]:
     """Rank by both forms; a pair of rows flips when one form puts the one first and the other form the other."""
-    by_published = _ranks_by(published, {row: pair[0] for row, pair in means.items()})
-    by_standard = _ranks_by(standard, {row: pair[1] for row, pair in means.items()})
+    of_published = {row: pair[0] for row, pair in means.items()}
+    of_standard = {row: pair[1] for row, pair in means.items()}
+    by_published = rank(of_published, definition(published).direction == "lower")
+    by_standard = rank(of_standard, definition(standard).direction == "lower")
     flips = Counter()
     for one, other in combinations(means, 2):
         before = by_published[one] - by_published[other]
@@ -112,19 +114,15 @@ def _ranks(means: Mapping[Key, tuple[float, float]], published: str, standard: s
     lines = [
         {
             "row": row_label(row),
-            "published": _shown(published, means[row][0]),
+            "published": _shown(published, of_published[row]),
             "published_rank": f"{by_published[row]:g}",
-            "standard": _shown(standard, means[row][1]),
+            "standard": _shown(standard, of_standard[row]),
             "standard_rank": f"{by_standard[row]:g}",
             "flips": flips[row],
         }
         for row in sorted(means, key=by_published.get)
     ]
     return {"lines": lines, "flipped": flips.total() // 2, "pairs": math.comb(len(means), 2)}
-
-
-def _ranks_by(metric: str, means: Mapping[Key, float]) -> dict[Key, float]:
-    return rank(means, definition(metric).direction == "lower")
 
 
 def _shown(metric: str, value: float) -> str:
@@ -137,7 +135,7 @@ def _shown(metric: str, value: float) -> str:
 
 def chosen_weights(results: Sequence[Result], metric: str) -> list[dict[str, str]]:
     """A4: list per row and data set the chosen r, its published value, and what the others give."""
-    finite = [result for result in results if _is_finite(result.value(metric))]
+    finite = [result for result in results if is_known(result.value(metric))]
     lines = []
     for (row, dataset), weights in by_weight(finite).items():
         if len(weights) < 2:
@@ -154,10 +152,6 @@ def chosen_weights(results: Sequence[Result], metric: str) -> list[dict[str, str
         }
         lines.append(line)
     return lines
-
-
-def _is_finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
 
 
 def spread_ratio(table: Table) -> str:
@@ -198,7 +192,7 @@ def settings_seen(results: Sequence[Result], name: str, dataset: str | None = No
 
 
 def adam_seen(results: Sequence[Result]) -> str:
-    """A22: say with what Adam's state the introspective phases of these cells began, and in how many cells each."""
+    """A22: say in how many cells Adam's state was carried into the introspective phase, and in how many restarted."""
     counts = Counter()
     for result in results:
         try:

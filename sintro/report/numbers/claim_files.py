@@ -14,15 +14,10 @@ from sintro.metrics import METRICS
 from sintro.runs.history import HISTORY
 
 AXES = ("objective", "prior", "regularizers")
-
-
+# What a contrast may compare beside the metrics.
 DIVERGED = "diverged"
-
-
 UNSTABLE = "unstable"  # diverged, or collapsed (sintro.metrics.collapse)
-
-
-FINAL = "final:"
+FINAL = "final:"  # the last value of the history's column that follows
 
 
 class _Entry(BaseModel):

@@ -3,7 +3,8 @@
 A contrast compares cells A with cells B on every data set (a stratum), paired over common seeds by a t-test, or cells A
 with a constant, such as what chance scores: then the test is the one-sample t-test over the seeds of A. Its strata
 are combined by Stouffer's sum of normal scores, its two directions tested at 5% together, and the contrasts of a claim
-corrected by Holm. So a claim about nothing gets a verdict other than inconclusive in at most 5% of the cases.
+corrected by Holm. So a claim about a difference that does not exist gets a verdict other than inconclusive in at most
+5% of the cases.
 """
 
 import math
@@ -13,17 +14,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import stats
 
-from sintro import SintroError
 from sintro.metrics import METRICS
 from sintro.metrics.collapse import collapsed
-from sintro.report.numbers.claim_files import DIVERGED, FINAL, UNSTABLE, Claim, Contrast, Side, load, load_exact
-from sintro.report.numbers.results import Result, read_history
-from sintro.report.numbers.statistics import LEVEL, Comparison, compare_differences, holm, stouffer
+from sintro.report.numbers.claim_files import DIVERGED, FINAL, UNSTABLE, Claim, Contrast, Side
+from sintro.report.numbers.results import Result, history_of
+from sintro.report.numbers.statistics import LEVEL, Comparison, compare_differences, holm, is_known, stouffer
 from sintro.runs.results import FINISHED
 
-__all__ = ["UNSTABLE", "Claim", "Outcome", "Stratum", "Verdict", "examine", "judge", "load", "load_exact", "value_of"]
-
-ENDED = (*FINISHED, "unreadable")  # a pair that one of these cells has no number for is lost; others are still to come
+ENDED = (*FINISHED, "unreadable")  # a pair in which such a cell has no number is lost; others are still to come
 
 Seeds = dict[int, list[Result]]  # seed -> the cells of a side with it
 Place = tuple[str, tuple[str, ...]]  # data set, and what the stars stand for
@@ -53,12 +51,13 @@ class Stratum:
 
 def _mean_of_b(pairs: Sequence[tuple[float, float]]) -> float:
     """Average side B of the pairs; 0 where there are none."""
-    return float(np.mean([b for _, b in pairs])) if pairs else 0.0
+    values = [b for _, b in pairs]
+    return float(np.mean(values)) if values else 0.0
 
 
 @dataclass
 class Outcome:
-    """What a contrast came to. ``state``: as claimed, against, undecided, too few seeds, not run."""
+    """The outcome of a contrast. ``state``: as claimed, against, undecided, too few seeds, not run."""
 
     contrast: Contrast
     strata: list[Stratum]
@@ -102,9 +101,10 @@ class Verdict:
     @property
     def seeds(self) -> tuple[int, int]:
         """The fewest and the most pairs of any data set and reading of the stars: (0, 0) where nothing ran."""
-        strata = [stratum for outcome in self.outcomes for stratum in outcome.strata]
-        found = [len(stratum.pairs) for stratum in strata if stratum.pairs]
-        return (min(found), max(found)) if found else (0, 0)
+        counts = []
+        for outcome in self.outcomes:
+            counts += [len(stratum.pairs) for stratum in outcome.strata if stratum.pairs]
+        return min(counts, default=0), max(counts, default=0)
 
 
 # --- the number of a cell
@@ -118,13 +118,13 @@ def value_of(result: Result, metric: str) -> float | None:
         return _unstable(result)
     if metric.startswith(FINAL):
         return _final(result, metric.removeprefix(FINAL))
-    return result.value(metric) if result.state == "done" else None
+    return result.value(metric)
 
 
 def _unstable(result: Result) -> float | None:
     """Give 1 for a run that diverged or collapsed, 0 for one that did not; None where nobody knows."""
     covered = result.value("modes_covered")
-    if result.state == "done" and covered is not None:
+    if covered is not None:
         return float(collapsed(result.cell.dataset, covered))
     return 1.0 if result.state == "diverged" else None
 
@@ -133,11 +133,7 @@ def _final(result: Result, column: str) -> float | None:
     """Read the last finite value of a column of the history; None where there is none to read."""
     if result.state not in FINISHED:
         return None
-    try:
-        history = read_history(result.folder / "history.csv", {column})
-    except (OSError, SintroError):
-        return None
-    values = history.get(column, np.zeros(0))
+    values = history_of(result, {column}).get(column, np.zeros(0))
     finite = values[np.isfinite(values)]
     return float(finite[-1]) if len(finite) else None
 
@@ -188,7 +184,7 @@ def _pooled(contrast: Contrast, cells: Sequence[Result]) -> float | None:
         return values[0]
     if any(result.state not in FINISHED for result in cells):
         return None
-    finite = [value for value in values if value is not None and math.isfinite(value)]
+    finite = list(filter(is_known, values))
     if not finite:
         return None
     if contrast.pool == "mean":
@@ -226,9 +222,7 @@ def _pair(contrast: Contrast, a: Sequence[Result], b: Sequence[Result]) -> tuple
     """Find the numbers of both sides with one seed; None unless both are finite."""
     x = _pooled(contrast, a)
     y = _pooled(contrast, b) if contrast.constant is None else contrast.constant
-    if x is None or y is None or not math.isfinite(x) or not math.isfinite(y):
-        return None
-    return x, y
+    return (x, y) if is_known(x) and is_known(y) else None
 
 
 # --- tests and verdicts
@@ -248,14 +242,17 @@ def _test(contrast: Contrast, strata: Sequence[Stratum]) -> tuple[float | None, 
 
 def _mcnemar(contrast: Contrast, strata: Sequence[Stratum]) -> tuple[float | None, float | None]:
     """Test exactly: of the pairs in which one side diverged and the other did not, how many favour A?"""
-    differing = [b - a for stratum in strata for a, b in stratum.pairs if a != b]
+    a_only = b_only = 0  # pairs in which this side alone diverged
+    for stratum in strata:
+        a_only += sum(a > b for a, b in stratum.pairs)
+        b_only += sum(b > a for a, b in stratum.pairs)
+    differing = a_only + b_only
     if not differing:
         return None, None
-    fewer = sum(difference > 0 for difference in differing)
-    favour = fewer if contrast.expect == "lower" else len(differing) - fewer
-    above = stats.binomtest(favour, len(differing), alternative="greater").pvalue
-    below = stats.binomtest(favour, len(differing), alternative="less").pvalue
-    return float(above), float(below)
+    favour = b_only if contrast.expect == "lower" else a_only
+    above = stats.binomtest(favour, differing, alternative="greater")
+    below = stats.binomtest(favour, differing, alternative="less")
+    return float(above.pvalue), float(below.pvalue)
 
 
 def examine(contrast: Contrast, results: Iterable[Result]) -> Outcome:

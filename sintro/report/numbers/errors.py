@@ -7,7 +7,7 @@ import numpy as np
 from sintro import SintroError
 from sintro.cells import studies
 from sintro.metrics.definitions_images import FLOORS, KERNELS
-from sintro.report.numbers.results import Result
+from sintro.report.numbers.results import Result, grouped
 from sintro.report.numbers.tables import Floor, Measure, Table, make_table
 
 PLANE = ("sliced_w2", "energy_distance", "density", "coverage", "one_nna")
@@ -53,11 +53,8 @@ def floors_of(results: Sequence[Result]) -> dict[str, Floor]:
 
     In the plane that is the score of a perfect model, for images that of data against data.
     """
-    grouped: dict[str, list[Result]] = {}
-    for result in results:
-        grouped.setdefault(result.cell.dataset, []).append(result)
     floors = {}
-    for dataset, found in grouped.items():
+    for dataset, found in grouped(results, lambda result: result.cell.dataset).items():
         is_plane = found[0].kind == "2d"
         floors[dataset] = _plane_floor(found[0]) if is_plane else _image_floor(found)
     return floors

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from sintro.report.numbers.tables import FORMS, Entry, Key, Measure, Table
+from sintro.report.numbers.words import ABSENT
 from sintro.runs.results import STATES
 
 NOT_DONE = STATES[1:]  # of cells that a mean is not over
@@ -60,12 +61,14 @@ def _line(table: Table, row: Key, dataset: str, entry: Entry, measure: Measure, 
     """Lay out one number of the table in the order of EXPORT_COLUMNS."""
     metric = measure.metric(form)
     summary = entry.summaries[measure.published, form]
-    notes = (entry.note, entry.outdated(metric.name))
-    place = (table.name, dataset, *row, "; ".join(filter(None, notes)), form, metric.name, metric.display_scale)
-    counts = (summary.n, len(entry.results), *(entry.states[state] for state in NOT_DONE))
+    notes = filter(None, (entry.note, entry.outdated(metric.name)))
+    place = (table.name, dataset, *row, "; ".join(notes))
+    measured = (form, metric.name, metric.display_scale)
+    absent = [entry.states[state] for state in NOT_DONE]
+    counts = (summary.n, len(entry.results), *absent)
     numbers = (summary.mean, summary.published, summary.t95, summary.low, summary.high)
     best = row in table.best[dataset, measure.published, form]
-    return (*place, *counts, *numbers, int(best))
+    return (*place, *measured, *counts, *numbers, int(best))
 
 
 def to_csv(table: Table) -> str:
@@ -118,7 +121,7 @@ def _floor_row(table: Table, form: str) -> list[str]:
     """Lay out the floors as the last row."""
     line = [FLOORS[table.floor_kind], "", ""]
     for dataset in table.datasets:
-        line += [table.floor_text(dataset, measure, form) or "–" for measure in table.measures]
+        line += [table.floor_text(dataset, measure, form) or ABSENT for measure in table.measures]
         line.append("")  # nothing is counted
     return line
 
@@ -129,7 +132,8 @@ def to_markdown(table: Table, form: str = "published") -> str:
     heads = [f"{dataset} {label}" for dataset in table.datasets for label in labels]
     header = ["objective", "prior", "regularizers", *heads]
     ruler = ["---"] * 3 + ["---:"] * len(heads)
-    lines = [header, ruler, *_plain_rows(table, form, lambda text: f"**{text}**")]
+    rows = _plain_rows(table, form, lambda text: f"**{text}**")
+    lines = [header, ruler, *rows]
     return "".join(map(_markdown_line, lines))
 
 

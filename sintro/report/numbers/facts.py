@@ -1,18 +1,19 @@
-"""What is said of a study as a whole: how its cells differ from the published ones, its code, hardware and cost."""
+"""Facts about a study as a whole: how its cells differ from the published ones, its code, hardware and cost."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from sintro.basics.progress import duration_in_words
 from sintro.cells import components, studies
 from sintro.cells.cell import Cell
 from sintro.cells.presets import Settings
 from sintro.report.numbers.results import Result, count_states
-from sintro.report.numbers.words import ABSENT, show_duration, show_setting
+from sintro.report.numbers.words import ABSENT, show_setting
 from sintro.runs.results import OTHER
 
-# Settings whose values are told when they differ from the published ones, and others of which it is told that they do.
+# Where these settings differ from the published ones, a page gives both values; of NAMED it says only that they differ.
 CHANGEABLE = (
     "iterations",
     "batch_size",
@@ -61,7 +62,7 @@ def _instead(name: str, have: Any, paper: Any) -> str:
 
 
 def _rescheduled(settings: Settings, preset: Settings) -> list[str]:
-    """Tell which phases do not follow the length in proportion, as shares of it."""
+    """Tell which phases do not scale with the length of the run, as shares of that length."""
     told = []
     for name, phases in PHASES.items():
         have, paper = phases(settings), phases(preset)
@@ -94,7 +95,7 @@ def study_facts(results: Sequence[Result]) -> dict[str, Any]:
         "hardware": sorted(set(map(_hardware, made)) - {""}),
         "first": _day(finished[0]) if finished else "",
         "last": _day(finished[-1]) if finished else "",
-        "cost": show_duration(float(seconds)) if seconds else ABSENT,
+        "cost": duration_in_words(seconds) if seconds else ABSENT,
     }
 
 
@@ -114,7 +115,7 @@ def _hardware(provenance: Mapping[str, Any]) -> str:
 
 
 def codes_of(made: Sequence[Mapping[str, Any]]) -> set[str]:
-    """Name the code that runs were made with: their commits, and the hash of the sources of those that have none.
+    """Name the code that runs were made with: the commit of each run, or the hash of its sources where it has none.
 
     Equal sources are one code: of a run on a machine without git, the commit is known from another run.
     """

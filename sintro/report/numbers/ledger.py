@@ -8,7 +8,7 @@ number says whose training protocol it belongs to, the study follows that one.
 import csv
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ import numpy as np
 from sintro import SintroError
 from sintro.cells import presets, studies
 from sintro.metrics import METRICS
-from sintro.report.numbers.results import Result, read_history
-from sintro.report.numbers.statistics import Summary, summarise
+from sintro.report.numbers.results import Result, history_of
+from sintro.report.numbers.statistics import Summary, is_known, summarise
 from sintro.report.numbers.tables import Table
 from sintro.runs.history import HISTORY
 
@@ -156,7 +156,7 @@ def compare(entry: Reported, results: Iterable[Result]) -> dict[str, str]:
         return nothing | {"why": "the protocol is not the same, or not known"}
     matching = [result for result in results if _is_of(entry, result)]
     values = [_ours(entry.metric, result) for result in matching]
-    ours = summarise([value for value in values if value is not None and math.isfinite(value)])
+    ours = summarise(list(filter(is_known, values)))
     if ours.n:
         return _beside(entry, ours)
     followed = f" that follows protocol {entry.training}" if entry.training else ""
@@ -185,18 +185,15 @@ def _ours(metric: str, result: Result) -> float | None:
     if not named:
         value = result.value(metric)
         return None if value is None else value * METRICS[metric].display_scale
-    if result.state != "done":
+    column, wanted = named["column"], int(named["iteration"])
+    history = history_of(result, {"iteration", column}) if result.state == "done" else {}
+    if column not in history:
         return None
-    try:
-        history = read_history(result.folder / "history.csv", {"iteration", named["column"]})
-    except (OSError, SintroError, UnicodeDecodeError):
-        return None
-    wanted = int(named["iteration"])
     distances = np.abs(history["iteration"] - wanted)
     if not distances.size or distances.min() > NEAR * wanted:
         return None
     nearest = distances.argmin()
-    return float(history[named["column"]][nearest])
+    return float(history[column][nearest])
 
 
 def _beside(entry: Reported, ours: Summary) -> dict[str, str]:
@@ -214,14 +211,18 @@ def _beside(entry: Reported, ours: Summary) -> dict[str, str]:
 # --- what is transcribed
 
 
-def places(table: Table) -> list[tuple[str, str, str, str, str]]:
-    """List the numbers that the papers' table of this layout holds: dataset, objective, prior, regularizers, metric."""
-    metrics = [measure.published for measure in table.reported]
-    return [(dataset, *row, metric) for row, dataset in table.entries for metric in metrics]
+def known_numbers(table: Table, entries: Iterable[Reported]) -> dict[tuple[str, str, str, str, str], Reported]:
+    """Map dataset, objective, prior, regularizers and metric -> what was reported there in the papers' table."""
+    own = [entry for entry in entries if entry.table == table.name]
+    return {(*entry.place, entry.metric): entry for entry in own}
 
 
-def transcribed(table: Table, entries: Sequence[Reported]) -> tuple[int, int]:
+def transcribed(table: Table, entries: Iterable[Reported]) -> tuple[int, int]:
     """Count the numbers of the papers' table that are transcribed, and all that there are."""
-    known = {(*entry.place, entry.metric) for entry in entries if entry.table == table.name}
-    wanted = places(table)
-    return sum(place in known for place in wanted), len(wanted)
+    known = known_numbers(table, entries)
+    found = total = 0
+    for row, dataset in table.entries:
+        for measure in table.reported:
+            total += 1
+            found += (dataset, *row, measure.published) in known
+    return found, total

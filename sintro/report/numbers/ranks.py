@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from sintro.report.numbers.results import Result
+from sintro.report.numbers.results import Result, grouped
 from sintro.report.numbers.statistics import best_of, summarise
 from sintro.report.numbers.tables import Key, Table, family
 from sintro.report.numbers.words import dataset_name, row_label
@@ -14,16 +14,16 @@ from sintro.report.numbers.words import dataset_name, row_label
 
 def rank(means: Mapping[Any, float], lower_is_better: bool) -> dict[Any, float]:
     """Rank what has a finite mean, 1 for the best; equal means share the mean of their ranks."""
-    finite = {name: mean for name, mean in means.items() if math.isfinite(mean)}
-    values = pd.Series(list(finite.values()), dtype=float)
+    names = [name for name, mean in means.items() if math.isfinite(mean)]
+    values = pd.Series([means[name] for name in names], dtype=float)
     places = values.rank(ascending=lower_is_better)
-    return dict(zip(finite, places.tolist(), strict=True))
+    return dict(zip(names, places.tolist(), strict=True))
 
 
 def ranks_of(table: Table, metric: str) -> dict[str, dict[str, float]]:
     """Rank a table's rows by the mean of a published metric -> row -> data set -> rank, for the rows that have one."""
     measure = next(m for m in table.measures if m.published == metric)
-    lower = measure.lower_is_better("published")
+    lower = measure.metric("published").lower_is_better
     found: dict[str, dict[str, float]] = {}
     for dataset in table.datasets:
         means = {}
@@ -40,12 +40,13 @@ def ranks_of(table: Table, metric: str) -> dict[str, dict[str, float]]:
 
 def by_weight(results: Iterable[Result]) -> dict[tuple[Key, str], dict[float, list[Result]]]:
     """Group results by (row without r, data set) and in each by the responsibility weight r."""
-    families: dict[tuple[Key, str], dict[float, list[Result]]] = {}
-    for result in results:
-        place = (family(result), result.cell.dataset)
-        weight = result.cell.regularizer_spec.responsibility
-        families.setdefault(place, {}).setdefault(weight, []).append(result)
-    return families
+    families = grouped(results, lambda result: (family(result), result.cell.dataset))
+    return {place: grouped(members, weight_of) for place, members in families.items()}
+
+
+def weight_of(result: Result) -> float:
+    """Read the responsibility weight r of a cell; 0 where it has none."""
+    return result.cell.regularizer_spec.responsibility
 
 
 def mean_by_weight(weights: Mapping[float, Sequence[Result]], metric: str) -> dict[float, float]:

@@ -6,7 +6,7 @@ numbers, and the pages show its state and the reason.
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,27 +17,10 @@ from sintro import SintroError
 from sintro.cells import components
 from sintro.metrics import METRICS, outdated
 from sintro.runs.history import todays
-from sintro.runs.results import FINISHED, OTHER, STATES, Asked, judge
-from sintro.runs.stored import CellFile, Unreadable, number, numbers, read, read_arrays
+from sintro.runs.results import FINISHED, STATES, Asked, judge
+from sintro.runs.stored import CellFile, Unreadable, number, numbers, read
 
-__all__ = [
-    "ABSENT",
-    "FILES",
-    "FINISHED",
-    "OTHER",
-    "STATES",
-    "Result",
-    "by_group",
-    "check_complete",
-    "count_states",
-    "number",
-    "read_arrays",
-    "read_cell",
-    "read_cells",
-    "read_history",
-]
-
-ABSENT = tuple(state for state in STATES if state not in FINISHED)  # states without a result
+NO_RESULT = tuple(state for state in STATES if state not in FINISHED)  # states of cells without one
 FILES = ("cell.json", "history.csv", "metrics.json", "provenance.json", "arrays.npz")
 
 
@@ -72,8 +55,11 @@ class Result:
         return (self.cell.study, self.cell.dataset, *self.row)
 
     def value(self, metric: str) -> float | None:
-        """Find the metric's number: NaN when it was computed and is not finite, None when the cell does not have it."""
-        return self.metrics.get(metric)
+        """Find the metric's number: NaN when it was computed and is not finite, None when the cell does not have it.
+
+        Only a finished cell has numbers: one that diverged has none, whatever its folder holds.
+        """
+        return self.metrics.get(metric) if self.state == "done" else None
 
 
 def read_cell(cell: Any, results: Path = Path("results"), digest: str | None = None) -> Result:
@@ -123,15 +109,22 @@ def _notes(stored: Mapping[str, Any], old: Iterable[str]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def read_cells(cells: Iterable[Any], results: Path = Path("results"), digests: Mapping[str, str] | None = None):
-    """Read every cell's result, in the cells' order -> list[Result]; as many as cells were asked for, each once."""
+def read_cells(
+    cells: Iterable[Any], results: Path = Path("results"), digests: Mapping[str, str] | None = None
+) -> list[Result]:
+    """Read every cell's result, in the cells' order: one for each cell that was asked for.
+
+    ``digests`` are those of the settings that the study asks for now, by the cell's path. Raises SintroError for a cell
+    that is asked for twice.
+    """
     cells = list(cells)
-    counts = Counter(cell.path for cell in cells)
-    repeated = [path for path, count in counts.items() if count > 1]
+    paths = [cell.path for cell in cells]
+    repeated = [path for path, count in Counter(paths).items() if count > 1]
     if repeated:
         raise SintroError(f"a study names the cell {repeated[0]} more than once")
-    found = [read_cell(cell, results, (digests or {}).get(cell.path)) for cell in cells]
-    check_complete(found, [cell.path for cell in cells])
+    known = digests or {}
+    found = [read_cell(cell, results, known.get(cell.path)) for cell in cells]
+    check_complete(found, paths)
     return found
 
 
@@ -155,12 +148,20 @@ def count_states(found: Iterable[Result]) -> dict[str, int]:
     return {state: counts[state] for state in STATES}
 
 
-def by_group(found: Iterable[Result]) -> dict[tuple, list[Result]]:
-    """Group the results over seeds: of each study, dataset, objective, prior, regularizers. None is left out."""
-    groups: dict[tuple, list[Result]] = {}
+def grouped(found: Iterable[Result], key: Callable[[Result], Any]) -> dict[Any, list[Result]]:
+    """Group results by what ``key`` says of each, in the order in which they come. None is left out."""
+    groups: dict[Any, list[Result]] = {}
     for result in found:
-        groups.setdefault(result.group, []).append(result)
+        groups.setdefault(key(result), []).append(result)
     return groups
+
+
+def history_of(result: Result, columns: Iterable[str]) -> dict[str, np.ndarray]:
+    """Read these columns of a cell's history; nothing comes back where there is none that can be read."""
+    try:
+        return read_history(result.folder / "history.csv", columns)
+    except (OSError, SintroError):
+        return {}
 
 
 def read_history(path: Path, columns: Iterable[str] | None = None, most_rows: int = 1000) -> dict[str, np.ndarray]:
@@ -192,5 +193,5 @@ def read_history(path: Path, columns: Iterable[str] | None = None, most_rows: in
 
 def _column(rows: list[list[str]], place: int) -> np.ndarray:
     """Read one column of texts as floats [T], NaN where empty."""
-    values = [float(row[place]) if row[place] else np.nan for row in rows]
-    return np.array(values, dtype=np.float64)
+    texts = [row[place] or "nan" for row in rows]
+    return np.array(texts, dtype=np.float64)

@@ -3,7 +3,6 @@
 Everything comes from results that were read already; nothing here opens a file.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,8 @@ import pandas as pd
 from sintro.report.numbers.claim_files import UNSTABLE
 from sintro.report.numbers.claims import value_of
 from sintro.report.numbers.exports import as_csv
-from sintro.report.numbers.results import Result, count_states
+from sintro.report.numbers.results import Result, count_states, grouped
+from sintro.report.numbers.statistics import is_known
 from sintro.report.numbers.tables import in_order
 from sintro.runs.results import STATES
 
@@ -36,16 +36,12 @@ class Sweep:
 
 
 def sweeps_of(results: Sequence[Result]) -> list[Sweep]:
-    """Collect the 2D runs whose path gives the hyper-parameters.
+    """Collect the 2D runs whose path gives the hyper-parameters, by data set, objective, prior and regularizers.
 
-    -> no sweep unless two objectives give them and one of the two takes several values.
+    There is nothing to compare, and so no sweep, unless two objectives have such runs and one of them several settings.
     """
-    found: dict[tuple, list[Result]] = {}
-    for result in results:
-        cell = result.cell
-        if result.kind == "2d" and cell.betas is not None:
-            row = (cell.objective_name, cell.prior, cell.regularizers)
-            found.setdefault((cell.dataset, row), []).append(result)
+    explicit = [result for result in results if result.kind == "2d" and result.cell.betas is not None]
+    found = grouped(explicit, _place)
     sweeps = [Sweep(dataset, row, members) for (dataset, row), members in found.items()]
     objectives = {sweep.row[0] for sweep in sweeps}
     if len(objectives) < 2 or all(len(sweep.settings) == 1 for sweep in sweeps):
@@ -53,6 +49,12 @@ def sweeps_of(results: Sequence[Result]) -> list[Sweep]:
     # By data set, so that the objectives to compare stand beside each other.
     places = in_order(sweep.dataset for sweep in sweeps)
     return sorted(sweeps, key=lambda sweep: places.index(sweep.dataset))
+
+
+def _place(result: Result) -> tuple[str, tuple[str, str, str]]:
+    """Name the data set and the row of a run, without its hyper-parameters."""
+    cell = result.cell
+    return cell.dataset, (cell.objective_name, cell.prior, cell.regularizers)
 
 
 def is_collapsed(result: Result) -> bool | None:
@@ -70,8 +72,8 @@ def spread_over_settings(results: Sequence[Result], metric: str) -> dict[str, fl
     """
     settings, values = [], []
     for result in results:
-        value = result.value(metric) if result.state == "done" else None
-        if value is not None and math.isfinite(value):
+        value = result.value(metric)
+        if is_known(value):
             settings.append(result.cell.objective)
             values.append(value)
     means = pd.Series(values, dtype=float).groupby(settings).mean()

@@ -19,6 +19,11 @@ LEAST_FOR_WILCOXON = 6
 LEAST_FOR_T = 3
 
 
+def is_known(value: float | None) -> bool:
+    """Tell whether there is a number, and it is finite."""
+    return value is not None and math.isfinite(value)
+
+
 @dataclass(frozen=True)
 class Summary:
     """Values of one quantity over seeds. ``published`` needs one value; ``t95`` two (None below); n may be 0."""
@@ -135,8 +140,9 @@ def _wilcoxon(differences: np.ndarray) -> float | None:
 
 def compare(a: Mapping[int, float], b: Mapping[int, float]) -> Comparison:
     """Compare A minus B over the seeds that both have as finite numbers."""
-    differences = [a[seed] - b[seed] for seed in sorted(set(a) & set(b))]
-    return compare_differences([difference for difference in differences if math.isfinite(difference)])
+    common = sorted(set(a) & set(b))
+    differences = [a[seed] - b[seed] for seed in common]
+    return compare_differences(list(filter(math.isfinite, differences)))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -172,14 +178,22 @@ def best_and_equals(columns: Mapping[str, Mapping[int, float]], lower_is_better:
     Holm's correction over the rows; a row that no test can tell apart (fewer than three common seeds) is not called
     equal, since nothing supports it. Rows with a value that is not finite take no part.
     """
-    every = {row: float(np.mean(list(values.values()))) for row, values in columns.items() if values}
-    means = {row: mean for row, mean in every.items() if math.isfinite(mean)}
+    means = {}
+    for row, values in columns.items():
+        mean = np.mean(list(values.values())) if values else math.nan
+        if math.isfinite(mean):
+            means[row] = float(mean)
     if not means:
         return None, set()
     best = best_of(means, lower_is_better)
     others = [row for row in means if row != best]
     compared = [compare(columns[row], columns[best]) for row in others]
-    adjusted = holm([c.p_above if lower_is_better else c.p_below for c in compared])
-    same = {row for row, p in zip(others, adjusted, strict=True) if p is not None and p > LEVEL}
-    ties = {row for row in others if means[row] == means[best]}
-    return best, {best} | same | ties
+    worse = "p_above" if lower_is_better else "p_below"
+    adjusted = holm([getattr(comparison, worse) for comparison in compared])
+    equals = {best}
+    for row, p in zip(others, adjusted, strict=True):
+        is_tie = means[row] == means[best]
+        is_same = p is not None and p > LEVEL
+        if is_tie or is_same:
+            equals.add(row)
+    return best, equals

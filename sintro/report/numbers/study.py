@@ -11,7 +11,7 @@ from sintro.cells import studies
 from sintro.cells.cell import Cell
 from sintro.report.numbers.facts import shortened, study_facts
 from sintro.report.numbers.ranks import select_weight
-from sintro.report.numbers.results import Result, check_complete, read_cells
+from sintro.report.numbers.results import Result, read_cells
 from sintro.report.numbers.tables import TABLE1, Floor, Table, family, image_measures, make_table
 
 Kind = tuple[str, str, str, str]  # of cells that differ from the published ones in the same way
@@ -50,23 +50,32 @@ class StudyReport:
         return study_facts(self.results)
 
     @cached_property
-    def shortened(self) -> tuple[str, ...]:
-        """How the study's cells differ from the published ones; what concerns images alone says so."""
+    def shortened(self) -> dict[str, list[str]]:
+        """How the study's cells differ from the published ones, as ``shortened_of`` groups it."""
         return self.shortened_of(self.results)
 
-    def shortened_of(self, results: Iterable[Result]) -> tuple[str, ...]:
-        """List how these cells differ from the published ones; of two kinds of data, what concerns images says so."""
-        told: dict[str, list[str]] = {"2d": [], "images": []}
+    def shortened_of(self, results: Iterable[Result]) -> dict[str, list[str]]:
+        """List how these cells differ from the published ones, by the kind of data that a difference concerns.
+
+        Where all cells are of one kind, its name is empty.
+        """
+        told: dict[str, dict[str, None]] = {}  # kind of data -> its differences in order, each once
         for kind, data in {kind_of(result.cell): result.kind for result in results}.items():
-            told[data] += self.differences.get(kind, ())
-        plane, images = told["2d"], told["images"]
-        if plane and images:
-            images = [change if change in plane else f"images: {change}" for change in images]
-        return tuple(dict.fromkeys([*plane, *images]))
+            told.setdefault(data, {}).update(dict.fromkeys(self.differences.get(kind, ())))
+        if len(told) < 2:
+            groups = {"": [change for changes in told.values() for change in changes]}
+        else:
+            plane, images = told["2d"], told["images"]
+            groups = {
+                "2D densities and images": [change for change in plane if change in images],
+                "2D densities": [change for change in plane if change not in images],
+                "Images": [change for change in images if change not in plane],
+            }
+        return {name: changes for name, changes in groups.items() if changes}
 
 
 def kind_of(cell: Cell) -> Kind:
-    """Name what a cell's difference from its published one depends on."""
+    """Name all that the difference between a cell's settings and the published ones depends on."""
     return (cell.study, cell.dataset, cell.objective_name, cell.prior_spec.kind)
 
 
@@ -89,7 +98,6 @@ def read_study(name: str, results: Path) -> StudyReport:
         if kind not in differences:
             differences[kind] = tuple(shortened(settings, cell))
     found = read_cells(cells, results, digests)
-    check_complete(found, [cell.path for cell in cells])
     parts = tuple(study.include or ())
     return StudyReport(study, name, found, Path(results), parts, unresolved, differences)
 

@@ -11,9 +11,9 @@ from functools import cached_property
 
 from sintro.cells.components import datasets as known_datasets
 from sintro.metrics import METRICS, Metric
-from sintro.report.numbers.results import Result, count_states
+from sintro.report.numbers.results import Result, count_states, grouped
 from sintro.report.numbers.statistics import Summary, best_and_equals, summarise
-from sintro.report.numbers.words import show_number
+from sintro.report.numbers.words import ABSENT, show_number
 
 FORMS = ("published", "standard")
 EVALUATE_AGAIN = "evaluate again"  # in place of a number that an older definition computed
@@ -40,14 +40,6 @@ class Measure:
         metric = self.metric(form)
         unit = {"1e-7": " × 10⁷", "%": ", %"}.get(metric.unit, "")
         return metric.label.replace(" (published)", "") + unit
-
-    def lower_is_better(self, form: str) -> bool | None:
-        """Tell whether lower is better of what ``Metric.ranked`` gives; None where neither low nor high is."""
-        return self.metric(form).lower_is_better
-
-    def factor(self, form: str) -> float:
-        """Find the factor that brings stored values to the unit shown."""
-        return self.metric(form).display_scale
 
 
 @dataclass(eq=False)
@@ -79,13 +71,13 @@ class Entry:
 
     def values(self, metric: str) -> dict[int, float]:
         """Map seed -> stored number, of the finished cells that have it (a NaN included)."""
-        finished = [result for result in self.results if result.state == "done"]
-        numbers = {result.cell.seed: result.value(metric) for result in finished}
+        numbers = {result.cell.seed: result.value(metric) for result in self.results}
         return {seed: value for seed, value in numbers.items() if value is not None}
 
     def ranked(self, metric: Metric) -> dict[int, float]:
         """Map seed -> the number that its value is ranked by: the value itself, save where 1/2 is best."""
-        return {seed: metric.ranked(value) for seed, value in self.values(metric.name).items()}
+        values = self.values(metric.name)
+        return {seed: metric.ranked(value) for seed, value in values.items()}
 
 
 Key = tuple[str, str, str]  # objective, prior, regularizers
@@ -119,8 +111,8 @@ class Table:
 
     def column(self, dataset: str) -> dict[Key, Entry]:
         """Map row -> its entry on this data set, for the rows that the study has there."""
-        places = {row: (row, dataset) for row in self.rows}
-        return {row: self.entries[place] for row, place in places.items() if place in self.entries}
+        present = [row for row in self.rows if (row, dataset) in self.entries]
+        return {row: self.entries[row, dataset] for row in present}
 
     def text(self, row: Key, dataset: str, measure: Measure, form: str, spread: str) -> str:
         """Show one number: `17.23 ± 0.11`, `16.9 … 17.5`, or why there is none."""
@@ -128,22 +120,24 @@ class Table:
         if entry is None:
             return ""
         summary = entry.summaries[measure.published, form]
-        again = entry.outdated(measure.metric(form).name)
+        metric = measure.metric(form)
+        again = entry.outdated(metric.name)
         if summary.n == 0 and again:
             return again
         places = self.decimals[dataset, measure.published, form]
-        text = format_summary(summary, places, measure.factor(form), spread)
+        text = format_summary(summary, places, metric.display_scale, spread)
         # The seeds are counted once per row and data set; a metric that fewer of them have says so itself.
         has_fewer = 0 < summary.n < entry.states["done"]
         return f"{text} (n = {summary.n})" if has_fewer else text
 
     def floor_text(self, dataset: str, measure: Measure, form: str) -> str:
-        """Show the floor, mean ± standard deviation over its draws; empty where a metric has none."""
-        floor = self.floors.get(dataset, {}).get(measure.metric(form).name)
+        """Show a metric's floor, mean ± standard deviation over its draws; empty where it has none."""
+        metric = measure.metric(form)
+        floor = self.floors.get(dataset, {}).get(metric.name)
         if floor is None:
             return ""
         places = self.decimals[dataset, measure.published, form]
-        shown = [part * measure.factor(form) for part in floor if part is not None]
+        shown = [part * metric.display_scale for part in floor if part is not None]
         return " ± ".join(f"{part:.{places}f}" for part in shown)
 
     @property
@@ -161,17 +155,17 @@ def in_order(datasets: Iterable[str]) -> tuple[str, ...]:
 
 def seed_text(result: Result, measure: Measure, form: str) -> str:
     """Show one seed's number, or why there is none."""
-    name = measure.metric(form).name
-    value = result.value(name)
+    metric = measure.metric(form)
+    value = result.value(metric.name)
     if value is None:
-        return EVALUATE_AGAIN if name in result.outdated else "–"
-    return show_number(value * measure.factor(form))
+        return EVALUATE_AGAIN if metric.name in result.outdated else ABSENT
+    return show_number(value * metric.display_scale)
 
 
 def format_summary(summary: Summary, places: int, factor: float = 1.0, spread: str = "published") -> str:
     """Show mean and spread; with one seed there is no spread, and none is shown."""
     if summary.n == 0:
-        return "–"
+        return ABSENT
     if math.isnan(summary.mean):
         return "NaN"
 
@@ -225,13 +219,10 @@ def make_table(
     ``row_key`` says which row a result belongs to (by default its objective, prior and regularizers).
     """
     notes = notes or {}
-    grouped: dict[tuple[Key, str], list[Result]] = {}
-    for result in results:
-        place = (row_key(result), result.cell.dataset)
-        grouped.setdefault(place, []).append(result)
-    entries = {place: make_entry(found, measures, notes.get(place, "")) for place, found in grouped.items()}
-    datasets = in_order(dataset for _, dataset in grouped)
-    rows = tuple(dict.fromkeys(row for row, _ in grouped))
+    found = grouped(results, lambda result: (row_key(result), result.cell.dataset))
+    entries = {place: make_entry(members, measures, notes.get(place, "")) for place, members in found.items()}
+    datasets = in_order(dataset for _, dataset in found)
+    rows = tuple(dict.fromkeys(row for row, _ in found))
     known = {dataset: values for dataset, values in (floors or {}).items() if dataset in datasets and values}
     table = Table(name, title, tuple(measures), datasets, rows, entries, known)
     if len(table.results) != len(results):
@@ -248,14 +239,13 @@ def _finish_column(table: Table, dataset: str, measure: Measure, form: str) -> N
     place = (dataset, measure.published, form)
     column = table.column(dataset)
     summaries = [entry.summaries[measure.published, form] for entry in column.values()]
-    table.decimals[place] = decimal_places(summaries, measure.factor(form))
-    table.best[place] = set()
-    lower_is_better = measure.lower_is_better(form)
-    if lower_is_better is None or len(column) < 2:
-        return
     metric = measure.metric(form)
+    table.decimals[place] = decimal_places(summaries, metric.display_scale)
+    table.best[place] = set()
+    if metric.lower_is_better is None or len(column) < 2:
+        return
     values = {row: entry.ranked(metric) for row, entry in column.items()}
-    table.top[place], table.best[place] = best_and_equals(values, lower_is_better)
+    table.top[place], table.best[place] = best_and_equals(values, metric.lower_is_better)
 
 
 # --- what the papers tabulate (docs/science.md, section 4)

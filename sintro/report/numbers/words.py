@@ -1,7 +1,7 @@
 """How the pages spell numbers, durations, sizes, settings and names."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sintro.cells import components
@@ -58,24 +58,9 @@ def show_p(value: float | None, absent: str) -> str:
     return f"{value:.3f}" if value >= 0.001 else "< 0.001"
 
 
-def show_duration(seconds: Any) -> str:
-    """Spell a duration: `2 h 05 min`, `3 min 20 s`, `4.1 s`; a dash for what is no finite number."""
-    if not is_number(seconds) or not math.isfinite(seconds):
-        return ABSENT
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:,} h {minutes:02d} min"
-
-
-def show_bytes(count: Any) -> str:
-    """Spell a size: `512 MiB`; a dash for what is no finite number."""
-    if not is_number(count) or not math.isfinite(count):
-        return ABSENT
-    return f"{count / 2**20:,.0f} MiB"
+def show_in(spell: Callable[[float], str], value: Any) -> str:
+    """Spell a duration or a size by the function given; a dash for what is no finite number."""
+    return spell(value) if is_number(value) and math.isfinite(value) else ABSENT
 
 
 def show_setting(value: Any) -> str:

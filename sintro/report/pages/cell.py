@@ -7,6 +7,7 @@ from typing import Any
 from markupsafe import Markup, escape
 from pydantic import ValidationError
 
+from sintro.basics.progress import duration_in_words, size_in_words
 from sintro.cells import studies
 from sintro.cells.presets import Settings, in_words
 from sintro.metrics import METRICS, VERSIONS, Metric, definition
@@ -16,10 +17,10 @@ from sintro.report.figures.style import data_uri
 from sintro.report.numbers.results import Result
 from sintro.report.numbers.study import StudyReport
 from sintro.report.numbers.tables import EVALUATE_AGAIN, Floor
-from sintro.report.numbers.words import ARROWS, show_bytes, show_duration, show_number, show_setting
+from sintro.report.numbers.words import ARROWS, show_in, show_number, show_setting
 from sintro.report.pages.writer import Writer, cell_page, group_page, page_key, render, result_stamp
 
-# The headings of the metrics, and how the names of the metrics below each begin; the first that fits counts.
+# Heading -> how the names of its metrics begin. A metric stands below the first heading that fits.
 HEADINGS = {
     "Bounds and reconstruction": ("elbo", "reconstruction", "kl_posterior", "mse", "drift"),
     "Density against the data's": ("gnelbo", "kl", "jsd", "entropy_published", "out_of_range"),
@@ -83,7 +84,7 @@ def safe(text: str) -> Markup:
 
 
 def figure_views(result: Result) -> list[dict[str, Any]]:
-    """Embed the cell's pictures; one that should be there and is not says so."""
+    """Embed the cell's pictures; in place of one that should be there and is not, say so."""
     is_plane = result.kind == "2d"
     expected = CELL_FIGURES if is_plane else ("data.png", "samples.png", "history.png")
     views = []
@@ -101,10 +102,11 @@ def figure_views(result: Result) -> list[dict[str, Any]]:
 
 
 def metric_views(result: Result, floor: Floor) -> list[dict[str, Any]]:
-    """Lay out every metric that is defined for the cell's kind of data, and whatever else metrics.json holds."""
-    defined = [metric for metric in METRICS.values() if _is_shown(metric, result)]
+    """Lay out every metric that is defined for the cell's kind of data, and every other number in metrics.json."""
+    views = [_metric_view(metric, result, floor) for metric in METRICS.values() if _is_shown(metric, result)]
     others = sorted(set(result.metrics) - set(METRICS))
-    return [_metric_view(metric, result, floor) for metric in defined] + [_other_view(name, result) for name in others]
+    views += [_other_view(name, result) for name in others]
+    return views
 
 
 def _is_shown(metric: Metric, result: Result) -> bool:
@@ -155,15 +157,20 @@ def blocks_of(views: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Group metrics below headings, in the order of ORDER; long lists of scores are folded away."""
     found: dict[str, list[dict[str, Any]]] = {}
     for view in views:
-        found.setdefault(heading_of(view["name"]), []).append(view)
-    return [{"title": title, "metrics": found[title], "folded": title in FOLDED} for title in ORDER if title in found]
+        title = heading_of(view["name"])
+        found.setdefault(title, []).append(view)
+    present = [title for title in ORDER if title in found]
+    return [{"title": title, "metrics": found[title], "folded": title in FOLDED} for title in present]
 
 
 def heading_of(name: str) -> str:
     """Name the heading that a metric stands below."""
     if name.removesuffix("_published").endswith("_last"):
         return ORDER[-2]
-    return next((title for title, beginnings in HEADINGS.items() if name.startswith(beginnings)), "Others")
+    for title, beginnings in HEADINGS.items():
+        if name.startswith(beginnings):
+            return title
+    return "Others"
 
 
 NOT_MEASURED = ("status", "digest", "warning", "finished", "model_sha256", "data_sha256", VERSIONS)
@@ -171,7 +178,7 @@ MOST_SHOWN = 50  # of the entries of one mapping
 
 
 def extra_views(result: Result) -> list[tuple[str, str]]:
-    """Spell what metrics.json holds beside numbers, such as the distance at every checkpoint."""
+    """Spell the entries of metrics.json that are no numbers, such as the distance at every checkpoint."""
     views = []
     for name, value in sorted(result.extra.items()):
         if isinstance(value, Mapping) and name != VERSIONS:
@@ -214,7 +221,7 @@ def setting_views(result: Result) -> list[dict[str, Any]]:
 
 
 def _in_words(stored: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Spell stored settings as a reader sees them; as they stand where they are none of this version's."""
+    """Spell stored settings as a reader sees them; leave those of another version as they are."""
     try:
         return in_words(Settings.model_validate(stored))
     except ValidationError:
@@ -242,11 +249,11 @@ PROVENANCE_FIRST = (
     "started",
     "finished",
 )
-IN_UNITS: dict[str, Callable[[Any], str]] = {
-    "wall_seconds": show_duration,
-    "device_seconds": show_duration,
-    "peak_memory_bytes": show_bytes,
-    "peak_device_memory_bytes": show_bytes,
+IN_UNITS: dict[str, Callable[[float], str]] = {
+    "wall_seconds": duration_in_words,
+    "device_seconds": duration_in_words,
+    "peak_memory_bytes": size_in_words,
+    "peak_device_memory_bytes": size_in_words,
 }
 
 
@@ -257,12 +264,13 @@ def provenance_views(result: Result) -> list[tuple[str, str]]:
     rest = sorted(set(stored) - set(first))
     views = []
     for name in (*first, *rest):
-        show = IN_UNITS.get(name, show_setting)
-        views.append((name.replace("_", " "), show(stored[name])))
+        value = stored[name]
+        text = show_in(IN_UNITS[name], value) if name in IN_UNITS else show_setting(value)
+        views.append((name.replace("_", " "), text))
     return views
 
 
 def command_of(result: Result) -> str:
-    """Find the command that makes this cell: the stored one, else the one that would make it."""
+    """Find the command that made this cell; where none is stored, one that would make it."""
     stored = result.record.get("command")
     return stored if isinstance(stored, str) and stored else f"sintro train {result.cell.path}"

@@ -9,7 +9,7 @@ from typing import Any
 from sintro.basics.files import write_atomic
 from sintro.cells import studies
 from sintro.report.figures.study import draw_contrasts
-from sintro.report.numbers import audit, claims, ledger
+from sintro.report.numbers import audit, claim_files, claims, ledger
 from sintro.report.numbers.study import StudyReport
 from sintro.report.numbers.tables import Table
 from sintro.report.numbers.words import ABSENT, dataset_name, plural, row_label, show_p
@@ -24,8 +24,8 @@ def build(
 ) -> Path:
     """Write `index.html`, `claims.html`, `audit.html` and `ledger.html` -> the path of the first.
 
-    ``reports_read`` are the studies that were read, ``tables`` theirs by name; ``games`` the views of the exact
-    equilibria that `theory.build` gives.
+    ``reports_read``: the studies that were read; ``tables``: the tables of each, by the study's name; ``games``: what
+    `theory.build` returned.
     """
     ordered = sorted(reports_read, key=lambda report: (not report.comparable, report.name))
     own = [report for report in ordered if not report.parts]
@@ -74,8 +74,8 @@ def _ledger(
 
 
 def table_view(study: str, table: Table, entries: Sequence[ledger.Reported]) -> dict[str, Any]:
-    """Lay out a table of the papers with the transcribed numbers and ours, and where there is none."""
-    known = {(*entry.place, entry.metric): entry for entry in entries if entry.table == table.name}
+    """Lay out a table of the papers: each transcribed number beside ours; the others say that nobody transcribed them."""
+    known = ledger.known_numbers(table, entries)
     columns = [(dataset, measure) for dataset in table.datasets for measure in table.reported]
     rows = []
     for row in table.rows:
@@ -102,7 +102,7 @@ def table_view(study: str, table: Table, entries: Sequence[ledger.Reported]) -> 
 def claims_view(own: Sequence[StudyReport]) -> list[dict[str, Any]]:
     """Lay out every claim, and its verdict in each study that has cells for it."""
     views = []
-    for name, claim in claims.load().items():
+    for name, claim in claim_files.load().items():
         verdicts = [_verdict_view(name, claim, report) for report in own]
         found = [verdict for verdict in verdicts if verdict is not None]
         by_study = {verdict["study"]: verdict for verdict in found}
@@ -110,7 +110,7 @@ def claims_view(own: Sequence[StudyReport]) -> list[dict[str, Any]]:
     return views
 
 
-def _verdict_view(name: str, claim: claims.Claim, report: StudyReport) -> dict[str, Any] | None:
+def _verdict_view(name: str, claim: claim_files.Claim, report: StudyReport) -> dict[str, Any] | None:
     """Lay out a claim's verdict in one study; None where the study has no cells for it."""
     verdict = claims.judge(claim, report.results)
     if verdict.verdict == "not run":
@@ -132,8 +132,9 @@ def _verdict_view(name: str, claim: claims.Claim, report: StudyReport) -> dict[s
 
 def exact_view(games: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Lay out the claims on the exact equilibrium, each judged on every game that ``sintro theory`` has solved."""
-    exact = claims.load_exact().items()
-    return [{"name": name, "claim": claim, "studies": [], "by": {}, "games": games} for name, claim in exact]
+    no_studies: dict[str, Any] = {"studies": [], "by": {}}
+    exact = claim_files.load_exact()
+    return [{"name": name, "claim": claim, "games": games} | no_studies for name, claim in exact.items()]
 
 
 def contrast_view(outcome: claims.Outcome, standard: claims.Outcome) -> dict[str, str]:
@@ -155,7 +156,7 @@ def contrast_view(outcome: claims.Outcome, standard: claims.Outcome) -> dict[str
 
 
 def mean_difference(outcome: claims.Outcome) -> str:
-    """Spell the mean over the strata of the difference as claimed, in percent of B."""
+    """Average the difference as claimed over the strata, and spell it in percent of B."""
     differences = [stratum.relative[0] for stratum in outcome.strata if stratum.pairs]
     finite = [difference for difference in differences if math.isfinite(difference)]
     return f"{sum(finite) / len(finite):+.1f}%" if finite else ABSENT

@@ -4,8 +4,6 @@ from pathlib import Path
 
 from sintro.cells import studies
 from sintro.report.numbers.study import read_study, tables_of
-
-# --- tables of a study
 from sintro.report.pages.overview import build as build_overview
 from sintro.report.pages.study import build_study
 from sintro.report.pages.theory import build as build_theory
@@ -14,8 +12,13 @@ from sintro.report.pages.theory import build as build_theory
 def present(results: Path) -> list[str]:
     """List the studies that have results: those with a folder, and the unions of which a part has one."""
     names = studies.names()
-    found = {name for name in names if (Path(results) / name).is_dir()}
-    return [name for name in names if name in found or not found.isdisjoint(studies.load(name).include or ())]
+    found = {name for name in names if (results / name).is_dir()}
+    known = []
+    for name in names:
+        parts = studies.load(name).include or ()
+        if not found.isdisjoint([name, *parts]):
+            known.append(name)
+    return known
 
 
 def build(

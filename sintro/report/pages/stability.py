@@ -5,10 +5,9 @@ from typing import Any
 
 from sintro.metrics import METRICS
 from sintro.report.figures.stability import draw_sweeps
-from sintro.report.numbers.results import ABSENT, Result
+from sintro.report.numbers.results import NO_RESULT, Result
 from sintro.report.numbers.stability import LEVELS, MEASURES, numbers_of, sweeps_of, to_csv
-from sintro.report.numbers.words import ABSENT as DASH
-from sintro.report.numbers.words import dataset_name, row_label, show_number
+from sintro.report.numbers.words import ABSENT, dataset_name, row_label, show_number
 
 
 def stability_view(results: Sequence[Result]) -> dict[str, Any] | None:
@@ -31,7 +30,7 @@ def stability_view(results: Sequence[Result]) -> dict[str, Any] | None:
 
 def line_view(line: dict[str, Any]) -> dict[str, Any]:
     """Spell one line of the table."""
-    counts = {state: line[state.replace(" ", "_")] for state in ABSENT}
+    counts = {state: line[state.replace(" ", "_")] for state in NO_RESULT}
     absent = [f"{count} {state}" for state, count in counts.items() if count]
     spreads = [text for metric in MEASURES for text in _spread(line, metric)]
     return {
@@ -47,14 +46,14 @@ def line_view(line: dict[str, Any]) -> dict[str, Any]:
 
 def share(part: int, whole: int) -> str:
     """Spell a share: `3/72 (4.2%)`; a dash where there is nothing to take a share of."""
-    return f"{part}/{whole} ({part / whole:.1%})" if whole else DASH
+    return f"{part}/{whole} ({part / whole:.1%})" if whole else ABSENT
 
 
 def _spread(line: dict[str, Any], metric: str) -> list[str]:
     """Spell a metric's spread over the settings: median, quartiles, extremes, and how many settings have a number."""
     count = f"{line[f'{metric}_n']}/{line['settings']}"
     if not line[f"{metric}_n"]:
-        return [DASH] * 4 + [count]
+        return [ABSENT] * 4 + [count]
     shown = {level: show_number(line[f"{metric}_{level}"], 3) for level in LEVELS}
     quartiles = f"{shown['lower_quartile']} to {shown['upper_quartile']}"
     return [shown["median"], quartiles, shown["min"], shown["max"], count]

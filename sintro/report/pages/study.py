@@ -9,7 +9,7 @@ from sintro.report.figures.maps import read_grid
 from sintro.report.figures.samples import samples_view
 from sintro.report.figures.study import study_pictures
 from sintro.report.numbers import detection, errors, exports
-from sintro.report.numbers.results import Result, by_group
+from sintro.report.numbers.results import Result, grouped
 from sintro.report.numbers.study import StudyReport, tables_of
 from sintro.report.numbers.tables import FORMS, SPREADS, Entry, Floor, Table
 from sintro.report.pages.cell import build_cell
@@ -43,17 +43,25 @@ def build_study(report: StudyReport, reports: Path) -> Path:
     made = tables_of(report, floors)
     more = errors.tables_of(report.results, floors)
     detected = detection.tables_of(report.results)
+    groups = grouped(report.results, lambda result: result.group)
     if not report.parts:
-        _build_parts(writer, report, floors, [*made, *more, *detected])
+        _build_parts(writer, report, groups.values(), floors, [*made, *more, *detected])
     page = f"{report.name}/index.html"
-    writer.always(page, render("study.html", page, **_view(writer, report, page, made, more, detected)))
+    view = _view(writer, report, page, groups, made, more, detected)
+    writer.always(page, render("study.html", page, **view))
     writer.finish()
     return reports / page
 
 
-def _build_parts(writer: Writer, report: StudyReport, floors: Mapping[str, Floor], tables: Sequence[Table]) -> None:
+def _build_parts(
+    writer: Writer,
+    report: StudyReport,
+    groups: Iterable[Sequence[Result]],
+    floors: Mapping[str, Floor],
+    tables: Sequence[Table],
+) -> None:
     """Write the pages of a study's own groups and cells."""
-    for members in by_group(report.results).values():
+    for members in groups:
         floor = floors.get(members[0].cell.dataset, {})
         for result in members:
             build_cell(writer, report, result, members, floor)
@@ -65,6 +73,7 @@ def _view(
     writer: Writer,
     report: StudyReport,
     page: str,
+    groups: Mapping[tuple, Sequence[Result]],
     made: Sequence[Table],
     more: Sequence[Table],
     detected: Sequence[Table],
@@ -73,7 +82,6 @@ def _view(
 
     ``made``: the tables in the papers' layout; ``more``: those of metrics that the papers do not have.
     """
-    groups = by_group(report.results)
 
     def cell_link(result: Result) -> str:
         return relative(cell_page(result), page)
@@ -107,8 +115,9 @@ def _view(
 
 def contents_of(view: Mapping[str, Any]) -> list[tuple[str, str]]:
     """List the sections of a study's page in their order: the id of each, and what the table of contents calls it."""
-    present = {name for name, content in view.items() if content}
-    present |= {table["name"] for table in view["tables"]}
+    sections = [name for name, content in view.items() if content]
+    tables = [table["name"] for table in view["tables"]]
+    present = {*sections, *tables}
     return [(name, title) for name, title in CONTENTS.items() if name in present]
 
 

@@ -69,7 +69,9 @@ def variants(texts: Sequence[str]) -> str:
 
 def _shortened(texts: Sequence[str]) -> list[str]:
     """Empty every text that repeats the first."""
-    return [texts[0], *("" if text == texts[0] else text for text in texts[1:])]
+    first, *others = texts
+    shorter = ["" if text == first else text for text in others]
+    return [first, *shorter]
 
 
 def _row_view(table: Table, row: Key, link: Callable[[Entry], str]) -> dict[str, Any]:
@@ -77,7 +79,8 @@ def _row_view(table: Table, row: Key, link: Callable[[Entry], str]) -> dict[str,
     cells: list[dict[str, Any]] = []
     for dataset in table.datasets:
         cells += [_number_view(table, row, dataset, measure) for measure in table.measures]
-        cells.append(_count_view(table.entries.get((row, dataset)), link))
+        entry = table.entries.get((row, dataset))
+        cells.append(_count_view(entry, link))
     objective, prior, regularizers = row
     return {"objective": objective, "prior": prior, "regularizers": regularizers, "cells": cells}
 
@@ -130,9 +133,9 @@ def comparisons_view(table: Table) -> list[dict[str, Any]]:
 def _comparison(table: Table, dataset: str, measure: Measure) -> dict[str, Any] | None:
     """Compare the rows of one column with the best; None where there is no best, or nothing to compare it with."""
     metric = measure.metric("published")
-    lower = measure.lower_is_better("published")
     ranked = {row: entry.ranked(metric) for row, entry in table.column(dataset).items()}
     values = {row: found for row, found in ranked.items() if found and all(map(math.isfinite, found.values()))}
+    lower = metric.lower_is_better
     if lower is None or len(values) < 2:
         return None
     means = {row: sum(found.values()) / len(found) for row, found in values.items()}
@@ -140,7 +143,7 @@ def _comparison(table: Table, dataset: str, measure: Measure) -> dict[str, Any] 
     compared = {row: compare(values[row], values[best]) for row in values if row != best}
     corrected = holm([comparison.p for comparison in compared.values()])
     lines = [
-        _comparison_line(row_label(row), comparison, p, measure.factor("published"))
+        _comparison_line(row_label(row), comparison, p, metric.display_scale)
         for (row, comparison), p in zip(compared.items(), corrected, strict=True)
     ]
     label = measure.label("published")

@@ -5,7 +5,6 @@ page forbids any request and any script but the page's own, whatever the strings
 """
 
 import base64
-import contextlib
 import hashlib
 import json
 import posixpath
@@ -19,7 +18,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import sintro
-from sintro import SintroError
 from sintro.basics.files import write_atomic
 from sintro.cells import components
 from sintro.report.figures.captions import figure_paths
@@ -68,7 +66,7 @@ def cell_page(result: Result) -> str:
 
 
 def group_page(results: Sequence[Result]) -> str:
-    """Address the page of a group of seeds; with a single seed that is the cell's own."""
+    """Address the page of a group of seeds; a group of one seed has its cell's page."""
     if len(results) == 1:
         return cell_page(results[0])
     return "/".join((*results[0].group, "index.html"))
@@ -81,7 +79,7 @@ def relative(target: str, page: str) -> str:
 
 @dataclass
 class Writer:
-    """Writes a study's pages below ``reports`` and remembers from what each was made; unchanged ones are left alone."""
+    """Writes a study's pages below ``reports``; a page whose sources have not changed is left alone."""
 
     reports: Path
     name: str
@@ -97,12 +95,13 @@ class Writer:
             self.known = {}  # a manifest that cannot be read only costs time
 
     def page(self, page: str, key: str, render: Callable[[], str]) -> None:
-        """Write the page unless the same was written from the same before, and is still whole."""
+        """Write the page, unless it is there, whole, and was made from the same (``key``)."""
         path = self.reports / page
         known = self.known.get(page, "").split()  # the key, and the size of what was written
         if known != [key, str(size_of(path))]:
             content = render().encode()
-            write_quickly(path, content)
+            # Thousands of pages would wait for the disk for minutes; one that a crash cuts short is found by its size.
+            write_atomic(path, content, durable=False)
             self.written.append(path)
             known = [key, str(len(content))]
         self.made[page] = " ".join(known)
@@ -130,22 +129,6 @@ def size_of(path: Path) -> int:
         return -1
 
 
-def write_quickly(path: Path, content: bytes) -> None:
-    """Write a whole page or nothing, without waiting for the disk: thousands of pages would wait for minutes.
-
-    A page that a crash of the machine cuts short is found by its size and written again.
-    """
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise SintroError(f"cannot write {path}: {error.strerror or error}") from error
-
-
 def stamp(paths: Iterable[Path]) -> str:
     """List sizes and times of the files, missing ones included: the text changes when one of them does."""
     parts = []
@@ -165,7 +148,7 @@ def page_key(*parts: Any) -> str:
 
 
 def result_stamp(result: Result) -> str:
-    """Spell what the page of one cell is made from."""
+    """Spell everything about a cell that its page is made from: state, remarks, and the times of its files."""
     files = [result.folder / name for name in FILES] + figure_paths(result.folder)
     return f"{result.state} {result.reason} {result.notes} {stamp(files)}"
 
