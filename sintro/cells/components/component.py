@@ -38,7 +38,8 @@ class Component:
     """A data set, a prior or an objective: one object that says everything the suite needs to know about it.
 
     ``source`` is the extension file that defines it and ``sha256`` that of the file's content; both are None for a
-    component of the suite's own. The registry sets them.
+    component of the suite's own. The registry sets them. ``is_gone``: it stands in for one whose extension is gone, so
+    that its results can be shown; nothing can be made with it (``sintro.cells.components.stand_ins``).
     """
 
     what: ClassVar[str]  # "dataset", "prior" or "objective": the word of error messages
@@ -46,6 +47,7 @@ class Component:
     name: str  # as it stands in a path
     source: Path | None = None
     sha256: str | None = None
+    is_gone: bool = False
 
     def spells(self, name: str) -> bool:
         """Whether a name would be read as this component with something more."""

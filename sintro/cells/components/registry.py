@@ -18,9 +18,7 @@ import hashlib
 import importlib
 import os
 import re
-import sys
 import traceback
-import types
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -28,12 +26,19 @@ from typing import NamedTuple, TypeVar
 from sintro import SintroError
 from sintro.cells.components.component import Component, UnknownComponent
 from sintro.cells.components.dataset import Dataset
+from sintro.cells.components.extension_files import (
+    VARIABLE,
+    extensions_folder,
+    in_a_line,
+    line_of,
+    may_be,
+    names_in,
+    run,
+)
 from sintro.cells.components.objective import Betas, Objective
 from sintro.cells.components.prior import Prior, PriorSpec
 from sintro.cells.components.spelling import suggestion
 
-FOLDER = "extensions"
-VARIABLE = "SINTRO_EXTENSIONS"
 # The modules that register the suite's own, by name, as an extension is found by its file: nothing here needs them.
 BUILT_IN = ("sintro.data.densities", "sintro.data.image_sets", "sintro.priors.builtin", "sintro.objectives.builtin")
 KINDS = (Dataset, Prior, Objective)
@@ -46,20 +51,22 @@ class Registry:
     """The components that are known where the extensions of one folder are.
 
     ``known``: by kind and name. ``broken``: the error of each file that could not be read. ``claimed``: which broken
-    file a name belongs to, by the file's own name and by the names that stand in it.
+    file a name belongs to, by the file's own name and by the names that stand in it. ``told``: the files whose error
+    was printed.
     """
 
     def __init__(self) -> None:
         self.known: dict[type, dict[str, Component]] = {kind: {} for kind in KINDS}
         self.broken: dict[Path, str] = {}
         self.claimed: dict[str, Path] = {}
+        self.told: set[Path] = set()
 
     def read(self, folder: Path) -> None:
         """Take in the suite's own components, then those of the folder's files in the order of their names."""
         for module in BUILT_IN:
             importlib.import_module(module)
             for component in _own[module]:
-                self._add(component)
+                self.add(component)
         try:
             names = sorted(os.listdir(folder))
         except OSError as error:
@@ -76,25 +83,26 @@ class Registry:
         _loading.append(load)
         try:
             content = path.read_bytes()
-            _run(path, content)
+            run(path, content)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a user's file may raise anything, SystemExit included
-            self.broken[path] = f"{path}{_line(error, path)}: {_said(error)}"
-            self.claimed |= dict.fromkeys(_names_in(path), path)
+            self.broken[path] = f"{path}{line_of(error, path)}: {in_a_line(error)}"
+            self.claimed |= dict.fromkeys(names_in(path), path)
             return
         finally:
             _loading.pop()
         for component in load.found:
             component.source, component.sha256 = path, hashlib.sha256(content).hexdigest()
-            self._add(component)
+            self.add(component)
 
-    def _add(self, component: Component) -> None:
-        self.known[_kind(component)][component.name] = component
+    def add(self, component: Component) -> None:
+        """Take a component in, without any check."""
+        self.known[kind_of(component)][component.name] = component
 
     def refuse_clash(self, component: Component, before: list[Component]) -> None:
         """Raise SintroError where a component of this kind and name is there, or ``before`` it in the same file."""
-        kind = _kind(component)
+        kind = kind_of(component)
         there = self.known[kind].get(component.name)
         if there is not None:
             whose = f"{there.source} defines it too" if there.source else "the suite itself has one of this name"
@@ -104,7 +112,7 @@ class Registry:
             raise SintroError(f"objective {component.name!r}: like {component.like!r} is not one of {legal}")
         if spelt := [one.name for one in self.known[kind].values() if one.spells(component.name)]:
             raise SintroError(f"{component.what} {component.name!r} is a spelling of {component.what} {spelt[0]!r}")
-        if any(_kind(one) is kind and one.name == component.name for one in before):
+        if any(kind_of(one) is kind and one.name == component.name for one in before):
             raise SintroError(f"{component.what} {component.name!r} is registered twice")
 
     def find(self, kind: type[AnyComponent], name: str) -> AnyComponent:
@@ -118,7 +126,7 @@ class Registry:
 
     def unknown(self, said: str, what: str, name: str) -> UnknownComponent:
         """The error about a name that is not found: that of the file which would define it, if that is broken."""
-        path = next((path for owner, path in self.claimed.items() if _spells(owner, name)), None)
+        path = next((path for owner, path in self.claimed.items() if may_be(owner, name)), None)
         if path is not None:
             said = f"{what} {name!r} is of an extension that cannot be read: {self.broken[path]}"
             return UnknownComponent(said, what, name, broken=True)
@@ -168,55 +176,9 @@ def current() -> Registry:
     return _registries[key]
 
 
-def extensions_folder() -> Path:
-    """The folder of the user's components: $SINTRO_EXTENSIONS, else ``extensions`` where the suite runs."""
-    return Path(os.environ.get(VARIABLE) or FOLDER)
-
-
-def _kind(component: Component) -> type[Component]:
+def kind_of(component: Component) -> type[Component]:
+    """Which of KINDS a component is."""
     return next(kind for kind in KINDS if isinstance(component, kind))
-
-
-def _run(path: Path, content: bytes) -> None:
-    """Run an extension's content as a module.
-
-    The content that is hashed is what runs: an import would read the file again, or run bytecode of an earlier second.
-    """
-    module = types.ModuleType(f"sintro_extension_{path.stem}")
-    module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # where dataclasses look for the annotations of a class
-    exec(compile(content, str(path), "exec"), module.__dict__)
-
-
-def _names_in(path: Path) -> list[str]:
-    """The names that a broken file would register, as far as its text says them, and its own."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        text = ""
-    return [path.stem, *re.findall(r"""^ +name\b[^=\n]*= *\(?["']([^"'\n]+)["']""", text, flags=re.MULTILINE)]
-
-
-def _spells(name: str, token: str) -> bool:
-    """Whether a part of a path may be a component of this name, with betas, a number or with whom it learns."""
-    return re.fullmatch(rf"{re.escape(name)}(-rec.*|-lc|-encoder|[0-9].*)?", token) is not None
-
-
-def _line(error: BaseException, path: Path) -> str:
-    """`:12`, the line of an extension at which an error came up; empty where it is not known."""
-    if isinstance(error, SyntaxError) and error.filename == str(path):
-        return f":{error.lineno}"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    return f":{lines[-1]}" if lines else ""
-
-
-def _said(error: BaseException) -> str:
-    """What an error says, in one line."""
-    if isinstance(error, SintroError):
-        return str(error)
-    if isinstance(error, SyntaxError):
-        return f"SyntaxError: {error.msg}"
-    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 # --- asking
@@ -263,12 +225,20 @@ def fault(error: BaseException) -> str | None:
     frames = traceback.extract_tb(error.__traceback__)
     files = {str(one.source): one.source for known in current().known.values() for one in known.values() if one.source}
     guilty = next((frame for frame in reversed(frames) if frame.filename in files), None)
-    return guilty and f"{guilty.filename}:{guilty.lineno}: {_said(error)}"
+    return guilty and f"{guilty.filename}:{guilty.lineno}: {in_a_line(error)}"
 
 
 def broken() -> dict[Path, str]:
     """The extension files that could not be read, and in a line each why not."""
     return current().broken
+
+
+def news_of_broken(said: str = "") -> list[str]:
+    """Why extension files could not be read, each once in a process; nothing of those that ``said`` told of already."""
+    registry = current()
+    new = [path for path in registry.broken if path not in registry.told]
+    registry.told.update(new)
+    return [registry.broken[path] for path in new if registry.broken[path] not in said]
 
 
 # --- reading the parts of a path
@@ -312,4 +282,7 @@ def _parse_objective(registry: Registry, token: str) -> tuple[str, Betas | None,
     if not begun:
         said = f"objective {token!r} is not one of {legal}{suggestion(token, known)}"
         raise registry.unknown(said, "objective", token)
-    return known[max(begun, key=len)].parse(token, legal)
+    try:
+        return known[max(begun, key=len)].parse(token, legal)
+    except SintroError as error:  # `vae-annealed` may be one of an extension that is broken or gone
+        raise registry.unknown(str(error), "objective", token) from None

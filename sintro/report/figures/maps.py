@@ -16,6 +16,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from sintro import SintroError
+from sintro.cells import components
 from sintro.report.figures.style import DENSITY_MAP, STYLE, data_uri, half_width_of, relative_density, to_png
 from sintro.report.numbers.results import Result
 from sintro.report.numbers.tables import Key, in_order
@@ -83,7 +84,8 @@ class MapGrid:
     def _data_view(self, dataset: str) -> dict[str, Any]:
         """Lay out the map of the real data."""
         if dataset not in self.data:
-            return {"uri": None, "reason": "no finished cell"}
+            is_gone = components.dataset(dataset).is_gone
+            return {"uri": None, "reason": "its extension is gone" if is_gone else "no finished cell"}
         alt = f"Histogram of the real data, {dataset_name(dataset)}"
         return {"uri": data_uri(map_png(self.data[dataset])), "alt": alt, "reason": ""}
 
@@ -112,7 +114,7 @@ def read_grid(results: Sequence[Result]) -> MapGrid | None:
     data = {}
     for dataset in datasets:
         points = _points([result for (where, _), result in shown.items() if where == dataset])
-        if points is not None:
+        if points is not None and not components.dataset(dataset).is_gone:  # its half-width is not known any more
             data[dataset] = data_map(points, half_width_of(dataset))
     return MapGrid(datasets, rows, shown, maps, data)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sintro import SintroError
-from sintro.cells import studies
+from sintro.cells import components, studies
 from sintro.metrics.definitions_images import FLOORS, KERNELS
 from sintro.report.numbers.results import Result
 from sintro.report.numbers.tables import Floor, Measure, Table, make_table
@@ -58,6 +58,8 @@ def floors_of(results: Sequence[Result]) -> dict[str, Floor]:
         grouped.setdefault(result.cell.dataset, []).append(result)
     floors = {}
     for dataset, found in grouped.items():
+        if found[0].kind == "2d" and components.dataset(dataset).is_gone:
+            continue  # nobody can draw fresh real data
         is_plane = found[0].kind == "2d"
         floors[dataset] = _plane_floor(found[0]) if is_plane else _image_floor(found)
     return floors
