@@ -64,14 +64,29 @@ def of_study(study: studies.Study) -> dict[str, tuple[Cell, ...]]:
     """
     if study.fleet == 1 or study.include:
         return {}
-    plane = [(cell, studies.settings(cell)) for cell in study.cells() if cell.data.kind == "2d"]
-    plane = [(cell, settings) for cell, settings in plane if may_stack(settings)]
     fleets = {}
-    for members in by_shape(plane, lambda member: member[1]):
+    for members in by_shape(_stackable(study), lambda member: member[1]):
         for part in split(members, len(members) if study.fleet == "auto" else study.fleet):
             if len(part) > 1:
                 fleets[_name(part)] = tuple(cell for cell, _ in part)
     return fleets
+
+
+def _stackable(study: studies.Study) -> list[tuple[Cell, Settings]]:
+    """The 2D cells that may train side by side, with their settings.
+
+    A cell whose extension gives it wrong settings is none of them: it trains alone, and says there what is wrong.
+    """
+    found = []
+    for cell in study.cells():
+        if cell.data.kind != "2d" or not all(one.stackable for one in cell.components[1:]):
+            continue
+        try:
+            found.append((cell, studies.settings(cell)))
+        except SintroError:
+            if not any(one.source for one in cell.components):
+                raise
+    return found
 
 
 def find(fleets: Mapping[str, tuple[Cell, ...]], study: str, name: str) -> tuple[Cell, ...]:

@@ -183,11 +183,17 @@ def _resolve(cell: Cell, iterations: int | None, precision: str | None = None) -
         )
     except SintroError:
         raise
-    except Exception as error:  # an extension may compute what it says of itself, and fail
-        if said := components.fault(error):
+    except Exception as error:  # what an extension says of itself may be anything
+        if said := components.fault(error) or _wrong_rows(cell, error):
             raise SintroError(f"{cell.path}: {said}") from None
         raise
     return _Resolved(resolved, changed)
+
+
+def _wrong_rows(cell: Cell, error: Exception) -> str:
+    """Say which extension gives a cell settings that are none; empty where none of its parts is an extension's."""
+    owners = [f"{one.source}: {one.what} {one.name!r}" for one in cell.components if one.source]
+    return f"{', '.join(owners)}: no settings follow from it: {components.in_a_line(error)}" if owners else ""
 
 
 def _as_fraction(share: float | tuple[float, ...]) -> str:

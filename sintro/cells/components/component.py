@@ -64,4 +64,19 @@ class Component:
                 f"{self.what} name {self.name!r}: legal are lower-case letters, digits, - and _, beginning with a "
                 "letter or a digit, and not 'results'"
             )
-        return ""
+        wrong = _what_is_wrong(getattr(self, "rows", ()))
+        return wrong and f"{self.what} {self.name!r}: rows {wrong}"
+
+
+def _what_is_wrong(rows: Any) -> str:
+    """Say in what a component's rows are none; empty where they are."""
+    if not isinstance(rows, tuple | list):
+        return f"is {rows!r}; legal is a tuple of Row"
+    for row in rows:
+        if not isinstance(row, Row):
+            return f"holds {row!r}, which is no Row"
+        if not isinstance(row.values, Mapping) or isinstance(row.objectives, str):
+            return (
+                f"holds {row!r}; legal is Row(objectives, {{name: value}}, source), objectives as VAE or SOFT, or None"
+            )
+    return ""

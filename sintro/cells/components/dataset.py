@@ -1,7 +1,7 @@
 """What a data set says of itself: a density in the plane, sampled without end, or a set of images. Imports no torch."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from sintro import SintroError
 from sintro.cells.components.component import Component, Row
@@ -31,13 +31,6 @@ class Dataset(Component):
     in_papers: bool = False
     fetched: bool = False  # whether it is a set of images that `sintro fetch` gets
     rows: tuple[Row, ...] = ()
-
-    def problem(self) -> str:
-        """Why the data set cannot be registered, in a line; empty where it can."""
-        return super().problem() or next((self._misplaced(row) for row in self.rows if self._misplaced(row)), "")
-
-    def _misplaced(self, row: Any) -> str:
-        return "" if isinstance(row, Row) else f"{self.what} {self.name!r}: rows holds {row!r}, which is no Row"
 
 
 class Density(Dataset):
