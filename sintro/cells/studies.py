@@ -27,12 +27,12 @@ RESTRICTIONS = {"datasets": "dataset", "priors": "prior", "seeds": "seed"}  # of
 
 
 class Study(StudyFile):
-    """A study file, checked, and the cells it stands for."""
+    """A study's file, checked, and the cells that it stands for."""
 
     _left_out: dict[str, str] = PrivateAttr(default_factory=dict)
 
     def cells(self) -> tuple[Cell, ...]:
-        """The study's cells, in the file's order; a union's cells keep the paths of the studies they come from."""
+        """List the study's cells in the file's order; a union's cells keep the paths of their own studies."""
         if self.cells_from is not None:
             return self._copied()
         if self.include is None:
@@ -41,7 +41,7 @@ class Study(StudyFile):
 
     @property
     def left_out(self) -> dict[str, str]:
-        """Why not, by path, of the cells that nothing is known of: their extension is broken, or was deleted."""
+        """Say by path why the study leaves a cell out: an extension is broken, or was deleted."""
         if self.cells_from is not None:
             of_source = load(self.cells_from).left_out
             axes = {path: _axes(path) for path in of_source}
@@ -50,7 +50,7 @@ class Study(StudyFile):
         return {path: why for part in (self._left_out, *parts) for path, why in part.items()}
 
     def in_words(self, left_out: Mapping[str, str]) -> str:
-        """One line about cells that are left out, by path and with the reason; empty where none is."""
+        """Say in one line which cells are left out, and why; nothing where none is."""
         if not left_out:
             return ""
         path, why = next(iter(left_out.items()))
@@ -58,7 +58,7 @@ class Study(StudyFile):
         return f"{len(left_out)} cells of study {self.name} are left out, as {path}{there}: {why}"
 
     def _copied(self) -> tuple[Cell, ...]:
-        """The cells of another study's grid, as this study's."""
+        """List the cells of another study's grid as this study's own."""
         source = load(self.cells_from)
         whole = [dict(cell) for cell in source.cells()] + [_axes(path) for path in source.left_out]
         for key, axis in RESTRICTIONS.items():
@@ -75,7 +75,7 @@ class Study(StudyFile):
         return tuple(cell.model_copy(update={"study": self.name}) for cell in kept)
 
     def _keeps(self, axes: dict[str, Any]) -> bool:
-        """Whether a cell of another study's grid is one of this study's too."""
+        """Tell whether a cell of another study's grid is in this study's too."""
         kept = {axis: getattr(self, key) for key, axis in RESTRICTIONS.items()}
         return all(values is None or axes[axis] in values for axis, values in kept.items())
 
@@ -93,13 +93,13 @@ class Study(StudyFile):
 
 
 def _axes(path: str) -> dict[str, Any]:
-    """The parts of a cell's path by name, also of a cell that nothing is known of."""
+    """Name the parts of a cell's path, also where no component is known."""
     *names, seed = path.split("/")[1:]
     return dict(zip(PARTS[:-1], names, strict=True)) | {"seed": parse_seed(seed)}
 
 
 def _path(study: str, axes: dict[str, Any]) -> str:
-    """The path of the cell of a study that has the parts of another one's."""
+    """Spell the path of the cell with these parts in another study."""
     return "/".join((RESULTS, study, *(axes[part] for part in PARTS[1:-1]), f"seed{axes['seed']}"))
 
 
@@ -117,7 +117,7 @@ def load(name: str) -> Study:
 
 
 def settings(cell: Cell, iterations: int | None = None, precision: str | None = None) -> presets.Settings:
-    """The cell's settings: the table's, at the study's length, with its overrides and search results.
+    """Resolve the cell's settings: the table's, at the study's length, with its overrides and search results.
 
     ``iterations`` sets another length, to try something out; everything else follows in proportion. ``precision`` is
     that of an image cell's training. Neither makes a run that is comparable with the study's others.
@@ -126,12 +126,12 @@ def settings(cell: Cell, iterations: int | None = None, precision: str | None = 
 
 
 def published(cell: Cell) -> presets.Settings:
-    """The cell's published settings in the protocol that its study follows."""
+    """Resolve the cell's published settings in the protocol that its study follows."""
     return presets.published(cell, load(cell.study).protocol)
 
 
 def sources(cell: Cell, iterations: int | None = None, precision: str | None = None) -> dict[str, str]:
-    """Where each of the cell's settings comes from: the table's row, the path, the study, or a search."""
+    """Say where each of the cell's settings comes from: the table's row, the path, the study, or a search."""
     resolved = _resolve(cell, iterations, precision)
     told = presets.sources(resolved.settings, load(cell.study).protocol)
     for name, change in resolved.changed.items():
@@ -197,7 +197,7 @@ def _wrong_rows(cell: Cell, error: Exception) -> str:
 
 
 def _as_fraction(share: float | tuple[float, ...]) -> str:
-    """`1/15`, or `7/10, 9/10`."""
+    """Spell a share, or several: `1/15`, `7/10, 9/10`."""
     if isinstance(share, tuple):
         return ", ".join(map(_as_fraction, share))
     return str(Fraction(share).limit_denominator(10_000))
@@ -217,7 +217,7 @@ def _load(path: Path, _mtime: int, _size: int) -> Study:
 
 
 def _refuse_duplicates(study: Study, cells: list[Cell]) -> tuple[Cell, ...]:
-    """The cells, each of which is there once; else raises SintroError."""
+    """Return the cells. Raises SintroError where one is there twice."""
     if not cells:  # all of them left out
         return ()
     path, times = Counter(cell.path for cell in cells).most_common(1)[0]

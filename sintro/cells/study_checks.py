@@ -1,4 +1,4 @@
-"""What the keys of a study's file say about each other: a study that contradicts itself is refused in one line."""
+"""Checks of a study's keys against each other: one line refuses a study that contradicts itself."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""What a study's file says: its keys, and the cells that a block of axes stands for. Imports no torch."""
+"""A study's file: its keys, and the cells that each of its blocks stands for. Imports no torch."""
 
 import itertools
 import os
@@ -54,7 +54,7 @@ class BetaGrid(_Part):
     margin: tuple[PositiveFloat, ...] | None = Field(None, min_length=1)
 
     def tokens(self, objective: str, neg_is_relative: bool = False) -> list[str]:
-        """The objective's part of the path for every combination."""
+        """Spell the objective's part of the path for every combination."""
         axes = (self.rec, self.kl, self.neg_times_kl or (None,), self.margin or (None,))
         return [
             objective_token(objective, Betas(rec, kl, neg and (neg if neg_is_relative else round(kl * neg, 3))), margin)
@@ -93,12 +93,12 @@ class Overrides(_Part):
     precision: Literal["bfloat16"] | None = None  # of image networks in training; changes results
 
     def given(self) -> dict[str, Any]:
-        """The values that the file gives."""
+        """Return the values that the file gives."""
         return self.model_dump(exclude_none=True)
 
 
 class StudyFile(_Part):
-    """What a study's file says."""
+    """The keys of a study's file, and their values."""
 
     title: str
     description: str = ""
@@ -129,7 +129,7 @@ class StudyFile(_Part):
         return self._file
 
     def overrides_of(self, cell: Cell) -> tuple[str, dict[str, Any], dict[str, Any]]:
-        """The key whose overrides hold for a cell; their values, and apart those that are shares of the length."""
+        """Find the key whose overrides hold for a cell, its values, and apart from these its shares of the length."""
         key = "image_overrides" if cell.data.kind == "images" and self.image_overrides.given() else "overrides"
         values = getattr(self, key).given()
         shares = {name: values.pop(name) for name in presets.SHARES if name in values}
@@ -137,12 +137,12 @@ class StudyFile(_Part):
 
 
 def names() -> list[str]:
-    """The names of all studies."""
+    """List the names of all studies."""
     return sorted(path.stem for path in folder().glob("*.yaml"))
 
 
 def folder() -> Path:
-    """Where the study files are: SINTRO_STUDIES, else here, else the checkout that sintro was installed from."""
+    """Find the study files: in SINTRO_STUDIES, else here, else in the checkout that sintro was installed from."""
     if given := os.environ.get("SINTRO_STUDIES"):
         return Path(given)
     here = Path("workflow", "studies")
@@ -150,7 +150,7 @@ def folder() -> Path:
 
 
 def product(study: StudyFile, block: Block) -> tuple[list[Cell], dict[str, str]]:
-    """The cells of one block; and by path those that are left out, with the reason, since a component is missing.
+    """List the cells of one block; and by path, with the reason, the cells left out for a missing component.
 
     Raises SintroError for a name that nothing is known of, neither by an extension nor by results.
     """
@@ -171,7 +171,7 @@ def product(study: StudyFile, block: Block) -> tuple[list[Cell], dict[str, str]]
 
 
 def _spelt(block: Block, objective: str) -> list[str]:
-    """The objective as it stands in paths: once for every combination of the block's betas, if it has some."""
+    """Spell the objective as it stands in paths: once for every combination of the block's betas, if it has some."""
     if block.betas is None:
         return [objective]
     try:
@@ -185,12 +185,12 @@ def _spelt(block: Block, objective: str) -> list[str]:
 
 
 def _tokens_in_results(objective: str) -> list[str]:
-    """How results spell an objective with betas: of one whose extension is gone, nothing else says it."""
+    """List how results spell an objective with betas; nothing else says it where the extension is gone."""
     return sorted(name for name in _in_results("objective") if name.startswith(f"{objective}-rec"))
 
 
 def _cell(study: str, names: list[str], seed: int) -> Cell:
-    """The cell; UnknownComponent for one of which only a stand-in knows."""
+    """Make the cell. Raises UnknownComponent also where only a stand-in knows a part of it."""
     cell = Cell(study=study, **dict(zip(PARTS[1:-1], names, strict=True)), seed=seed)
     for one in cell.components:
         if one.is_gone:
@@ -199,7 +199,7 @@ def _cell(study: str, names: list[str], seed: int) -> Cell:
 
 
 def _why_left_out(error: Exception) -> str | None:
-    """Why a study goes on without the cell that raised the error: its extension is broken, or gone; else None."""
+    """Say why a study goes on without the cell that raised the error; None where the study is wrong itself."""
     if not isinstance(error, UnknownComponent):
         return None if isinstance(error, SintroError) else components.fault(error)
     if error.broken:
@@ -210,5 +210,5 @@ def _why_left_out(error: Exception) -> str | None:
 
 
 def _in_results(part: str) -> set[str]:
-    """The names that a part of a path has in the results of all studies."""
+    """Collect the names that a part of a path has in the results of all studies."""
     return {path.name for path in Path(RESULTS).glob("*/" * PARTS.index(part) + "*")}

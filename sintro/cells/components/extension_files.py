@@ -14,7 +14,7 @@ VARIABLE = "SINTRO_EXTENSIONS"
 
 
 def extensions_folder() -> Path:
-    """The folder of the user's components: $SINTRO_EXTENSIONS, else ``extensions`` where the suite runs."""
+    """Find the folder of the user's components: $SINTRO_EXTENSIONS, else ``extensions`` where the suite runs."""
     return Path(os.environ.get(VARIABLE) or FOLDER)
 
 
@@ -30,7 +30,7 @@ def run(path: Path, content: bytes) -> None:
 
 
 def names_in(path: Path) -> list[str]:
-    """The names that a broken file would register, as far as its text says them, and its own."""
+    """List the names that a broken file would register, as far as its text says them, and the file's own name."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -39,12 +39,12 @@ def names_in(path: Path) -> list[str]:
 
 
 def may_be(name: str, token: str) -> bool:
-    """Whether a part of a path may be a component of this name, with betas, a number or with whom it learns."""
+    """Tell whether a part of a path may be this name, alone or with betas, a number or a partner in learning."""
     return re.fullmatch(rf"{re.escape(name)}(-rec.*|-lc|-encoder|[0-9].*)?", token) is not None
 
 
 def line_of(error: BaseException, path: Path) -> str:
-    """`:12`, the line of an extension at which an error came up; empty where it is not known."""
+    """Find the line of an extension at which an error came up, as `:12`; empty where it is not known."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return f":{error.lineno}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
@@ -52,7 +52,7 @@ def line_of(error: BaseException, path: Path) -> str:
 
 
 def in_a_line(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """Say an error in one line."""
     if isinstance(error, SintroError):
         return str(error)
     if isinstance(error, SyntaxError):

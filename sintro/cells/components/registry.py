@@ -10,8 +10,8 @@ that registers what it defines:
         name = "moons"
         ...
 
-It is run once a process, when the first component is asked for. A file that is broken harms no one who does not ask
-for what it defines: its error is kept, and told where a name is not found. Imports no torch.
+A process runs each file once, when it asks for the first component. A broken file harms only the cells that name its
+components: its error is kept, and said where a name is not found. Imports no torch.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ Given = TypeVar("Given", bound=Component | type[Component])
 
 
 class Registry:
-    """The components that are known where the extensions of one folder are.
+    """All known components: the suite's own, and those of one folder of extensions.
 
     ``known``: by kind and name. ``broken``: the error of each file that could not be read. ``claimed``: which broken
     file a name belongs to, by the file's own name and by the names that stand in it. ``told``: the files whose error
@@ -116,7 +116,7 @@ class Registry:
             raise SintroError(f"{component.what} {component.name!r} is registered twice")
 
     def find(self, kind: type[AnyComponent], name: str) -> AnyComponent:
-        """The component of this kind and name. Raises SintroError with the legal names, and what is broken."""
+        """Find the component of this kind and name. Raises SintroError with the legal names, and what is broken."""
         found = self.known[kind].get(name)
         if found is None:
             names = list(self.known[kind])
@@ -125,7 +125,7 @@ class Registry:
         return found
 
     def unknown(self, said: str, what: str, name: str) -> UnknownComponent:
-        """The error about a name that is not found: that of the file which would define it, if that is broken."""
+        """Make the error about an unknown name: that of the broken file which would define it, if there is one."""
         path = next((path for owner, path in self.claimed.items() if may_be(owner, name)), None)
         if path is not None:
             said = f"{what} {name!r} is of an extension that cannot be read: {self.broken[path]}"
@@ -135,7 +135,7 @@ class Registry:
 
 
 class _Load(NamedTuple):
-    """The file that is being run: for which registry, and what it has registered so far."""
+    """The file that runs now: for which registry, and which components it has registered so far."""
 
     registry: Registry
     found: list[Component]
@@ -167,7 +167,7 @@ def register(component: Given) -> Given:
 
 
 def current() -> Registry:
-    """The registry of the extensions that hold where the suite runs; a folder's files are read once a process."""
+    """Return the registry that holds where the suite runs; a process reads a folder's files once."""
     folder = extensions_folder()
     key = os.getcwd(), str(folder)
     if key not in _registries:
@@ -177,7 +177,7 @@ def current() -> Registry:
 
 
 def kind_of(component: Component) -> type[Component]:
-    """Which of KINDS a component is."""
+    """Tell which of KINDS a component is."""
     return next(kind for kind in KINDS if isinstance(component, kind))
 
 
@@ -185,38 +185,38 @@ def kind_of(component: Component) -> type[Component]:
 
 
 def datasets(kind: str | None = None) -> dict[str, Dataset]:
-    """The data sets by name, all or those of a kind ("2d", "images")."""
+    """List the data sets by name, all or only one kind ("2d", "images")."""
     known = current().known[Dataset]
     return {name: one for name, one in known.items() if kind in (None, one.kind)}
 
 
 def dataset(name: str) -> Dataset:
-    """The data set of this name; SintroError with the legal names if there is none."""
+    """Find the data set of this name. Raises SintroError with the legal names if there is none."""
     return current().find(Dataset, name)
 
 
 def priors() -> dict[str, Prior]:
-    """The priors by name."""
+    """List the priors by name."""
     return current().known[Prior]
 
 
 def prior(name: str) -> Prior:
-    """The prior of this name (a ``PriorSpec.kind``); SintroError with the legal names if there is none."""
+    """Find the prior of this name (a ``PriorSpec.kind``). Raises SintroError with the legal names if there is none."""
     return current().find(Prior, name)
 
 
 def objectives() -> dict[str, Objective]:
-    """The objectives by name."""
+    """List the objectives by name."""
     return current().known[Objective]
 
 
 def objective(name: str) -> Objective:
-    """The objective of this name, without betas; SintroError with the legal names if there is none."""
+    """Find the objective of this name, without betas. Raises SintroError with the legal names if there is none."""
     return current().find(Objective, name)
 
 
 def unknown(said: str, name: str) -> UnknownComponent:
-    """The error ``said`` about a data set that is not found, or that of the extension which would define it."""
+    """Make the error ``said`` about an unknown data set, or that of the extension which would define it."""
     return current().unknown(said, "dataset", name)
 
 
@@ -229,12 +229,12 @@ def fault(error: BaseException) -> str | None:
 
 
 def broken() -> dict[Path, str]:
-    """The extension files that could not be read, and in a line each why not."""
+    """List the extension files that could not be read, each with the reason in a line."""
     return current().broken
 
 
 def news_of_broken(said: str = "") -> list[str]:
-    """Why extension files could not be read, each once in a process; nothing of those that ``said`` told of already."""
+    """Say once in a process why each extension file could not be read, unless ``said`` has said it already."""
     registry = current()
     new = [path for path in registry.broken if path not in registry.told]
     registry.told.update(new)
@@ -245,7 +245,7 @@ def news_of_broken(said: str = "") -> list[str]:
 
 
 def parse_prior(token: str) -> PriorSpec:
-    """`mog64-learned-lc` -> kind, components, learned, contributions, cooperation.
+    """Read `mog64-learned-lc`: kind, components, learned, contributions, cooperation.
 
     Raises SintroError with the legal spellings.
     """
@@ -266,7 +266,7 @@ def _parse_prior(registry: Registry, token: str) -> PriorSpec:
 
 
 def parse_objective(token: str) -> tuple[str, Betas | None, float | None]:
-    """`introvae-rec0.2-kl0.3-neg1-margin10` -> its name, betas and margin; None where the token gives none.
+    """Read `introvae-rec0.2-kl0.3-neg1-margin10`: name, betas and margin, None where the token gives none.
 
     Raises SintroError with the legal spellings.
     """

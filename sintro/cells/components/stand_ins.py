@@ -1,4 +1,4 @@
-"""Stand-ins for components whose extension is gone: as much as the stored settings of a cell say. Imports no torch.
+"""Stand-ins for components whose extension is gone, made of the settings that a cell stores. Imports no torch.
 
 With them the report shows the results that are still there. Studies leave such cells out all the same
 (``sintro.cells.study_files``), so nothing is asked of a stand-in that only its extension knew.
@@ -43,7 +43,7 @@ class GonePrior(Prior):
 
     @property
     def spellings(self) -> tuple[str, ...]:
-        """The spellings that results have."""
+        """List the spellings that results have."""
         return tuple(self.specs)
 
     def parse(self, token: str) -> PriorSpec | None:
