@@ -43,11 +43,11 @@ def forget() -> None:
     studies._load.cache_clear()
 
 
-def failing(text: str, method: str) -> tuple[str, int]:
+def failing(text: str, method: str, when: str = "") -> tuple[str, int]:
     """The text of an extension in which a method raises, and the line at which it does."""
     lines = text.splitlines()
     place = next(i for i, line in enumerate(lines) if f"def {method}(" in line)
-    lines.insert(place + 1, "        raise KeyError('by hand')")
+    lines.insert(place + 1, f"        {when}raise KeyError('by hand')")
     return "\n".join(lines), place + 2
 
 
@@ -55,6 +55,7 @@ def failing(text: str, method: str) -> tuple[str, int]:
     ("name", "text", "method", "verb"),
     [
         ("bars", DENSITY, "sample", "train"),
+        ("bars", DENSITY, "locate", "train"),
         ("bars", DENSITY, "locate", "evaluate"),
         ("stripes", IMAGES, "read", "train"),
     ],
@@ -62,7 +63,7 @@ def failing(text: str, method: str) -> tuple[str, int]:
 def test_an_error_inside_a_method_is_one_line(write, tmp_path, capsys, name, text, method, verb) -> None:
     write(f"{{datasets: [{name}], objectives: [vae], priors: [normal]}}")
     cell = {"bars": BARS, "stripes": STRIPES}[name]
-    broken, line = failing(text, method)
+    broken, line = failing(text, method, "if len(points) > 50: " if verb == "evaluate" else "")
     extend(tmp_path, name, broken)
     if verb == "evaluate":
         assert main(["train", cell, "--device", "cpu"]) == 0
@@ -121,6 +122,52 @@ def test_rows_that_are_none_break_their_file(tmp_path, monkeypatch, rows, said) 
     (error,) = components.broken().values()
     assert "extensions/bars.py:5: dataset 'bars': rows" in error
     assert said in error
+
+
+LEGAL = {
+    "half_width = 3.0": ("half_width = '3'", "dataset 'bars': half_width is '3'; legal is a number above 0"),
+    "labels, part = 2": ("labels, part = 0", "dataset 'bars': labels is 0; legal is a whole number above 0"),
+    '"Two bars"': ("7", "dataset 'bars': title is 7; legal is a text"),
+    "(1, 8, 8)": ("(1, 8)", "dataset 'stripes': event is (1, 8); legal is (channels, height, width)"),
+    "128, 2\n": ("128, 'two'\n", "dataset 'stripes': classes is 'two'; legal is a whole number above 0"),
+}
+
+
+@pytest.mark.parametrize("old", LEGAL)
+def test_an_attribute_that_is_not_legal_breaks_its_file(tmp_path, monkeypatch, old) -> None:
+    new, said = LEGAL[old]
+    monkeypatch.chdir(tmp_path)
+    name, text = ("bars", DENSITY) if old in DENSITY else ("stripes", IMAGES)
+    extend(tmp_path, name, text.replace(old, new))
+    assert [said in error for error in components.broken().values()] == [True]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "-1).to(device), labels",
+            "-1).to(device).double(), labels",
+            "points: expected torch.float32 (8, 2), not torch.float64",
+        ),
+        (
+            "(first, second), -1)",
+            "(first, second, first), -1)",
+            "(8, 2), not torch.float32 (8, 3)",
+        ),
+        (", labels.to(device)", "", "labels: expected torch.int64 (8,), not NoneType"),
+        ("return (first > 0).long().where(on, -1)", "return None", "locate of 8 points of dataset 'bars': expected"),
+    ],
+)
+def test_what_a_density_gives_is_tried_before_it_is_trained_on(write, tmp_path, capsys, old, new, said) -> None:
+    write("{datasets: [bars], objectives: [vae], priors: [normal]}")
+    assert old in DENSITY
+    extend(tmp_path, "bars", DENSITY.replace(old, new))
+    assert main(["train", BARS, "--device", "cpu"]) == 2
+    error = capsys.readouterr().err
+    assert "extensions/bars.py: " in error
+    assert said in error
+    assert not Path(BARS, "model.pt").exists()
 
 
 @pytest.mark.parametrize("fleet", ["", "fleet: 2"])
