@@ -68,6 +68,12 @@ class Stripes(ImageDataset):
         return (images + noise).astype(np.uint8)[:, None], labels
 '''
 STRIPES = f"{HEAD}  - {{datasets: [stripes], objectives: [soft-introvae], priors: [mog4-learned]}}\n"
+TOYS = Path(__file__).parent / "toys"
+TOY_BLOCKS = """
+  - {datasets: [rings], objectives: [soft-introvae], priors: [coupling-encoder]}
+  - {datasets: [rings], objectives: [soft-introvae], priors: [shared2], regularizers: [resp1]}
+  - {datasets: [rings], objectives: [annealed-vae], priors: [coupling]}
+"""
 CELL = "soft-introvae/mog4-learned/clip/seed0"
 STUDY = f"{HEAD}  - {{datasets: [%s, rings], objectives: [vae], priors: [normal]}}\n"
 
@@ -128,10 +134,12 @@ def test_a_density_in_one_file_is_trained_measured_drawn_and_told_of(checkout: C
     assert "train results/quick/bars/vae/normal/none/seed0" in checkout.planned()
 
     path.unlink()
+    assert {job for job in checkout.planned() if "bars" in job} == set()
     said = sintro(checkout, "report", "quick")
     assert "1 cells of study quick are left out, as results/quick/bars/vae/normal/none/seed0" in said
     page = html.unescape((checkout.folder / "reports" / "quick" / "index.html").read_text())
     assert "no extension defines dataset 'bars' any more" in page
+    assert "its extension is gone" in page
     assert (checkout.folder / "results/quick/bars/vae/normal/none/seed0/metrics.json").exists()
     assert "rings" in sintro(checkout, "status", "quick")
 
@@ -153,10 +161,26 @@ def test_images_in_one_file_are_trained_measured_drawn_and_told_of(checkout: Che
 
 
 @pytest.mark.slow
+def test_priors_and_an_objective_in_one_file_each_go_through_snakemake(checkout: Checkout) -> None:
+    for toy in TOYS.glob("*.py"):
+        extend(checkout.folder, toy.stem, toy.read_text())
+    checkout.write("quick", f"{HEAD}{TOY_BLOCKS}")
+    checkout.snakemake()
+    page = (checkout.folder / "reports" / "quick" / "index.html").read_text()
+    assert all(name in page for name in ("coupling-encoder", "shared2", "annealed-vae"))
+    assert checkout.planned() == set()
+    (checkout.folder / "extensions" / "coupling.py").unlink()
+    assert {job for job in checkout.planned() if job.startswith(("train", "evaluate"))} == set()
+
+
+@pytest.mark.slow
 def test_what_the_document_says_is_what_happens(checkout: Checkout) -> None:
     text = (checkout.repository / "docs" / "extending.md").read_text()
     commands = [line for block in re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL) for line in block.splitlines()]
-    assert len(commands) >= 10
+    assert {command.split()[2] for command in commands if " new " in command} == {
+        "density", "images", "prior", "objective"
+    }  # fmt: skip
+    assert len(commands) >= 18
     source = np.random.RandomState(0)
     for split in ("train", "test"):
         for label in "ab":

@@ -20,12 +20,12 @@ LARGEST = 128  # cells side by side: more fill no GPU better, and their checkpoi
 
 
 def shape(settings: Settings) -> dict[str, Any]:
-    """What the cells of a fleet must have in common."""
+    """Return the settings that all cells of a fleet must share."""
     return settings.model_dump(exclude=set(OWN_TO_A_CELL)) | {"beta_neg": settings.beta_neg is not None}
 
 
 def by_shape(members: Iterable[Member], settings_of: Callable[[Member], Settings]) -> list[list[Member]]:
-    """The members in groups of equal shape, in the order in which each shape comes first."""
+    """Group the members by the shape of their settings, in the order in which each shape comes first."""
     groups: dict[str, list[Member]] = {}
     for member in members:
         groups.setdefault(json.dumps(shape(settings_of(member)), sort_keys=True), []).append(member)
@@ -33,7 +33,7 @@ def by_shape(members: Iterable[Member], settings_of: Callable[[Member], Settings
 
 
 def split(members: Sequence[Member], size: int) -> list[Sequence[Member]]:
-    """The members in their order, so many at a time; the last part may be smaller."""
+    """Part the members, in their order, into runs of ``size``; the last one may be shorter."""
     return [members[start : start + size] for start in range(0, len(members), size)]
 
 
@@ -52,30 +52,45 @@ def check_equal_shape(settings: Sequence[Settings]) -> None:
 
 
 def may_stack(settings: Settings) -> bool:
-    """Whether the prior and the objective of a cell broadcast over a leading axis."""
+    """Tell whether the prior and the objective of a cell broadcast over a leading axis."""
     return components.prior(settings.prior).stackable and components.objective(settings.objective).stackable
 
 
 def of_study(study: studies.Study) -> dict[str, tuple[Cell, ...]]:
-    """A study's fleets by name; none where it says ``fleet: 1``.
+    """List a study's fleets by name; a study that says ``fleet: 1`` has none.
 
     A fleet's name is a digest of its cells and their hyper-parameters: other cells are another fleet, so what Snakemake
     knows of a fleet that ran is true for as long as it has that name.
     """
     if study.fleet == 1 or study.include:
         return {}
-    plane = [(cell, studies.settings(cell)) for cell in study.cells() if cell.data.kind == "2d"]
-    plane = [(cell, settings) for cell, settings in plane if may_stack(settings)]
     fleets = {}
-    for members in by_shape(plane, lambda member: member[1]):
+    for members in by_shape(_stackable(study), lambda member: member[1]):
         for part in split(members, len(members) if study.fleet == "auto" else study.fleet):
             if len(part) > 1:
                 fleets[_name(part)] = tuple(cell for cell, _ in part)
     return fleets
 
 
+def _stackable(study: studies.Study) -> list[tuple[Cell, Settings]]:
+    """List the 2D cells that may train side by side, with their settings.
+
+    A cell whose extension gives it wrong settings is none of them: it trains alone, and says there what is wrong.
+    """
+    found = []
+    for cell in study.cells():
+        if cell.data.kind != "2d" or not all(one.stackable for one in cell.components[1:]):
+            continue
+        try:
+            found.append((cell, studies.settings(cell)))
+        except SintroError:
+            if not any(one.source for one in cell.components):
+                raise
+    return found
+
+
 def find(fleets: Mapping[str, tuple[Cell, ...]], study: str, name: str) -> tuple[Cell, ...]:
-    """A study's fleet of this name; SintroError where there is none."""
+    """Find a study's fleet by its name. Raises SintroError where there is none."""
     if name not in fleets:
         listed = ", ".join(fleets) or "none (it says fleet: 1)"
         raise SintroError(f"study {study!r} has no fleet {name!r}; its fleets: {listed}")
@@ -83,11 +98,11 @@ def find(fleets: Mapping[str, tuple[Cell, ...]], study: str, name: str) -> tuple
 
 
 def digest_of(names: Sequence[str]) -> str:
-    """12 hex digits that stand for all the names."""
+    """Return 12 hex digits that stand for all the names."""
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]
 
 
 def _name(members: Sequence[tuple[Cell, Settings]]) -> str:
-    """`soft-introvae-mog64-learned-3f2a90c1b77e`: what is in it, as a reader sees it, and a digest of all of it."""
+    """Name a fleet for a reader, with a digest of all its cells: `soft-introvae-mog64-learned-3f2a90c1b77e`."""
     first = members[0][0]
     return f"{first.objective_name}-{first.prior}-{digest_of([f'{cell.path} {one.digest}' for cell, one in members])}"

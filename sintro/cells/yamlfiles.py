@@ -1,4 +1,4 @@
-"""YAML files that people write: read strictly, and whatever is wrong with one is said in one line."""
+"""YAML files that people write: read strictly, with one line for whatever is wrong."""
 
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -27,18 +27,18 @@ def read(path: Path, model: type[Model]) -> Model:
 
 
 def _problem(error: Exception) -> str:
-    """What is wrong and in which line, without the excerpt that YAML's own message draws below."""
+    """Say what is wrong and in which line, without the excerpt that YAML's own message draws below."""
     mark = getattr(error, "problem_mark", None)
     return f"line {mark.line + 1}: {error.problem}" if mark else " ".join(str(error).split())
 
 
 def keys(model: type[BaseModel]) -> list[str]:
-    """The keys that a mapping in the file may have."""
+    """List the keys that a mapping in the file may have."""
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first of a model's errors in one line: key, value, legal values. Misspelt keys come before missing ones."""
+    """Say a model's first error in one line: key, value, legal values. Misspelt keys come before missing ones."""
     first, *others = sorted(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden")
     location = first["loc"]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
@@ -56,7 +56,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _model_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel]:
-    """The model that describes the mapping at a place of the file."""
+    """Find the model that describes the mapping at a place of the file."""
     for part in location:
         field = next((field for name, field in model.model_fields.items() if part in (name, field.alias)), None)
         model = next(_models_in(field.annotation), model) if field else model
@@ -64,7 +64,7 @@ def _model_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[B
 
 
 def _models_in(annotation: Any) -> Any:
-    """The models that a type is made of: Block in tuple[Block, ...] | None."""
+    """List the models that a type is made of: Block in tuple[Block, ...] | None."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in get_args(annotation):
@@ -72,7 +72,7 @@ def _models_in(annotation: Any) -> Any:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML as it is, but a key given twice is an error instead of the last one winning."""
+    """A loader that refuses a key given twice, where YAML lets the last one win."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()

@@ -26,7 +26,10 @@ def density(name: str) -> Density:
     known = datasets("2d")
     if name not in known:
         raise unknown(f"unknown density {name!r}: one of {', '.join(known)}", name)
-    return known[name]
+    found = known[name]
+    if found.source is not None:
+        found.try_out()
+    return found
 
 
 def nearest(points: Tensor, skeleton: Tensor, reach: float) -> Tensor:

@@ -5,6 +5,7 @@ What an extension file needs is here: ``from sintro.cells.components import Dens
 
 from sintro.cells.components.component import PROTOCOLS, Component, Row, UnknownComponent
 from sintro.cells.components.dataset import SPLITS, Dataset, Density, ImageDataset, Splits
+from sintro.cells.components.extension_files import in_a_line
 from sintro.cells.components.objective import Betas, Objective
 from sintro.cells.components.prior import Prior, PriorSpec
 from sintro.cells.components.registry import (
@@ -12,6 +13,7 @@ from sintro.cells.components.registry import (
     dataset,
     datasets,
     fault,
+    news_of_broken,
     objective,
     objectives,
     parse_objective,
@@ -47,6 +49,8 @@ __all__ = [
     "dataset",
     "datasets",
     "fault",
+    "in_a_line",
+    "news_of_broken",
     "objective",
     "objectives",
     "parse_objective",

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -26,6 +26,23 @@ class Row(NamedTuple):
     protocols: tuple[str, ...] = PROTOCOLS
 
 
+class Check(NamedTuple):
+    """Which values of an attribute are legal, and the words for these."""
+
+    is_legal: Callable[[Any], bool]
+    legal: str
+
+
+def is_count(value: Any) -> bool:
+    """Tell whether a value is a whole number above 0."""
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+COUNT = Check(is_count, "a whole number above 0")
+TEXT = Check(lambda value: isinstance(value, str), "a text")
+SWITCH = Check(lambda value: isinstance(value, bool), "True or False")
+
+
 class UnknownComponent(SintroError):
     """A name that no component has: ``what`` it is the name of, and whether a ``broken`` extension would define it."""
 
@@ -38,14 +55,17 @@ class Component:
     """A data set, a prior or an objective: one object that says everything the suite needs to know about it.
 
     ``source`` is the extension file that defines it and ``sha256`` that of the file's content; both are None for a
-    component of the suite's own. The registry sets them.
+    component of the suite's own. The registry sets them. ``is_gone``: it stands in for one whose extension is gone, so
+    that its results can be shown; nothing can be made with it (``sintro.cells.components.stand_ins``).
     """
 
     what: ClassVar[str]  # "dataset", "prior" or "objective": the word of error messages
     needs: ClassVar[tuple[str, ...]]  # attributes and methods that a component must have
+    checks: ClassVar[Mapping[str, Check]] = {}  # of attributes that are plain values
     name: str  # as it stands in a path
     source: Path | None = None
     sha256: str | None = None
+    is_gone: bool = False
 
     def spells(self, name: str) -> bool:
         """Whether a name would be read as this component with something more."""
@@ -62,4 +82,24 @@ class Component:
                 f"{self.what} name {self.name!r}: legal are lower-case letters, digits, - and _, beginning with a "
                 "letter or a digit, and not 'results'"
             )
-        return ""
+        for attribute, check in self.checks.items():
+            value = inspect.getattr_static(self, attribute)
+            is_computed = hasattr(type(value), "__get__")  # a property may need what is not there yet
+            if not is_computed and not check.is_legal(value):
+                return f"{self.what} {self.name!r}: {attribute} is {value!r}; legal is {check.legal}"
+        wrong = _what_is_wrong(getattr(self, "rows", ()))
+        return wrong and f"{self.what} {self.name!r}: rows {wrong}"
+
+
+def _what_is_wrong(rows: Any) -> str:
+    """Say in what a component's rows are none; empty where they are."""
+    if not isinstance(rows, tuple | list):
+        return f"is {rows!r}; legal is a tuple of Row"
+    for row in rows:
+        if not isinstance(row, Row):
+            return f"holds {row!r}, which is no Row"
+        if not isinstance(row.values, Mapping) or isinstance(row.objectives, str):
+            return (
+                f"holds {row!r}; legal is Row(objectives, {{name: value}}, source), objectives as VAE or SOFT, or None"
+            )
+    return ""

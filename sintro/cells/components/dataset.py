@@ -1,17 +1,20 @@
 """What a data set says of itself: a density in the plane, sampled without end, or a set of images. Imports no torch."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from sintro import SintroError
-from sintro.cells.components.component import Component, Row
+from sintro.cells.components.component import COUNT, SWITCH, TEXT, Check, Component, Row, is_count
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from torch import Tensor
 
 PLANE, IMAGES = "2d", "images"
 SPLITS = ("train", "test")
+TRIED = 8  # points with which a density of an extension is tried out
 FEWEST_IMAGES = 100  # to train on: the published k-NN probe has as many neighbours
 
 
@@ -32,12 +35,13 @@ class Dataset(Component):
     fetched: bool = False  # whether it is a set of images that `sintro fetch` gets
     rows: tuple[Row, ...] = ()
 
-    def problem(self) -> str:
-        """Why the data set cannot be registered, in a line; empty where it can."""
-        return super().problem() or next((self._misplaced(row) for row in self.rows if self._misplaced(row)), "")
 
-    def _misplaced(self, row: Any) -> str:
-        return "" if isinstance(row, Row) else f"{self.what} {self.name!r}: rows holds {row!r}, which is no Row"
+def _is_width(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 < value < math.inf
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 3 and all(map(is_count, value))
 
 
 class Density(Dataset):
@@ -56,15 +60,45 @@ class Density(Dataset):
 
     kind, holds = PLANE, "points in the first batch"
     needs = ("title", "half_width", "labels", "part", "sample", "locate")
+    checks: ClassVar = {
+        "title": TEXT,
+        "half_width": Check(_is_width, "a number above 0"),
+        "labels": COUNT,
+        "part": TEXT,
+    }
     event = (2,)
     size = 512  # the published batch
     half_width: float
     labels: int
     part: str
+    _is_tried = False
 
     def on_support(self, points: "Tensor") -> "Tensor":
         """Booleans [...]: does each point [..., 2] lie where real data do?"""
         return self.locate(points) >= 0
+
+    def try_out(self) -> None:
+        """Raise SintroError where ``sample`` or ``locate`` gives anything else than it should, tried once."""
+        import torch
+
+        if self._is_tried:
+            return
+        given = self.sample(TRIED, torch.Generator().manual_seed(0))
+        asked = f"{self.source or 'the suite'}: sample({TRIED}, generator) of dataset {self.name!r}"
+        pair = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
+        expected = (("points", (TRIED, 2), torch.float32), ("labels", (TRIED,), torch.int64))
+        for tensor, (what, shape, dtype) in zip(pair, expected, strict=True):
+            _check_tensor(tensor, f"{asked}: {what}", shape, dtype)
+        where = f"{self.source or 'the suite'}: locate of {TRIED} points of dataset {self.name!r}"
+        _check_tensor(self.locate(pair[0]), where, (TRIED,), torch.int64)
+        self._is_tried = True
+
+
+def _check_tensor(given: Any, what: str, shape: tuple[int, ...], dtype: "torch.dtype") -> None:
+    """Raise SintroError unless this is a tensor of that shape and dtype."""
+    found = f"{getattr(given, 'dtype', type(given).__name__)} {tuple(getattr(given, 'shape', ()))}"
+    if found != f"{dtype} {shape}":
+        raise SintroError(f"{what}: expected {dtype} {shape}, not {found}")
 
 
 class Splits(NamedTuple):
@@ -94,6 +128,13 @@ class ImageDataset(Dataset):
 
     kind, holds = IMAGES, "training images"
     needs = ("title", "event", "size", "read")
+    checks: ClassVar = {
+        "title": TEXT,
+        "event": Check(_is_shape, "(channels, height, width)"),
+        "size": COUNT,
+        "classes": COUNT,
+        "photographs": SWITCH,
+    }
     classes: int = 10
     partner: str | None = None
     photographs: bool = True

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from sintro import SintroError
 from sintro.cells.components.component import LEGAL_NAME
-from sintro.cells.components.registry import current, extensions_folder
+from sintro.cells.components.extension_files import extensions_folder
+from sintro.cells.components.registry import current
 
 TEMPLATES = Path(__file__).with_name("templates")
 

@@ -4,7 +4,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sintro import SintroError
-from sintro.cells.components.component import Component, Row
+from sintro.cells.components.component import SWITCH, Component, Row
 from sintro.cells.components.spelling import decimal
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class Objective(Component):
 
     what = "objective"
     needs = ("make",)
+    checks = dict.fromkeys(("introspective", "takes_margin", "needs_epochs", "stackable"), SWITCH)
     introspective: bool = True
     takes_margin: bool = False
     needs_epochs: bool = False

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sintro import SintroError
-from sintro.cells.components.component import Component
+from sintro.cells.components.component import SWITCH, Component
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +38,7 @@ class Prior(Component):
 
     what = "prior"
     needs = ("make",)
+    checks = dict.fromkeys(("learned", "has_modes", "clips", "stackable"), SWITCH)
     note: str = ""
     learned: bool = True
     has_modes: bool = False

@@ -10,17 +10,15 @@ that registers what it defines:
         name = "moons"
         ...
 
-It is run once a process, when the first component is asked for. A file that is broken harms no one who does not ask
-for what it defines: its error is kept, and told where a name is not found. Imports no torch.
+A process runs each file once, when it asks for the first component. A broken file harms only the cells that name its
+components: its error is kept, and said where a name is not found. Imports no torch.
 """
 
 import hashlib
 import importlib
 import os
 import re
-import sys
 import traceback
-import types
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -28,12 +26,19 @@ from typing import NamedTuple, TypeVar
 from sintro import SintroError
 from sintro.cells.components.component import Component, UnknownComponent
 from sintro.cells.components.dataset import Dataset
+from sintro.cells.components.extension_files import (
+    VARIABLE,
+    extensions_folder,
+    in_a_line,
+    line_of,
+    may_be,
+    names_in,
+    run,
+)
 from sintro.cells.components.objective import Betas, Objective
 from sintro.cells.components.prior import Prior, PriorSpec
 from sintro.cells.components.spelling import suggestion
 
-FOLDER = "extensions"
-VARIABLE = "SINTRO_EXTENSIONS"
 # The modules that register the suite's own, by name, as an extension is found by its file: nothing here needs them.
 BUILT_IN = ("sintro.data.densities", "sintro.data.image_sets", "sintro.priors.builtin", "sintro.objectives.builtin")
 KINDS = (Dataset, Prior, Objective)
@@ -43,23 +48,25 @@ Given = TypeVar("Given", bound=Component | type[Component])
 
 
 class Registry:
-    """The components that are known where the extensions of one folder are.
+    """All known components: the suite's own, and those of one folder of extensions.
 
     ``known``: by kind and name. ``broken``: the error of each file that could not be read. ``claimed``: which broken
-    file a name belongs to, by the file's own name and by the names that stand in it.
+    file a name belongs to, by the file's own name and by the names that stand in it. ``told``: the files whose error
+    was printed.
     """
 
     def __init__(self) -> None:
         self.known: dict[type, dict[str, Component]] = {kind: {} for kind in KINDS}
         self.broken: dict[Path, str] = {}
         self.claimed: dict[str, Path] = {}
+        self.told: set[Path] = set()
 
     def read(self, folder: Path) -> None:
         """Take in the suite's own components, then those of the folder's files in the order of their names."""
         for module in BUILT_IN:
             importlib.import_module(module)
             for component in _own[module]:
-                self._add(component)
+                self.add(component)
         try:
             names = sorted(os.listdir(folder))
         except OSError as error:
@@ -76,25 +83,26 @@ class Registry:
         _loading.append(load)
         try:
             content = path.read_bytes()
-            _run(path, content)
+            run(path, content)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a user's file may raise anything, SystemExit included
-            self.broken[path] = f"{path}{_line(error, path)}: {_said(error)}"
-            self.claimed |= dict.fromkeys(_names_in(path), path)
+            self.broken[path] = f"{path}{line_of(error, path)}: {in_a_line(error)}"
+            self.claimed |= dict.fromkeys(names_in(path), path)
             return
         finally:
             _loading.pop()
         for component in load.found:
             component.source, component.sha256 = path, hashlib.sha256(content).hexdigest()
-            self._add(component)
+            self.add(component)
 
-    def _add(self, component: Component) -> None:
-        self.known[_kind(component)][component.name] = component
+    def add(self, component: Component) -> None:
+        """Take a component in, without any check."""
+        self.known[kind_of(component)][component.name] = component
 
     def refuse_clash(self, component: Component, before: list[Component]) -> None:
         """Raise SintroError where a component of this kind and name is there, or ``before`` it in the same file."""
-        kind = _kind(component)
+        kind = kind_of(component)
         there = self.known[kind].get(component.name)
         if there is not None:
             whose = f"{there.source} defines it too" if there.source else "the suite itself has one of this name"
@@ -104,11 +112,11 @@ class Registry:
             raise SintroError(f"objective {component.name!r}: like {component.like!r} is not one of {legal}")
         if spelt := [one.name for one in self.known[kind].values() if one.spells(component.name)]:
             raise SintroError(f"{component.what} {component.name!r} is a spelling of {component.what} {spelt[0]!r}")
-        if any(_kind(one) is kind and one.name == component.name for one in before):
+        if any(kind_of(one) is kind and one.name == component.name for one in before):
             raise SintroError(f"{component.what} {component.name!r} is registered twice")
 
     def find(self, kind: type[AnyComponent], name: str) -> AnyComponent:
-        """The component of this kind and name. Raises SintroError with the legal names, and what is broken."""
+        """Find the component of this kind and name. Raises SintroError with the legal names, and what is broken."""
         found = self.known[kind].get(name)
         if found is None:
             names = list(self.known[kind])
@@ -117,8 +125,8 @@ class Registry:
         return found
 
     def unknown(self, said: str, what: str, name: str) -> UnknownComponent:
-        """The error about a name that is not found: that of the file which would define it, if that is broken."""
-        path = next((path for owner, path in self.claimed.items() if _spells(owner, name)), None)
+        """Make the error about an unknown name: that of the broken file which would define it, if there is one."""
+        path = next((path for owner, path in self.claimed.items() if may_be(owner, name)), None)
         if path is not None:
             said = f"{what} {name!r} is of an extension that cannot be read: {self.broken[path]}"
             return UnknownComponent(said, what, name, broken=True)
@@ -127,7 +135,7 @@ class Registry:
 
 
 class _Load(NamedTuple):
-    """The file that is being run: for which registry, and what it has registered so far."""
+    """The file that runs now: for which registry, and which components it has registered so far."""
 
     registry: Registry
     found: list[Component]
@@ -159,7 +167,7 @@ def register(component: Given) -> Given:
 
 
 def current() -> Registry:
-    """The registry of the extensions that hold where the suite runs; a folder's files are read once a process."""
+    """Return the registry that holds where the suite runs; a process reads a folder's files once."""
     folder = extensions_folder()
     key = os.getcwd(), str(folder)
     if key not in _registries:
@@ -168,93 +176,47 @@ def current() -> Registry:
     return _registries[key]
 
 
-def extensions_folder() -> Path:
-    """The folder of the user's components: $SINTRO_EXTENSIONS, else ``extensions`` where the suite runs."""
-    return Path(os.environ.get(VARIABLE) or FOLDER)
-
-
-def _kind(component: Component) -> type[Component]:
+def kind_of(component: Component) -> type[Component]:
+    """Tell which of KINDS a component is."""
     return next(kind for kind in KINDS if isinstance(component, kind))
-
-
-def _run(path: Path, content: bytes) -> None:
-    """Run an extension's content as a module.
-
-    The content that is hashed is what runs: an import would read the file again, or run bytecode of an earlier second.
-    """
-    module = types.ModuleType(f"sintro_extension_{path.stem}")
-    module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # where dataclasses look for the annotations of a class
-    exec(compile(content, str(path), "exec"), module.__dict__)
-
-
-def _names_in(path: Path) -> list[str]:
-    """The names that a broken file would register, as far as its text says them, and its own."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        text = ""
-    return [path.stem, *re.findall(r"""^ +name\b[^=\n]*= *\(?["']([^"'\n]+)["']""", text, flags=re.MULTILINE)]
-
-
-def _spells(name: str, token: str) -> bool:
-    """Whether a part of a path may be a component of this name, with betas, a number or with whom it learns."""
-    return re.fullmatch(rf"{re.escape(name)}(-rec.*|-lc|-encoder|[0-9].*)?", token) is not None
-
-
-def _line(error: BaseException, path: Path) -> str:
-    """`:12`, the line of an extension at which an error came up; empty where it is not known."""
-    if isinstance(error, SyntaxError) and error.filename == str(path):
-        return f":{error.lineno}"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    return f":{lines[-1]}" if lines else ""
-
-
-def _said(error: BaseException) -> str:
-    """What an error says, in one line."""
-    if isinstance(error, SintroError):
-        return str(error)
-    if isinstance(error, SyntaxError):
-        return f"SyntaxError: {error.msg}"
-    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 # --- asking
 
 
 def datasets(kind: str | None = None) -> dict[str, Dataset]:
-    """The data sets by name, all or those of a kind ("2d", "images")."""
+    """List the data sets by name, all or only one kind ("2d", "images")."""
     known = current().known[Dataset]
     return {name: one for name, one in known.items() if kind in (None, one.kind)}
 
 
 def dataset(name: str) -> Dataset:
-    """The data set of this name; SintroError with the legal names if there is none."""
+    """Find the data set of this name. Raises SintroError with the legal names if there is none."""
     return current().find(Dataset, name)
 
 
 def priors() -> dict[str, Prior]:
-    """The priors by name."""
+    """List the priors by name."""
     return current().known[Prior]
 
 
 def prior(name: str) -> Prior:
-    """The prior of this name (a ``PriorSpec.kind``); SintroError with the legal names if there is none."""
+    """Find the prior of this name (a ``PriorSpec.kind``). Raises SintroError with the legal names if there is none."""
     return current().find(Prior, name)
 
 
 def objectives() -> dict[str, Objective]:
-    """The objectives by name."""
+    """List the objectives by name."""
     return current().known[Objective]
 
 
 def objective(name: str) -> Objective:
-    """The objective of this name, without betas; SintroError with the legal names if there is none."""
+    """Find the objective of this name, without betas. Raises SintroError with the legal names if there is none."""
     return current().find(Objective, name)
 
 
 def unknown(said: str, name: str) -> UnknownComponent:
-    """The error ``said`` about a data set that is not found, or that of the extension which would define it."""
+    """Make the error ``said`` about an unknown data set, or that of the extension which would define it."""
     return current().unknown(said, "dataset", name)
 
 
@@ -263,19 +225,27 @@ def fault(error: BaseException) -> str | None:
     frames = traceback.extract_tb(error.__traceback__)
     files = {str(one.source): one.source for known in current().known.values() for one in known.values() if one.source}
     guilty = next((frame for frame in reversed(frames) if frame.filename in files), None)
-    return guilty and f"{guilty.filename}:{guilty.lineno}: {_said(error)}"
+    return guilty and f"{guilty.filename}:{guilty.lineno}: {in_a_line(error)}"
 
 
 def broken() -> dict[Path, str]:
-    """The extension files that could not be read, and in a line each why not."""
+    """List the extension files that could not be read, each with the reason in a line."""
     return current().broken
+
+
+def news_of_broken(said: str = "") -> list[str]:
+    """Say once in a process why each extension file could not be read, unless ``said`` has said it already."""
+    registry = current()
+    new = [path for path in registry.broken if path not in registry.told]
+    registry.told.update(new)
+    return [registry.broken[path] for path in new if registry.broken[path] not in said]
 
 
 # --- reading the parts of a path
 
 
 def parse_prior(token: str) -> PriorSpec:
-    """`mog64-learned-lc` -> kind, components, learned, contributions, cooperation.
+    """Read `mog64-learned-lc`: kind, components, learned, contributions, cooperation.
 
     Raises SintroError with the legal spellings.
     """
@@ -296,7 +266,7 @@ def _parse_prior(registry: Registry, token: str) -> PriorSpec:
 
 
 def parse_objective(token: str) -> tuple[str, Betas | None, float | None]:
-    """`introvae-rec0.2-kl0.3-neg1-margin10` -> its name, betas and margin; None where the token gives none.
+    """Read `introvae-rec0.2-kl0.3-neg1-margin10`: name, betas and margin, None where the token gives none.
 
     Raises SintroError with the legal spellings.
     """
@@ -312,4 +282,7 @@ def _parse_objective(registry: Registry, token: str) -> tuple[str, Betas | None,
     if not begun:
         said = f"objective {token!r} is not one of {legal}{suggestion(token, known)}"
         raise registry.unknown(said, "objective", token)
-    return known[max(begun, key=len)].parse(token, legal)
+    try:
+        return known[max(begun, key=len)].parse(token, legal)
+    except SintroError as error:  # `vae-annealed` may be one of an extension that is broken or gone
+        raise registry.unknown(str(error), "objective", token) from None

@@ -16,7 +16,16 @@ from scipy.ndimage import gaussian_filter
 
 from sintro import SintroError
 from sintro.cells import components
-from sintro.report.figures.style import DENSITY_MAP, STYLE, data_uri, eight_bits, relative_density, small_png, to_png
+from sintro.report.figures.style import (
+    DENSITY_MAP,
+    STYLE,
+    data_uri,
+    eight_bits,
+    half_width_of,
+    relative_density,
+    small_png,
+    to_png,
+)
 from sintro.report.numbers.results import Result, grouped
 from sintro.report.numbers.tables import Key, in_order
 from sintro.report.numbers.words import dataset_name, row_label
@@ -81,7 +90,8 @@ class MapGrid:
     def _data_view(self, dataset: str) -> dict[str, Any]:
         """Lay out the map of the real data."""
         if dataset not in self.data:
-            return {"uri": None, "reason": "no finished cell"}
+            is_gone = components.dataset(dataset).is_gone
+            return {"uri": None, "reason": "its extension is gone" if is_gone else "no finished cell"}
         alt = f"Histogram of the real data, {dataset_name(dataset)}"
         return {"uri": data_uri(map_png(self.data[dataset])), "alt": alt, "reason": ""}
 
@@ -110,8 +120,8 @@ def read_grid(results: Sequence[Result]) -> MapGrid | None:
     data = {}
     for dataset, members in grouped(shown.values(), lambda result: result.cell.dataset).items():
         points = _points(members)
-        if points is not None:
-            data[dataset] = data_map(points, components.dataset(dataset).half_width)
+        if points is not None and not components.dataset(dataset).is_gone:  # its half-width is not known any more
+            data[dataset] = data_map(points, half_width_of(dataset))
     return MapGrid(datasets, rows, shown, maps, data)
 
 

@@ -38,6 +38,7 @@ class Result:
     extra: Mapping[str, Any] = field(default_factory=dict)  # what metrics.json holds beside numbers
     outdated: tuple[str, ...] = ()  # metrics that an older definition computed: their values do not count
     notes: tuple[str, ...] = ()
+    gone: str = ""  # which extension is missing, so that only what cell.json keeps is known of the cell
 
     @property
     def kind(self) -> str:

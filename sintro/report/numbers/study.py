@@ -10,6 +10,7 @@ from sintro import SintroError
 from sintro.cells import studies
 from sintro.cells.cell import Cell
 from sintro.report.numbers.facts import shortened, study_facts
+from sintro.report.numbers.gone import read_gone
 from sintro.report.numbers.ranks import select_weight
 from sintro.report.numbers.results import Result, read_cells
 from sintro.report.numbers.tables import TABLE1, Floor, Table, family, image_measures, make_table
@@ -31,8 +32,13 @@ class StudyReport:
 
     @property
     def left_out(self) -> str:
-        """Why cells are left out whose extension is broken or gone; empty where none is."""
-        return self.study.left_out_in_words
+        """Why cells are left out whose extension is broken, or gone without results; empty where none is."""
+        return self.study.in_words({path: why for path, why in self.study.left_out.items() if path not in self.gone})
+
+    @property
+    def gone(self) -> dict[str, str]:
+        """Which extension is missing, by the path of each cell whose results are shown all the same."""
+        return {result.cell.path: result.gone for result in self.results if result.gone}
 
     @property
     def title(self) -> str:
@@ -98,6 +104,7 @@ def read_study(name: str, results: Path) -> StudyReport:
         if kind not in differences:
             differences[kind] = tuple(shortened(settings, cell))
     found = read_cells(cells, results, digests)
+    found += read_gone(study.left_out, results)
     parts = tuple(study.include or ())
     return StudyReport(study, name, found, Path(results), parts, unresolved, differences)
 

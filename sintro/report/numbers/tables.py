@@ -16,6 +16,7 @@ from sintro.report.numbers.statistics import Summary, best_and_equals, summarise
 from sintro.report.numbers.words import ABSENT, show_number
 
 FORMS = ("published", "standard")
+GONE = "its extension is gone"  # beside numbers that nobody can make again as things are
 EVALUATE_AGAIN = "evaluate again"  # in place of a number that an older definition computed
 SPREADS = {"published": "sd/√n, ddof 0, as published", "t95": "95% t interval of the mean", "range": "min to max"}
 
@@ -196,7 +197,8 @@ def decimal_places(summaries: Iterable[Summary], factor: float) -> int:
 
 def make_entry(results: Sequence[Result], measures: Sequence[Measure], note: str = "") -> Entry:
     """Summarise every measure in both forms over the finished cells."""
-    entry = Entry(list(results), note)
+    is_gone = any(result.gone for result in results)
+    entry = Entry(list(results), ", ".join(filter(None, (note, GONE if is_gone else ""))))
     for measure in measures:
         for form in FORMS:
             name = measure.metric(form).name

@@ -200,8 +200,8 @@ def setting_views(result: Result) -> list[dict[str, Any]]:
     stored = result.record.get("settings")
     if not isinstance(stored, Mapping):
         return []
-    preset = in_words(studies.published(result.cell))
     stored = _in_words(stored)
+    preset = stored if result.gone else in_words(studies.published(result.cell))  # which no one knows of what is gone
     sources = result.record.get("sources")
     if not isinstance(sources, Mapping):
         sources = {}
