@@ -23,7 +23,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from sintro.cells.cell import Cell
-from sintro.cells.presets import Settings, published
+from sintro.cells.presets import published
+from sintro.cells.settings import Settings
 from sintro.data import images
 from sintro.evaluation.cell import measure_density
 from sintro.priors.mixture import mixture_log_prob

@@ -83,7 +83,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, the content of the cell's cell.json")] = False,
 ) -> None:
     """Show every setting of a cell and where it comes from; trains nothing."""
-    from sintro.cells import presets
+    from sintro.cells import origins
     from sintro.cells import studies as known
     from sintro.runs import stored
 
@@ -93,7 +93,7 @@ def show(
         print(json.dumps(stored.cell_content(one, settings, sources), indent=1, sort_keys=True))
         return
     table = Table("setting", "value", "where it comes from", title=one.path, caption=f"digest {settings.digest}")
-    for name, value in presets.in_words(settings).items():
+    for name, value in origins.in_words(settings).items():
         table.add_row(name, _plain(value), sources[name])
     _print(table)
 

@@ -27,7 +27,7 @@ from pydantic import (
 
 import sintro
 from sintro import SintroError
-from sintro.cells import components, presets, search_results, yamlfiles
+from sintro.cells import components, origins, presets, search_results, table, yamlfiles
 from sintro.cells.cell import PARTS, RESULTS, Cell, check_study_name, objective_token
 from sintro.cells.components import Betas, UnknownComponent, suggestion
 
@@ -236,7 +236,7 @@ def published(cell: Cell) -> presets.Settings:
 def sources(cell: Cell, iterations: int | None = None, precision: str | None = None) -> dict[str, str]:
     """Where each of the cell's settings comes from: the table's row, the path, the study, or a search."""
     resolved = _resolve(cell, iterations, precision)
-    told = presets.sources(resolved.settings, load(cell.study).protocol)
+    told = origins.sources(resolved.settings, load(cell.study).protocol)
     for name, change in resolved.changed.items():
         if told[name] != "does not apply":
             told[name] = f"{change}; {told[name]}"
@@ -273,8 +273,8 @@ def _resolve(cell: Cell, iterations: int | None, precision: str | None = None) -
     if iterations is not None:
         total, asked = iterations, f"asked for: {iterations} iterations"
     if total is not None or study.length != 1:
-        changed |= dict.fromkeys(presets.SCHEDULE_ROWS, asked)
-    for name, row in presets.SCHEDULE_ROWS.items():
+        changed |= dict.fromkeys(table.SCHEDULE_ROWS, asked)
+    for name, row in table.SCHEDULE_ROWS.items():
         if row in shares and not (name == "warmup" and not components.objective(cell.objective_name).introspective):
             changed[name] = f"study {study.name}: {key}, {row} {_as_fraction(shares[row])} of the length"
     if study.hyperparameters != PRESETS and cell.betas is None:

@@ -15,7 +15,7 @@ from sintro.basics.progress import Steps
 from sintro.basics.randomness import generator, normal
 from sintro.cells.cell import Cell
 from sintro.cells.components import Density, dataset
-from sintro.cells.presets import Settings
+from sintro.cells.settings import Settings
 from sintro.data import images
 from sintro.data.densities import density
 from sintro.data.outliers import uniform_off_support

@@ -18,7 +18,7 @@ from sintro import SintroError
 from sintro.basics.progress import Steps
 from sintro.basics.randomness import generator
 from sintro.cells.components import dataset
-from sintro.cells.presets import Settings
+from sintro.cells.settings import Settings
 from sintro.data import images, sources
 from sintro.data.images import ImageSet, to_float
 from sintro.data.outliers import image_outliers

@@ -16,7 +16,7 @@ LEGAL_NAME = r"[a-z0-9][a-z0-9_-]*"
 class Row(NamedTuple):
     """Hyper-parameters, for which objectives they hold (None: for every one), and where they were read.
 
-    ``values`` are fields of ``sintro.cells.presets.Settings``, and the schedule: ``unit`` ("iterations" or "epochs"),
+    ``values`` are fields of ``sintro.cells.settings.Settings``, and the schedule: ``unit`` ("iterations" or "epochs"),
     and in that unit ``length``, ``warmup``, ``conversion_lead``, ``milestones`` and ``snapshots``.
     """
 

@@ -18,7 +18,7 @@ FEWEST_IMAGES = 100  # to train on: the published k-NN probe has as many neighbo
 class Dataset(Component):
     """A data set. ``title`` is its name in tables and figures.
 
-    ``rows`` are hyper-parameters for this data set, which win over those of its kind (``sintro.cells.presets.TABLE``).
+    ``rows`` are hyper-parameters for this data set, which win over those of its kind (``sintro.cells.table.TABLE``).
     ``in_papers`` says whether the published runs have it.
     """
 

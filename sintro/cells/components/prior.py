@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import torch
 
     from sintro.cells.components.objective import Objective
-    from sintro.cells.presets import Settings
+    from sintro.cells.settings import Settings
 
 
 class PriorSpec(NamedTuple):

@@ -8,7 +8,8 @@ from markupsafe import Markup, escape
 from pydantic import ValidationError
 
 from sintro.cells import studies
-from sintro.cells.presets import Settings, in_words
+from sintro.cells.origins import in_words
+from sintro.cells.settings import Settings
 from sintro.metrics import METRICS, VERSIONS, Metric, definition
 from sintro.report.figures.captions import CAPTIONS, OF_IMAGES
 from sintro.report.figures.cell import CELL_FIGURES
