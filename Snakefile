@@ -17,7 +17,7 @@ def refuse(said):
 
 try:
     from sintro import SintroError
-from sintro.runs import loading
+    from sintro.runs import loading
 except ImportError as error:
     refuse(
         f"this snakemake runs in {sys.executable}, which cannot import sintro ({error}); "
@@ -29,9 +29,9 @@ except SintroError as error:
     refuse(error)
 
 from sintro.cells import fleets, studies
-from sintro.runs import jobs, places, results
 from sintro.cells.cell import PARTS, Cell
 from sintro.cells.components import datasets
+from sintro.runs import jobs, places, results
 
 validate(config, "workflow/schemas/config.schema.yaml")  # also sets the defaults
 

@@ -5,7 +5,7 @@ from sintro.runs import signals
 # A Slurm job that is warned is warned as a whole. Snakemake and the shell would die of it before the training inside has
 # written its checkpoint: the one lets it pass, the other makes way by `exec`.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-preemption.ends_a_job()
+signals.ends_a_job()
 
 
 GRAPH = " --graph" if str(config["graph"]).lower() == "true" else ""
