@@ -15,16 +15,9 @@ from sintro.basics.progress import Steps
 from sintro.cells.cell import RESULTS, Cell
 from sintro.cells.settings import Settings
 from sintro.data import images
+from sintro.evaluation import snapshots
 from sintro.evaluation.images import ImageEvaluation
 from sintro.evaluation.plane import measure_density
-from sintro.evaluation.snapshots import (
-    check_hash,
-    load_model,
-    load_state,
-    remove_snapshots,
-    snapshots_of,
-    with_earlier,
-)
 from sintro.metrics import VERSIONS, NotFinite, versions
 from sintro.objectives.build import not_finite
 from sintro.runs import failures, stored
@@ -62,7 +55,7 @@ def evaluate(cell: Cell, device: str = "auto", threads: int | None = None, label
         save_arrays(folder / "arrays.npz", arrays)
     write_json(folder / "metrics.json", metrics | {"evaluated": now()})
     if settings is not None and metrics["status"] == "done" and settings.network == "residual":
-        remove_snapshots(folder, settings, metrics)
+        snapshots.remove_snapshots(folder, settings, metrics)
     return metrics
 
 
@@ -84,10 +77,10 @@ def look(cell: Cell, count: int, device: str = "auto", threads: int | None = Non
     if not FEWEST_IMAGES <= count <= most:
         raise SintroError(f"--images {count}: legal are {FEWEST_IMAGES} to {most} for {cell.path}")
     few = settings.model_copy(update={"evaluation_images": count})
-    end = {settings.iterations: snapshots_of(folder, settings)[settings.iterations]}
+    end = {settings.iterations: snapshots.snapshots_of(folder, settings)[settings.iterations]}
     try:
         with torch.no_grad(), Steps(label or cell.path) as steps:
-            load = partial(load_model, folder, settings, opened.device)
+            load = partial(snapshots.load_model, folder, settings, opened.device)
             metrics = ImageEvaluation(few, load, opened.device, Path(RESULTS), steps).measure(end)[0]
     except NotFinite as error:
         raise SintroError(f"{cell.path}: {error}") from None
@@ -144,7 +137,7 @@ def _open(cell: Cell, device: str, threads: int | None) -> _Opened:
     if provenance.status == "diverged":
         data = {key: value for key, value in known.items() if key.startswith("data_") and value is not None}
         return _Opened(folder, device, known, None, data)
-    check_hash(folder, provenance.model_sha256)
+    snapshots.check_hash(folder, provenance.model_sha256)
     settings = stored.read_settings(folder)
     return _Opened(folder, device, known, settings, _checked_data(folder, settings, known))
 
@@ -165,7 +158,7 @@ def _checked_data(folder: Path, settings: Settings, provenance: dict[str, Any]) 
 
 def _outcome(opened: _Opened, settings: Settings, steps: Steps) -> tuple[dict[str, Any], dict[str, np.ndarray] | None]:
     """Return the content of metrics.json for a finished training, and the arrays; None for a model that diverged."""
-    reason = not_finite(load_state(opened.folder, settings))
+    reason = not_finite(snapshots.load_state(opened.folder, settings))
     if reason is None:
         try:
             metrics, arrays = _measure(opened, settings, steps)
@@ -180,9 +173,9 @@ def _outcome(opened: _Opened, settings: Settings, steps: Steps) -> tuple[dict[st
 @torch.no_grad()
 def _measure(opened: _Opened, settings: Settings, steps: Steps) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     folder, device = opened.folder, opened.device
-    load = partial(load_model, folder, settings, device)
+    load = partial(snapshots.load_model, folder, settings, device)
     if settings.network == "mlp":
         return measure_density(load(), settings, device, steps)
     measurement = ImageEvaluation(settings, load, device, Path(RESULTS), steps)
-    metrics, arrays = measurement.measure(snapshots_of(folder, settings))
-    return with_earlier(folder, settings, metrics | opened.data, arrays)
+    metrics, arrays = measurement.measure(snapshots.snapshots_of(folder, settings))
+    return snapshots.with_earlier(folder, settings, metrics | opened.data, arrays)

@@ -1,4 +1,4 @@
-"""What data sets, priors and objectives have in common: a name, the file they come from, and what they must say."""
+"""The base of data sets, priors and objectives: a name, the file that defines it, and the attributes it must have."""
 
 import inspect
 import re
@@ -8,13 +8,13 @@ from typing import Any, ClassVar, NamedTuple
 
 from sintro import SintroError
 
-# Whose program is followed where the two papers' differ: Athanasiadis et al. (prior learning) or Daniel & Tamar.
+# Whose program is followed where the two papers' programs differ: Athanasiadis et al. (pl) or Daniel & Tamar (si).
 PROTOCOLS = ("pl", "si")
 LEGAL_NAME = r"[a-z0-9][a-z0-9_-]*"
 
 
 class Row(NamedTuple):
-    """Hyper-parameters, for which objectives they hold (None: for every one), and where they were read.
+    """Hyper-parameters, the objectives for which they hold (None: all), and the source in which they were read.
 
     ``values`` are fields of ``sintro.cells.settings.Settings``, and the schedule: ``unit`` ("iterations" or "epochs"),
     and in that unit ``length``, ``warmup``, ``conversion_lead``, ``milestones`` and ``snapshots``.
@@ -27,7 +27,10 @@ class Row(NamedTuple):
 
 
 class UnknownComponent(SintroError):
-    """A name that no component has: ``what`` it is the name of, and whether a ``broken`` extension would define it."""
+    """A name that no component has.
+
+    ``what``: the kind of component that it should name; ``broken``: whether a broken extension would define it.
+    """
 
     def __init__(self, said: str, what: str, name: str, broken: bool):
         super().__init__(said)
@@ -35,31 +38,40 @@ class UnknownComponent(SintroError):
 
 
 class Component:
-    """A data set, a prior or an objective: one object that says everything the suite needs to know about it.
+    """A data set, a prior or an objective: one object that tells the suite everything about it.
 
-    ``source`` is the extension file that defines it and ``sha256`` that of the file's content; both are None for a
+    ``source`` is the extension file that defines it, ``sha256`` the hash of the file's content; both are None for a
     component of the suite's own. The registry sets them.
     """
 
     what: ClassVar[str]  # "dataset", "prior" or "objective": the word of error messages
     needs: ClassVar[tuple[str, ...]]  # attributes and methods that a component must have
     name: str  # as it stands in a path
+    rows: tuple[Row, ...] = ()  # of a data set or an objective: hyper-parameters of its own
     source: Path | None = None
     sha256: str | None = None
 
     def spells(self, name: str) -> bool:
-        """Whether a name would be read as this component with something more."""
+        """Return whether a name would be read as this component with an addition, such as betas."""
         return False
 
     def problem(self) -> str:
-        """Why the component cannot be registered, in a line; empty where it can."""
+        """Say in a line why the component cannot be registered; "" where it can."""
         kind = type(self).__name__
         for attribute in ("name", *self.needs):
             if inspect.getattr_static(self, attribute, None) is None:  # without running a property
                 return f"{self.what} {kind} lacks {attribute!r}; it needs {', '.join(('name', *self.needs))}"
-        if not isinstance(self.name, str) or not re.fullmatch(LEGAL_NAME, self.name) or self.name == "results":
-            return (
-                f"{self.what} name {self.name!r}: legal are lower-case letters, digits, - and _, beginning with a "
-                "letter or a digit, and not 'results'"
-            )
+        wrong_rows = [row for row in self.rows if not isinstance(row, Row)]
+        if wrong_rows and not wrong_name(self.what, self.name):
+            return f"{self.what} {self.name!r}: rows holds {wrong_rows[0]!r}, which is no Row"
+        return wrong_name(self.what, self.name)
+
+
+def wrong_name(kind: str, name: Any) -> str:
+    """Say why a component of a kind cannot have this name; "" where it can."""
+    if isinstance(name, str) and re.fullmatch(LEGAL_NAME, name) and name != "results":
         return ""
+    return (
+        f"{kind} name {name!r}: legal are lower-case letters, digits, - and _, beginning with a letter or a digit, and "
+        "not 'results'"
+    )
