@@ -23,9 +23,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from sintro.cells.cell import Cell
-from sintro.cells.presets import Settings, published
+from sintro.cells.presets import published
+from sintro.cells.settings import Settings
 from sintro.data import images
-from sintro.evaluation.cell import measure_density
+from sintro.evaluation.plane import measure_density
 from sintro.priors.mixture import mixture_log_prob
 from sintro.training.players import Players
 

@@ -1,23 +1,22 @@
 """The command line: ``sintro VERB ...``, the same as ``python -m sintro VERB ...``.
 
-What a verb needs is imported when the verb runs, so that those which only read names start fast and without torch.
+A verb reads its arguments and calls the room that does the work. It imports that room when it runs, so that verbs which
+only read names start fast and without torch.
 """
 
 import json
 import math
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from sintro import SintroError
-from sintro.basics.progress import print_whatever_comes
+from sintro.basics.output import drop_output, print_error, print_table, print_whatever_comes
 from sintro.cells import components
 from sintro.cells.cell import RESULTS, Cell
 from sintro.runs import failures
@@ -25,7 +24,6 @@ from sintro.runs.folder import cell_here
 from sintro.runs.lock import SECONDS_OF_PATIENCE
 
 CLOSED_PIPE = 1  # the exit code where the reader of the output has gone, as Typer has it
-LONGEST_WORD = 300  # characters of a word that an error repeats whole
 INTERRUPTED = 130  # where Ctrl-C stopped a verb: 128 + SIGINT
 
 CELL = "results/quick/rings/soft-introvae/mog64-learned/clip/seed0"
@@ -37,6 +35,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+
+def _use_data(folder: str | None) -> str | None:
+    """Make a folder the data root of everything that this process does; None keeps the one that is set.
+
+    Raises SintroError for a path that is no folder; a folder that does not exist is for `sintro fetch` to make.
+    """
+    if folder is not None:
+        place = Path(folder).expanduser()
+        if not folder.strip() or (place.exists() and not place.is_dir()):
+            raise SintroError(f"--data {folder!r} is not a folder; legal is the folder in which image sets are kept")
+        os.environ["SINTRO_DATA"] = folder  # before cells are read: an extension may count its images there
+    return folder
+
+
 CellPath = Annotated[str, typer.Argument(metavar="CELL", help="The cell's folder, as `sintro cells STUDY` prints it")]
 CellPaths = Annotated[
     list[str], typer.Argument(metavar="CELL...", help="Cells' folders, as `sintro cells STUDY` prints them")
@@ -44,15 +56,17 @@ CellPaths = Annotated[
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study's name, as `sintro studies` lists them")]
 Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda or cuda:N")]
 Precision = Literal["float32", "bfloat16"]
-Data = Annotated[str | None, typer.Option(help="Where image sets are kept (default: $SINTRO_DATA, else data/)")]
+Data = Annotated[
+    str | None, typer.Option(callback=_use_data, help="The folder of image sets (default: $SINTRO_DATA, else data/)")
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads for torch (default: torch's own choice)")]
 Wait = Annotated[
     int,
     typer.Option(
-        min=0, max=10**9, metavar="SECONDS", help="How long to wait for another process that trains a cell; 0: fail"
+        min=0, max=10**9, metavar="SECONDS", help="How long to wait for another process that trains a cell; 0: not"
     ),
 ]
-Graph = Annotated[bool, typer.Option("--graph", help="On a GPU: whole iterations as CUDA graphs")]
+Graph = Annotated[bool, typer.Option("--graph", help="On a GPU, replay whole iterations as CUDA graphs")]
 
 
 @app.command(epilog="Example: sintro studies")
@@ -65,7 +79,7 @@ def studies() -> None:
         study = known.load(name)
         length = "" if study.include else f"{study.length:.3g}"
         table.add_row(name, str(len(study.cells())), length, "yes" if study.comparable else "no", study.title)
-    _print(table)
+    print_table(table)
 
 
 @app.command(epilog="Example: sintro cells table1")
@@ -83,7 +97,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, the content of the cell's cell.json")] = False,
 ) -> None:
     """Show every setting of a cell and where it comes from; trains nothing."""
-    from sintro.cells import presets
+    from sintro.cells import origins
     from sintro.cells import studies as known
     from sintro.runs import stored
 
@@ -93,9 +107,9 @@ def show(
         print(json.dumps(stored.cell_content(one, settings, sources), indent=1, sort_keys=True))
         return
     table = Table("setting", "value", "where it comes from", title=one.path, caption=f"digest {settings.digest}")
-    for name, value in presets.in_words(settings).items():
+    for name, value in origins.in_words(settings).items():
         table.add_row(name, _plain(value), sources[name])
-    _print(table)
+    print_table(table)
 
 
 @app.command(epilog=f"Example: sintro train {CELL} --device cpu --threads 1")
@@ -104,47 +118,49 @@ def train(
     device: Device = "auto",
     threads: Threads = None,
     iterations: Annotated[
-        int | None, typer.Option(min=1, help="Another length, to try something out; the rest follows in proportion")
+        int | None, typer.Option(min=1, help="Another length, for a trial; the schedule shrinks in proportion")
     ] = None,
     checkpoint_every: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="Seconds between checkpoints")
     ] = 120,
     restart: Annotated[bool, typer.Option("--restart", help="Throw away a checkpoint or a finished run")] = False,
     fleet: Annotated[
-        int | None, typer.Option(min=1, help="Train so many 2D cells side by side (default: 1, on a GPU what it holds)")
+        int | None, typer.Option(min=1, help="2D cells that train side by side (default: 1, on a GPU what fits)")
     ] = None,
     graph: Graph = False,
     precision: Annotated[
         Precision | None,
-        typer.Option(help="Of image networks (default: the study's). bfloat16 changes results: not comparable"),
+        typer.Option(help="Of image networks (default: the study's); bfloat16 changes results: not comparable"),
     ] = None,
     wait: Wait = SECONDS_OF_PATIENCE,
     data: Data = None,
 ) -> int:
-    """Train cells, on a GPU 2D cells side by side; a stopped run goes on from its checkpoint, bit for bit.
+    """Train cells; a stopped run goes on from its checkpoint, bit for bit. On a GPU 2D cells train side by side.
 
-    Exit code 0: trained, or diverged (which is a result); 75: stopped by a signal, its checkpoint written; 2: an error.
+    Exit code 0: trained, or diverged, which is a result; 75: stopped by a signal, the checkpoint is written; 2: error.
     """
     if not math.isfinite(checkpoint_every):
         raise SintroError(f"--checkpoint-every {checkpoint_every}: legal are 0 and more seconds")
-    _use_data(data)  # first: an extension may count its images there
-    grid = _cells(cells)
+    from sintro.training.command import train_cells
+
     given = {"device": device, "threads": threads, "iterations": iterations, "precision": precision, "data": data}
-    return _train(grid, given, fleet, checkpoint_every=checkpoint_every, restart=restart, graph=graph, wait=wait)
+    how = {"checkpoint_every": checkpoint_every, "restart": restart, "graph": graph, "wait": wait}
+    return train_cells(_cells(cells), given, fleet, **how)
 
 
 @app.command(epilog="Example: sintro fleet search2d")
 def fleet(
     study: StudyName,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A fleet; without it they are listed")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A fleet (default: list the fleets)")] = None,
     device: Device = "auto",
     threads: Threads = None,
     graph: Graph = False,
     wait: Wait = SECONDS_OF_PATIENCE,
 ) -> int:
-    """Train one of a study's fleets; the last step of each cell is left to its own `sintro train CELL`."""
+    """Train one of a study's fleets; `sintro train CELL` then takes over each cell for its last step."""
     from sintro.cells import fleets
     from sintro.cells import studies as known
+    from sintro.training.command import train_cells
 
     one = known.load(study)
     found = fleets.of_study(one)
@@ -152,32 +168,10 @@ def fleet(
         for each, members in found.items():
             print(f"{each}  {len(members)} cells")
         return 0
+    grid = fleets.find(found, study, name)
     size = None if one.fleet == "auto" else one.fleet
     given = {"device": device, "threads": threads}
-    return _train(fleets.find(found, study, name), given, size, graph=graph, wait=wait, hand_over=True)
-
-
-def _train(cells: Sequence[Cell], given: dict, fleet: int | None, **options: float) -> int:
-    """Train cells, as `train` and `fleet` were told."""
-    from sintro.cells import studies as known
-
-    failures.refuse_repeated("train", [Path(cell.path) for cell in cells])
-    asked = given.get("iterations"), given.get("precision")
-    resolved = [(cell, known.settings(cell, *asked), known.sources(cell, *asked)) for cell in cells]
-    for dataset in {cell.dataset for cell in cells if cell.data.kind == "images"}:
-        from sintro.data.sources import missing_inception
-
-        if note := missing_inception(dataset):
-            print(f"note: {note}", file=sys.stderr)
-    from sintro.runs.devices import pick_device, set_threads
-    from sintro.training.loop import Options
-    from sintro.training.record import Task
-    from sintro.training.tasks import recording, train_all
-
-    tasks = [Task(*one, _command("train", one[0], **given)) for one in resolved]
-    with recording(tasks):
-        device, threads = pick_device(given["device"]), set_threads(given["threads"])
-    return train_all(tasks, Options(device, threads, **options), fleet)
+    return train_cells(grid, given, size, graph=graph, wait=wait, hand_over=True)
 
 
 @app.command(epilog=f"Example: sintro evaluate {CELL}")
@@ -188,14 +182,13 @@ def evaluate(
     data: Data = None,
     images: Annotated[
         int | None,
-        typer.Option(min=1, help="A quick look at image cells with fewer images: look.json, which never counts"),
+        typer.Option(min=1, help="A quick look at image cells, with fewer images: look.json, which never counts"),
     ] = None,
 ) -> int:
-    """Evaluate trained cells, one after another: their metrics.json and figures.
+    """Evaluate trained cells one after another: write their metrics.json and figures.
 
     A cell that cannot be evaluated does not stop the others; the exit code is then 2.
     """
-    _use_data(data)  # first: an extension may count its images there
     grid = _cells(cells)
     if images is not None:
         _look(grid, images, device, threads)
@@ -207,14 +200,14 @@ def evaluate(
     codes = [0]
     for one, status, error in evaluate_each(grid, draw_cell, device, threads):
         if error:
-            codes.append(_fail(error))
+            codes.append(print_error(error))
         else:
             print(f"{one.path}: {status}")
     return max(codes)
 
 
 def _look(grid: Sequence[Cell], images: int, device: str, threads: int | None) -> None:
-    """Print what a quick look at image cells finds."""
+    """Print the metrics of a quick look at image cells."""
     from sintro.evaluation.cell import look, numbered
 
     for one, label in numbered(grid):
@@ -223,13 +216,13 @@ def _look(grid: Sequence[Cell], images: int, device: str, threads: int | None) -
         for name, value in found.items():
             if isinstance(value, float) and not name.endswith(("_last", "_last_published")):
                 table.add_row(name, f"{value:.4g}")
-        _print(table)
+        print_table(table)
 
 
 @app.command(epilog="Example: sintro report quick")
 def report(
     studies: Annotated[
-        list[str] | None, typer.Argument(metavar="[STUDY]...", help="Studies' names (default: all that have results)")
+        list[str] | None, typer.Argument(metavar="[STUDY]...", help="Studies' names (default: all with results)")
     ] = None,
 ) -> None:
     """Write the HTML pages under reports/."""
@@ -244,10 +237,10 @@ def status(
     study: StudyName,
     watch: Annotated[bool, typer.Option("--watch", help="Show a live bar until every cell is finished")] = False,
     while_: Annotated[
-        int | None, typer.Option("--while", metavar="PID", help="With --watch: until this process ends instead")
+        int | None, typer.Option("--while", metavar="PID", help="With --watch: until this process ends")
     ] = None,
 ) -> None:
-    """Show what of a study is done, runs, waits, diverged or failed; reads folders only, so it works on any node."""
+    """Show which cells of a study are done, running, waiting, diverged or failed, from their folders; on any node."""
     from sintro.cells import studies as known
     from sintro.runs import status as state
 
@@ -259,16 +252,16 @@ def status(
         return
     try:
         state.watch(study, grid, state.unfinished if while_ is None else state.while_alive(while_))
-    except KeyboardInterrupt:  # only the looking ends, not what is looked at
+    except KeyboardInterrupt:  # it ends the watching, not the training
         return
 
 
 @app.command(epilog="Example: sintro plan table1 --jobs 40")
 def plan(
     study: StudyName,
-    jobs: Annotated[int, typer.Option(min=1, max=1_000_000, help="Jobs at a time, for the time it takes")] = 8,
+    jobs: Annotated[int, typer.Option(min=1, max=1_000_000, help="Jobs at a time, to estimate the duration")] = 8,
 ) -> None:
-    """Say what of a study is left, how much work that is, how long it takes and how much disk it needs."""
+    """Show how many cells of a study are left, and how much work, time and disk they need."""
     from sintro.cells import studies as known
     from sintro.runs import plan as needs
 
@@ -280,12 +273,11 @@ def plan(
 def clean(
     study: StudyName,
     everything: Annotated[
-        bool,
-        typer.Option("--everything", help="The whole study: results, logs, pages; else only what nothing needs"),
+        bool, typer.Option("--everything", help="All of the study: results, logs, pages (default: what nothing needs)")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Delete it; without this it is only shown")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete the files that are shown")] = False,
 ) -> None:
-    """Show what can be deleted: half-written files, checkpoints of finished cells. With --yes delete it."""
+    """Show which files nothing needs: half-written ones, checkpoints of finished cells. With --yes delete them."""
     from sintro.cells import studies as known
     from sintro.runs import plan as needs
 
@@ -307,10 +299,9 @@ def doctor(
     data: Data = None,
     probe: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> int:
-    """Check everything a run needs, here and on a compute node. Exit code 1 if something would make runs fail."""
+    """Check everything that a run needs, here and on a compute node. Exit code 1: something would make runs fail."""
     from sintro.runs import doctor as checks
 
-    _use_data(data)
     if probe is not None:
         print(checks.answer(probe))
         return 0
@@ -319,7 +310,7 @@ def doctor(
     for where, found in looked.items():
         for check in found:
             table.add_row(where, check.what, check.state, check.found)
-    _print(table)
+    print_table(table)
     return int(any(check.state == "bad" for found in looked.values() for check in found))
 
 
@@ -331,46 +322,21 @@ def fetch(
     data: Data = None,
 ) -> None:
     """Download image sets and the Inception weights and check their hashes; the only verb that uses a network."""
-    _check_data(data)
     from sintro.data import fetch as fetching
 
     fetching.fetch(datasets or (), data)
 
 
-new = typer.Typer(help="Write an extension: a file under extensions/ with comments that works as it is.")
-app.add_typer(new, name="new")
-NewName = Annotated[str, typer.Argument(metavar="NAME", help="Its name, as it stands in paths and studies")]
-
-
-@new.command("density", epilog="Example: sintro new density moons")
-def new_density(name: NewName) -> None:
-    """Write a density in the plane of your own."""
-    _new("density", name, f"{name}/soft-introvae/mog64-learned/clip")
-
-
-@new.command("images", epilog="Example: sintro new images faces")
-def new_images(name: NewName) -> None:
-    """Write a set of images that is read from a folder of pictures."""
-    _new("images", name, f"{name}/vae/normal/none")
-
-
-@new.command("prior", epilog="Example: sintro new prior flow")
-def new_prior(name: NewName) -> None:
-    """Write a prior that learns, a normalising flow."""
-    _new("prior", name, f"8gaussians/soft-introvae/{name}/none")
-
-
-@new.command("objective", epilog="Example: sintro new objective cycle")
-def new_objective(name: NewName) -> None:
-    """Write an objective, a variant of Soft-IntroVAE."""
-    _new("objective", name, f"8gaussians/{name}/normal/none")
-
-
-def _new(kind: str, name: str, example: str) -> None:
+@app.command(epilog="Example: sintro new density moons")
+def new(
+    kind: Annotated[Literal["density", "images", "prior", "objective"], typer.Argument(help="What the file defines")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name in paths and studies")],
+) -> None:
+    """Write an extension: a file with comments under extensions/ that works as it is."""
     from sintro.cells.components import new as templates
 
     path = templates.write(kind, name)
-    print(f"{path}; its settings: sintro show {RESULTS}/quick/{example}/seed0")
+    print(f"{path}; its settings: sintro show {RESULTS}/quick/{templates.EXAMPLES[kind].format(name)}/seed0")
 
 
 @app.command(epilog="Example: sintro choose search2d")
@@ -403,94 +369,45 @@ def theory(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code; what the user can mend is one line on stderr and code 2."""
+    """Run the command line; return the exit code. An error that the user can mend is one line on stderr, and code 2."""
     print_whatever_comes()
     try:
         given = sys.argv[1:] if arguments is None else list(arguments)
         if any("\0" in word for word in given):
-            raise SintroError("a null byte stands in an argument, which no name and no number has")
+            raise SintroError("an argument holds a null byte, which no name and no number has")
         code = app(args=given or ["--help"], prog_name="sintro", standalone_mode=False)
-        sys.stdout.flush()  # here, where a full disk or a reader that has gone is still caught
+        sys.stdout.flush()  # here, where the error of a full disk or of a closed pipe is still caught
     except SintroError as error:
-        return _fail(str(error))
+        return print_error(str(error))
     except typer.Abort:
-        return _fail("stopped by Ctrl-C", INTERRUPTED)
+        return print_error("stopped by Ctrl-C", INTERRUPTED)
     except BrokenPipeError:
-        _drop_output()
+        drop_output()
         return CLOSED_PIPE
     except (OSError, MemoryError) as error:
-        _drop_output()
-        return _fail(failures.in_words(error))
+        drop_output()
+        return print_error(failures.in_words(error))
     except Exception as error:
-        # Typer's own exceptions for a wrong command line moved between its releases; this method is what they share.
+        # Typer's exceptions for a wrong command line moved between its releases; all of them have this method.
         if not hasattr(error, "format_message"):
             if components.fault(error) is None:
                 raise
-            return _fail(failures.in_words(error))
+            return print_error(failures.in_words(error))
         context = getattr(error, "ctx", None)
         verb = context.command_path if context else "sintro"
-        return _fail(f"{error.format_message().rstrip('.')}; see {verb} --help")
+        return print_error(f"{error.format_message().rstrip('.')}; see {verb} --help")
     return code or 0
 
 
-def _fail(message: str, code: int = 2) -> int:
-    words = [
-        word if len(word) <= LONGEST_WORD else f"{word[:80]}... ({len(word)} characters)" for word in message.split()
-    ]
-    print(f"error: {' '.join(words)}", file=sys.stderr)
-    return code
-
-
-def _drop_output() -> None:
-    """Lead what cannot be printed nowhere, so that Python does not fail on it once more when it ends."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-
-
 def _cells(paths: Sequence[str]) -> list[Cell]:
-    """The cells of these paths in their order, each once, in however many spellings it was given."""
+    """Return the cells of these paths in their order; a cell that was given in several spellings comes once."""
     return list(dict.fromkeys(cell_here(path) for path in paths))
-
-
-def _use_data(folder: str | None) -> None:
-    """Make a folder the data root of everything this process does; None keeps the one that there is."""
-    _check_data(folder)
-    if folder is not None:
-        os.environ["SINTRO_DATA"] = folder
-
-
-def _check_data(folder: str | None) -> None:
-    """Refuse a data root that is no folder; one that is not there yet is for `sintro fetch` to make."""
-    if folder is None:
-        return
-    place = Path(folder).expanduser()
-    if not folder.strip() or (place.exists() and not place.is_dir()):
-        raise SintroError(f"--data {folder!r} is not a folder; legal is the folder in which image sets are kept")
-
-
-def _command(verb: str, cell: Cell, **options: str | float | None) -> str:
-    """The command line, as a shell reads it, that does the same again; the defaults are left out."""
-    words = ["sintro", verb, cell.path]
-    for name, value in options.items():
-        if value not in (None, "auto"):
-            words += [f"--{name}", str(value)]
-    return shlex.join(words)
 
 
 def _plain(value: object) -> str:
     if value is None or value == ():
         return "-"
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _print(table: Table) -> None:
-    """Print a table, as wide as it needs where no terminal bounds it."""
-    console = Console()
-    (console if console.is_terminal else Console(width=240)).print(table)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from sintro import SintroError
 from sintro.cells import studies
 from sintro.cells.cell import Cell
 from sintro.cells.components import datasets
-from sintro.cells.presets import published, sources
+from sintro.cells.origins import sources
+from sintro.cells.presets import published
 from sintro.metrics import VERSIONS, versions
 from sintro.runs.history import COLUMNS
 

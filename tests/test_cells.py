@@ -89,9 +89,9 @@ def test_views_say_what_the_names_mean() -> None:
     assert cell.betas is None
     assert cell.prior_spec == PriorSpec("vamp", 8, learned=False, contributions=False, cooperation=None)
     assert cell.regularizer_spec == RegularizerSpec(clip=False, responsibility=0.0)
-    assert cells.parse_prior("normal") == PriorSpec("normal", None)
-    assert cells.parse_prior("mog8-fixed").cooperation is None
-    assert cells.parse_prior("mog8-learned-encoder").cooperation == "encoder"
+    assert components.parse_prior("normal") == PriorSpec("normal", None)
+    assert components.parse_prior("mog8-fixed").cooperation is None
+    assert components.parse_prior("mog8-learned-encoder").cooperation == "encoder"
 
 
 GOOD = {

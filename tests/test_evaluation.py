@@ -12,7 +12,9 @@ from sintro.basics.randomness import generator
 from sintro.cells.cell import Cell
 from sintro.cells.presets import published
 from sintro.evaluation import cell as evaluation
-from sintro.metrics import METRICS, VERSIONS, density, outdated, plane, versions
+from sintro.evaluation import plane
+from sintro.metrics import METRICS, VERSIONS, density, outdated, versions
+from sintro.metrics.plane import NAMES
 from sintro.objectives import kl
 from sintro.objectives.model import Model
 from sintro.priors import MixturePrior, StandardNormal
@@ -63,9 +65,9 @@ def test_the_sampled_kl_to_the_standard_normal_is_the_mean_over_the_noise():
     p = Independent(Normal(torch.zeros(2).double(), torch.ones(2).double()), 1)
     latents = [mean + (log_var / 2).exp() * eps for eps in noise]
     expected = torch.stack([q.log_prob(z) - p.log_prob(z) for z in latents]).mean(0)
-    torch.testing.assert_close(evaluation._kl_to_normal(mean, log_var, noise), expected)
+    torch.testing.assert_close(plane._kl_to_normal(mean, log_var, noise), expected)
     one = MixturePrior(torch.zeros(1, 2).double(), torch.zeros(1, 2).double(), torch.zeros(1).double())
-    torch.testing.assert_close(evaluation._sampled_kl(mean, log_var, one, noise), expected)
+    torch.testing.assert_close(plane._sampled_kl(mean, log_var, one, noise), expected)
     assert (expected - kl(mean, log_var, StandardNormal(2), 0, None)).abs().max() > 0.05
 
 
@@ -73,7 +75,7 @@ def test_the_sampled_kl_is_the_closed_form_in_expectation():
     mean, log_var = posteriors()
     noise = torch.randn(200_000, 2, generator=generator(1, "noise"), dtype=torch.float64)
     closed = kl(mean, log_var, StandardNormal(2), 0, None)
-    torch.testing.assert_close(evaluation._kl_to_normal(mean, log_var, noise), closed, rtol=0, atol=0.03)
+    torch.testing.assert_close(plane._kl_to_normal(mean, log_var, noise), closed, rtol=0, atol=0.03)
 
 
 def linear(log_var: float) -> Model:
@@ -86,7 +88,7 @@ def test_gnelbo_takes_the_kl_of_the_cells_protocol(protocol):
         seed, samples, latent_size, kl_of_normal = 0, 100, 2, protocol
 
     model, points = linear(-1.5), torch.randn(50, 2, generator=generator(0, "x"))
-    found = evaluation._energy(model, model.prior, Stated(), "cpu")(points)
+    found = plane._energy(model, model.prior, Stated(), "cpu")(points)
     closed = kl(*model.encode(points), model.prior, 0, None) + model.squared_error(points, 1.1 * 0.8 * points)
     difference = (found - closed).abs().max()
     assert difference > 0.01 if protocol else difference < 1e-5
@@ -95,7 +97,7 @@ def test_gnelbo_takes_the_kl_of_the_cells_protocol(protocol):
 def test_cells_of_settings_without_a_protocol_have_the_closed_form():
     settings = published(Cell.from_path(PLANE)).model_copy(update={"kl_of_normal": None})
     model, points = linear(-1.5), torch.zeros(1, 2)
-    energy = evaluation._energy(model, model.prior, settings, "cpu")
+    energy = plane._energy(model, model.prior, settings, "cpu")
     torch.testing.assert_close(energy(points), kl(*model.encode(points), model.prior, 0, None))
 
 
@@ -103,7 +105,7 @@ def test_the_log_variance_is_clamped_from_below():
     model, points = linear(-200.0), torch.zeros(3, 2)
     settings = published(Cell.from_path(PLANE)).model_copy(update={"kl_of_normal": None})
     expected = kl(*linear(-80.0).encode(points), model.prior, 0, None)
-    torch.testing.assert_close(evaluation._energy(model, model.prior, settings, "cpu")(points), expected)
+    torch.testing.assert_close(plane._energy(model, model.prior, settings, "cpu")(points), expected)
 
 
 # --- models that are not finite
@@ -222,9 +224,9 @@ def test_the_metrics_of_pairs_leave_the_bits_of_the_others_alone(trained, monkey
     """Their points come from streams of their own."""
     model, settings = linear(-1.5), published(Cell.from_path(PLANE)).model_copy(update=QUICK[PLANE])
     with torch.no_grad():
-        found, arrays = evaluation.measure_density(model, settings, "cpu")
-        monkeypatch.setattr(evaluation, "two_sample_metrics", lambda real, generated: {})
-        without, others = evaluation.measure_density(model, settings, "cpu")
+        found, arrays = plane.measure_density(model, settings, "cpu")
+        monkeypatch.setattr(plane, "two_sample_metrics", lambda real, generated: {})
+        without, others = plane.measure_density(model, settings, "cpu")
     assert set(found) - set(without) == {"sliced_w2", "energy_distance", "density", "coverage", "one_nna"}
     assert {name: found[name] for name in without} == without
     assert all((arrays[name] == others[name]).all() for name in others)
@@ -237,8 +239,8 @@ def test_points_that_are_not_finite_never_score_well():
     model = Model(lambda x: torch.cat([x, x * 0], -1), decode, StandardNormal(2))
     settings = published(Cell.from_path(PLANE)).model_copy(update=QUICK[PLANE])
     with torch.no_grad():
-        pairs = evaluation.measure_density(model, settings, "cpu")[0]
-    assert all(pairs[name] != pairs[name] for name in plane.NAMES)
+        pairs = plane.measure_density(model, settings, "cpu")[0]
+    assert all(pairs[name] != pairs[name] for name in NAMES)
 
 
 def test_cells_trained_before_hashes_were_kept_are_evaluated_without_one(trained):
@@ -265,7 +267,7 @@ def test_samples_that_leave_the_range_are_counted(trained):
     model = Model(lambda x: torch.cat([x, x * 0], -1), lambda z: z * 0 + 99.0, StandardNormal(2))
     settings = published(Cell.from_path(PLANE)).model_copy(update=QUICK[PLANE])
     with torch.no_grad():
-        metrics, _ = evaluation.measure_density(model, settings, "cpu")
+        metrics, _ = plane.measure_density(model, settings, "cpu")
     assert metrics["out_of_range"] == 1.0
     assert all(metrics[name] != metrics[name] for name in ("kl_published", "jsd_published", "entropy_published"))
     assert metrics["jsd"] == pytest.approx(0.693, abs=1e-3)

@@ -16,7 +16,8 @@ from sintro.cells.cell import Cell
 from sintro.cells.presets import published
 from sintro.data import images
 from sintro.evaluation import cell as evaluation
-from sintro.evaluation.images import ImageEvaluation, refresh_batch_norm, snapshots_of
+from sintro.evaluation import snapshots
+from sintro.evaluation.images import ImageEvaluation, refresh_batch_norm
 from sintro.metrics import METRICS
 from sintro.metrics.features import reference_indices, to_uint8
 from sintro.metrics.fid import FeatureStatistics
@@ -323,7 +324,7 @@ def test_a_digits_cell_from_training_to_metrics(tmp_path, monkeypatch):
     cell, settings = Cell.from_path(DIGITS), small(**LONGER)
     assert train(cell, settings, device="cpu", threads=1) == 0
     folder = Path(cell.path)
-    assert set(snapshots_of(folder, settings)) == {0, 130, 150}
+    assert set(snapshots.snapshots_of(folder, settings)) == {0, 130, 150}
     (folder / "snapshot-77.pt").write_bytes(b"of an earlier training of other length")
     assert read_json(folder / "provenance.json")["data_sha256"]
     metrics = evaluation.evaluate(cell, device="cpu", threads=1)
@@ -399,10 +400,10 @@ def test_evaluation_is_in_float32_whatever_training_was_in(tmp_path, monkeypatch
     assert train(cell, settings, device="cpu", threads=1) == 0
     assert read_json(Path(cell.path) / "cell.json")["settings"]["precision"] == "bfloat16"
     assert read_json(Path(cell.path) / "provenance.json")["precision"] == "bfloat16"
-    model = evaluation.load_model(Path(cell.path), settings, "cpu")
+    model = snapshots.load_model(Path(cell.path), settings, "cpu")
     assert (model.encoder.precision, model.decoder.precision) == ("float32", "float32")
     with pytest.raises(SintroError, match="trained with other hyper-parameters"):
-        evaluation.load_model(Path(cell.path), settings.model_copy(update={"precision": "float32"}), "cpu")
+        snapshots.load_model(Path(cell.path), settings.model_copy(update={"precision": "float32"}), "cpu")
 
 
 def test_snapshots_stay_until_fid_could_be_measured(tmp_path):
@@ -410,10 +411,10 @@ def test_snapshots_stay_until_fid_could_be_measured(tmp_path):
     for name in ("snapshot-0.pt", "snapshot-6.pt", "model.pt"):
         (tmp_path / name).write_bytes(b"")
     photographs = settings.model_copy(update={"dataset": "mnist"})
-    evaluation._remove_snapshots(tmp_path, photographs, {"cfid": 1.0, "selected_iteration": 6})
-    assert len(snapshots_of(tmp_path, settings)) == 3
-    evaluation._remove_snapshots(tmp_path, photographs, {"fid": 1.0, "selected_iteration": 6})
-    assert snapshots_of(tmp_path, settings) == {6: "snapshot-6.pt", 8: "model.pt"}
+    snapshots.remove_snapshots(tmp_path, photographs, {"cfid": 1.0, "selected_iteration": 6})
+    assert len(snapshots.snapshots_of(tmp_path, settings)) == 3
+    snapshots.remove_snapshots(tmp_path, photographs, {"fid": 1.0, "selected_iteration": 6})
+    assert snapshots.snapshots_of(tmp_path, settings) == {6: "snapshot-6.pt", 8: "model.pt"}
 
 
 @pytest.mark.slow
@@ -425,7 +426,7 @@ def test_the_distance_to_the_data_falls_while_a_vae_learns_the_digits(tmp_path, 
     assert train(cell, settings, device="cpu", threads=1) == 0
 
     def load(name):
-        return evaluation.load_model(Path(cell.path), settings, "cpu", name)
+        return snapshots.load_model(Path(cell.path), settings, "cpu", name)
 
     measured = ImageEvaluation(settings, load, "cpu", Path("results"))
     distances = []

@@ -15,7 +15,7 @@ from sintro.cells.components import datasets
 from sintro.cells.presets import published
 from sintro.data import images, outliers
 from sintro.evaluation import ood
-from sintro.evaluation.cell import measure_density
+from sintro.evaluation.plane import measure_density
 from sintro.metrics import METRICS
 from sintro.objectives.model import Model
 from sintro.priors import MixturePrior, StandardNormal

@@ -6,9 +6,10 @@ import math
 import pytest
 
 from sintro import SintroError
-from sintro.cells import presets
+from sintro.cells import origins, presets, table
 from sintro.cells.cell import Cell
-from sintro.cells.components import datasets
+from sintro.cells.components import PROTOCOLS, datasets
+from sintro.cells.settings import REVISIONS, Settings
 
 SOFT_BETAS_2D = {
     "8gaussians": (0.2, 0.3, 0.9),
@@ -126,31 +127,29 @@ def test_betas_in_the_path_win() -> None:
 
 
 def test_every_field_has_a_source_and_no_row_is_without_effect() -> None:
-    sources = {one.row.source for one in presets.TABLE} | {
-        row.source for one in datasets().values() for row in one.rows
-    }
+    sources = {one.row.source for one in table.TABLE} | {row.source for one in datasets().values() for row in one.rows}
     used = set()
     kinds = [("pl", one) for one in every_kind_of_cell()]
     kinds += [("si", one) for one in every_kind_of_cell() if one.prior == "normal"]
     for protocol, one in kinds:
         settings = presets.published(one, protocol)
-        told = presets.sources(settings, protocol)
-        assert list(told) == list(presets.Settings.model_fields)
+        told = origins.sources(settings, protocol)
+        assert list(told) == list(Settings.model_fields)
         assert all(told.values())
         assert not any(text.startswith("not the published") for text in told.values())
         used |= {source for source in sources if any(source in text for text in told.values())}
-    assert used == sources - {presets.BORROWED}
+    assert used == sources - {table.BORROWED}
 
 
 def test_a_value_of_our_own_is_told_apart() -> None:
     settings = presets.resolve(cell("rings"), values={"batch_size": 64})
-    assert presets.sources(settings)["batch_size"].startswith("not the published 512")
+    assert origins.sources(settings)["batch_size"].startswith("not the published 512")
 
 
 def test_the_digest_changes_with_every_field_and_with_nothing_else() -> None:
     settings = presets.published(cell("rings", prior="mog64-learned-lc", regularizers="clip"))
     assert len(settings.digest) == 16
-    assert presets.Settings.model_validate(settings.model_dump(mode="json")).digest == settings.digest
+    assert Settings.model_validate(settings.model_dump(mode="json")).digest == settings.digest
     other = {
         **{name: value + 1 for name, value in settings if isinstance(value, int | float) and type(value) is not bool},
         **{name: not value for name, value in settings if type(value) is bool},
@@ -166,7 +165,7 @@ def test_the_digest_changes_with_every_field_and_with_nothing_else() -> None:
         "revision": 2,
         "extension_sha256": "0" * 64,
     }
-    assert other.keys() == presets.Settings.model_fields.keys()
+    assert other.keys() == Settings.model_fields.keys()
     digests = {settings.model_copy(update={name: value}).digest for name, value in other.items()}
     assert len(digests | {settings.digest}) == len(other) + 1
 
@@ -208,7 +207,7 @@ def test_a_cell_whose_behaviour_changed_has_another_digest_by_what_changed_it(ki
 
 def test_the_protocols_differ_in_estimator_fakes_and_the_schedule_of_images() -> None:
     def differing(*kind: str) -> set[str]:
-        pl, si = (presets.published(cell(*kind), protocol).model_dump() for protocol in presets.PROTOCOLS)
+        pl, si = (presets.published(cell(*kind), protocol).model_dump() for protocol in PROTOCOLS)
         return {name for name in pl if pl[name] != si[name]}
 
     assert differing("rings", "soft-introvae") == {"kl_of_normal", "fakes"}
@@ -247,7 +246,7 @@ def test_adam_restarts_only_where_an_introspective_phase_follows_a_warm_up() -> 
 
 def test_every_revision_is_told() -> None:
     found = {presets.published(one).revision or 1 for one in every_kind_of_cell()}
-    assert found == set(presets.REVISIONS)
+    assert found == set(REVISIONS)
 
 
 def test_studies_do_not_enter_the_digest() -> None:
@@ -265,7 +264,7 @@ def test_a_shortened_schedule_keeps_its_proportions(fraction: float) -> None:
             pairs = zip(longs, shorts, strict=True) if isinstance(longs, tuple) else [(longs, shorts)]
             for before, after in pairs:
                 assert abs(after - before * fraction) <= 1, name
-        assert short.model_copy(update={name: getattr(full, name) for name in presets.SCHEDULE_ROWS}) == full, (
+        assert short.model_copy(update={name: getattr(full, name) for name in table.SCHEDULE_ROWS}) == full, (
             "and changes nothing else"
         )
 

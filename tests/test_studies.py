@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from sintro import SintroError
-from sintro.cells import presets, search_results, studies
+from sintro.cells import origins, presets, search_results, studies
 from sintro.cells.cell import Cell
 from sintro.cells.components import datasets
+from sintro.cells.settings import Settings
 from sintro.metrics import VERSIONS, versions
 from sintro.runs import searches
 
@@ -229,7 +230,7 @@ def test_what_decides_a_setting_is_told(write_study: Write) -> None:
     assert told["kl_of_normal"].startswith("Daniel & Tamar")
     assert told["fakes"].startswith("Daniel & Tamar")
     assert told["adam_at_introspection"].startswith("study one: overrides; Athanasiadis")
-    assert presets.in_words(studies.settings(one))["adam_at_introspection"] == "carried"
+    assert origins.in_words(studies.settings(one))["adam_at_introspection"] == "carried"
     assert studies.settings(one) == studies.published(one)
     write_study("one", head + "protocol: mine\n" + cells)
     with pytest.raises(SintroError, match=r"protocol: .*'pl' or 'si'.*mine"):
@@ -288,7 +289,7 @@ def test_length_and_overrides_change_the_settings_and_say_so(write_study: Write)
     assert sources["iterations"].startswith("study short: length 1/10; published: 30000 iterations")
     assert sources["samples"].startswith("study short: overrides; not the published 100")
     assert "study short" not in sources["beta_rec"]
-    assert set(sources) == set(presets.Settings.model_fields)
+    assert set(sources) == set(Settings.model_fields)
 
     write_study("short", GOOD + "comparable: false\noverrides: {iterations: 600}\n")
     settings = studies.settings(cell)
@@ -338,7 +339,7 @@ def test_fewer_training_images_and_other_channels_are_settings_of_image_cells(wr
     )
     assert told["channels"].startswith("study few: overrides; not the published 64, 128 (")
     assert studies.published(image).training_images is None
-    assert presets.in_words(studies.published(image))["training_images"] == "all"
+    assert origins.in_words(studies.published(image))["training_images"] == "all"
 
 
 def test_betas_of_the_path_are_said_to_be_the_paths() -> None:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: bytes, JSON, tensors and arrays; hashes, and locks between processes."""
+"""Write files whole or not at all: bytes, JSON, tensors and arrays; hash them; lock them between processes."""
 
 import contextlib
 import errno
@@ -28,9 +28,9 @@ NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 @contextlib.contextmanager
 def whole(path: Path, durable: bool = True) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; it becomes `path` when the block ends well and vanishes otherwise.
+    """Yield a temporary path beside `path`; it becomes `path` when the block ends well, and vanishes otherwise.
 
-    So no reader ever sees half a file, and an old file stays until the new one is complete. ``durable=False`` does not
+    No reader ever sees half a file, and an old file stays until the new one is complete. ``durable=False`` does not
     wait for the disk.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,10 +49,10 @@ def whole(path: Path, durable: bool = True) -> Iterator[Path]:
 
 
 def write_atomic(path: str | Path, data: bytes | str, durable: bool = True) -> None:
-    """Write a whole file or nothing: beside it, to disk, then renamed. A failure leaves the old file as it was.
+    """Write a whole file or nothing; a failure leaves the old file as it was. Raises SintroError.
 
-    What was written is read back and compared before it takes the old file's place. ``durable=False`` leaves out
-    both this and waiting for the disk, for files that matter only while a process runs. Raises SintroError.
+    The new content is read back and compared before it takes the old file's place. ``durable=False`` leaves out both
+    the comparison and waiting for the disk, for files that matter only while a process runs.
     """
     path = Path(path)
     content = data.encode() if isinstance(data, str) else data
@@ -61,15 +61,16 @@ def write_atomic(path: str | Path, data: bytes | str, durable: bool = True) -> N
             temporary.write_bytes(content)
             if durable:
                 _to_disk(temporary)
-                _compare(temporary, content)
+                if temporary.read_bytes() != content:
+                    raise OSError(errno.EIO, "the disk gives back other bytes than were written")
     except OSError as error:
         raise SintroError(
-            f"cannot write {path}: {error.strerror or error}; whatever stood there before is still whole"
+            f"cannot write {path}: {error.strerror or error}; a file that was there before is still whole"
         ) from error
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what a process that was killed while it wrote left beside a cell's files."""
+    """Remove the unfinished files of a process that was killed while it wrote into a folder."""
     for path in folder.glob(".*"):
         if path.name.startswith(UNFINISHED) and path.is_file():
             path.unlink(missing_ok=True)
@@ -78,11 +79,6 @@ def remove_unfinished(folder: Path) -> None:
 def _to_disk(path: Path) -> None:
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
-
-
-def _compare(path: Path, content: bytes) -> None:
-    if path.read_bytes() != content:
-        raise OSError(errno.EIO, "the disk gives back other bytes than were written")
 
 
 def _umask() -> int:
@@ -95,12 +91,12 @@ def _umask() -> int:
 
 
 def write_json(path: str | Path, value: Any, durable: bool = True) -> None:
-    """Write JSON with sorted keys; numbers that are not finite become the strings "nan", "inf" and "-inf"."""
+    """Write JSON with sorted keys; the strings "nan", "inf" and "-inf" stand for numbers that are not finite."""
     write_atomic(path, json.dumps(_finite(value), indent=1, sort_keys=True) + "\n", durable)
 
 
 def read_json(path: str | Path) -> Any:
-    """Read what :func:`write_json` wrote. Raises SintroError where the file is missing or no JSON."""
+    """Read a file of :func:`write_json`. Raises SintroError where the file is missing or no JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -123,7 +119,7 @@ def _finite(value: Any) -> Any:
 
 
 def save_tensors(path: str | Path, value: Any) -> None:
-    """``torch.save``, whole or not at all."""
+    """Write with ``torch.save``, whole or not at all."""
     import torch
 
     buffer = io.BytesIO()
@@ -132,12 +128,12 @@ def save_tensors(path: str | Path, value: Any) -> None:
 
 
 def load_tensors(path: str | Path, remedy: str) -> Any:
-    """Read what :func:`save_tensors` wrote, without unpickling code. ``remedy`` ends the line of a SintroError."""
+    """Read a file of :func:`save_tensors`, without unpickling code. ``remedy`` ends the line of a SintroError."""
     import torch
 
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-        with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums it writes
+        with zipfile.ZipFile(path) as archive:  # torch writes checksums and does not read them
             if damaged := archive.testzip():
                 raise ValueError(f"{damaged} is damaged")
         return loaded
@@ -149,7 +145,7 @@ def load_tensors(path: str | Path, remedy: str) -> Any:
 
 
 def save_arrays(path: str | Path, arrays: "Mapping[str, np.ndarray]") -> None:
-    """``numpy.savez_compressed``, whole or not at all."""
+    """Write with ``numpy.savez_compressed``, whole or not at all."""
     import numpy as np
 
     buffer = io.BytesIO()
@@ -161,16 +157,16 @@ def save_arrays(path: str | Path, arrays: "Mapping[str, np.ndarray]") -> None:
 
 
 def hash_file(path: Path, algorithm: str = "sha256") -> str:
-    """Hexadecimal digest of a file's content."""
+    """Return the hexadecimal digest of a file's content."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Wait until no other process holds `path`'s lock, then hold it. The system releases it when the process dies.
+    """Wait until no other process holds the lock of `path`, then hold it. The system releases it when a process dies.
 
-    Where the file system knows no locks the work may be done twice; files written through :func:`whole` stay right.
+    On a file system without locks two processes may do the same work; files written through :func:`whole` stay right.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.with_name(f".{path.name}.lock"), "a") as handle:
@@ -184,7 +180,7 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def explained(action: str) -> Iterator[None]:
-    """Turn the system's errors inside the block into one line: `action`, then the reason."""
+    """Turn an error of the operating system inside the block into a SintroError: `action`, then the reason."""
     try:
         yield
     except OSError as error:

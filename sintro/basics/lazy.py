@@ -1,4 +1,4 @@
-"""Re-exports that import nothing until they are asked for: a package whose modules use torch is imported without it."""
+"""Re-export names lazily: a package whose modules use torch is imported without torch."""
 
 import importlib
 from collections.abc import Callable, Iterable, Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def reexport(package: str, modules: Mapping[str, Iterable[str]]) -> Callable[[str], Any]:
-    """Return the ``__getattr__`` of a package that re-exports names of its modules, each imported at its first use.
+    """Return the ``__getattr__`` of a package that re-exports names; a module is imported when its name is first used.
 
     Args:
         package: the package's name, its ``__name__``.

@@ -1,6 +1,5 @@
-"""Progress of long work: a bar on a terminal, a line now and then in a log."""
+"""Show the progress of long work: a bar on a terminal, a line now and then in a log."""
 
-import io
 import statistics
 import sys
 import threading
@@ -10,15 +9,8 @@ from collections.abc import Sequence
 SECONDS_BETWEEN_LINES = 20.0
 
 
-def print_whatever_comes() -> None:
-    """Replace the characters that the terminal's encoding lacks, instead of an error: a title may hold any."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-
-
 def duration_in_words(seconds: float) -> str:
-    """Seconds for reading: 120 s as ``2.0 min``."""
+    """Write seconds for a reader: 120 s as ``2.0 min``."""
     for limit, unit, name in ((100, 1, "s"), (100 * 60, 60, "min"), (48 * 3600, 3600, "h")):
         if seconds < limit:
             value = seconds / unit
@@ -27,7 +19,7 @@ def duration_in_words(seconds: float) -> str:
 
 
 def size_in_words(count: float) -> str:
-    """Bytes for reading: 3,500,000 as ``4 MB``."""
+    """Write a number of bytes for a reader: 3,500,000 as ``4 MB``."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}"
@@ -36,9 +28,9 @@ def size_in_words(count: float) -> str:
 
 
 class Progress:
-    """Counts ``total`` steps of ``name``; says on stderr how far it is and how long it still takes.
+    """Show on stderr how many of the ``total`` steps of ``name`` are done, and how long the others will take.
 
-    Use as a context manager; call :meth:`update` with the number of steps done.
+    Use it as a context manager, and call :meth:`update` with the number of steps that are done.
     """
 
     def __init__(self, name: str, total: int, start: int = 0):
@@ -64,7 +56,7 @@ class Progress:
             self.bar.stop()
 
     def update(self, done: int) -> None:
-        """``done`` steps of the total are finished."""
+        """Show that ``done`` steps are finished."""
         if self.bar is not None:
             self.bar.update(self.task, completed=done)
             return
@@ -81,31 +73,27 @@ class Progress:
 
 
 class Steps:
-    """Says on stderr which step of a piece of work is on, how long the work took and about how long it still takes.
+    """Show on stderr the current step of a piece of work, the time since its start, and an estimate of the time left.
 
-    Use as a context manager: a bar on a terminal, else a line every 20 seconds; outside of its block it is silent. Call
-    :meth:`plan` with the names of all steps, :meth:`begin` at each one's start, :meth:`part` where one can say how far
-    it is. A step is expected to take as long as the last one of its name in this process, else as the median of
-    the finished ones.
+    Use it as a context manager: it shows a bar on a terminal, else a line every 20 seconds; outside of its block it is
+    silent. Call :meth:`plan` with the names of all steps, :meth:`begin` at the start of each step, :meth:`part` with
+    the progress within a step. The estimate for a step is the duration of the last step of its name in this process,
+    else the median of the finished steps.
     """
 
-    seconds_of: dict[str, float] = {}  # noqa: RUF012  the latest of each name, of all works of this process
+    seconds_of: dict[str, float] = {}  # noqa: RUF012  the latest of each name, in this process
 
     def __init__(self, name: str = ""):
         self.name, self.began = name, time.monotonic()
         self.coming: list[str] = []
-        self.over: dict[str, float] = {}  # of this work
+        self.over: dict[str, float] = {}  # seconds of each finished step
         self.done, self.now, self.since, self.parts = 0, "", self.began, ""
         self.ended = threading.Event()
 
     def __enter__(self) -> "Steps":
         self.began = self.since = time.monotonic()
-        if sys.stderr.isatty():
-            self.shown = self._bar()
-            self.shown.start()
-        else:
-            self.shown = threading.Thread(target=self._speak, daemon=True)
-            self.shown.start()
+        self.shown = self._bar() if sys.stderr.isatty() else threading.Thread(target=self._speak, daemon=True)
+        self.shown.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -117,22 +105,22 @@ class Steps:
             self.shown.stop()
 
     def plan(self, names: Sequence[str]) -> None:
-        """Expect these steps, in this order."""
+        """Announce all steps, in their order."""
         self.coming = list(names)
 
     def begin(self, what: str) -> None:
-        """Start a step, which ends the one before."""
+        """Start a step; the step before ends."""
         self._end_step()
         if what in self.coming:
             self.coming.remove(what)
         self.now, self.parts = what, ""
 
     def part(self, done: int, total: int) -> None:
-        """Of the step, or of a part of it, ``done`` of ``total`` are finished."""
+        """Show that ``done`` of the ``total`` parts of the current step are finished."""
         self.parts = f"{done:,} of {total:,}" if done < total else ""
 
     def seconds_left(self) -> float | None:
-        """About how long the work still takes; None before anything is known."""
+        """Estimate how many seconds the work still takes; None as long as no step's duration is known."""
         known = [*self.over.values()]
         if not known and self.now not in self.seconds_of:
             return None
@@ -142,13 +130,12 @@ class Steps:
         return max(0.0, whole - (time.monotonic() - self.since)) + later
 
     def in_words(self) -> str:
-        """The step, how far it is, and the times, in a line."""
+        """Return the current step, its progress and the times, in a line."""
         took = (time.monotonic() - self.began) / 60
-        left = self.seconds_left()
+        seconds = self.seconds_left()
+        left = "" if seconds is None else f", about {seconds / 60:.1f} left"
         parts = f" ({self.parts})" if self.parts else ""
-        return f"{self.now}{parts}, {took:.1f} minutes so far" + (
-            "" if left is None else f", about {left / 60:.1f} left"
-        )
+        return f"{self.now}{parts}, {took:.1f} minutes so far{left}"
 
     def _end_step(self) -> None:
         moment = time.monotonic()
@@ -172,7 +159,7 @@ class Steps:
         from rich.text import Text
 
         class State(ProgressColumn):
-            """What is on: asked for anew whenever the bar is drawn."""
+            """The current step, read whenever the bar is drawn."""
 
             def render(column, task) -> Text:  # noqa: N805  `self` is the steps
                 bar.update(task.id, completed=self.done, total=self.done + len(self.coming) + bool(self.now))

@@ -1,4 +1,4 @@
-"""Cells: one training run and its evaluation each, and the bijection between a cell and its folder's path.
+"""Cells, each one training run and its evaluation, and the bijection between cells and the paths of their folders.
 
     results/<study>/<dataset>/<objective>/<prior>/<regularizers>/seed<k>
 
@@ -16,40 +16,9 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from sintro import SintroError
 from sintro.cells import components
-from sintro.cells.components import (
-    Betas,
-    Dataset,
-    Objective,
-    Prior,
-    PriorSpec,
-    datasets,
-    parse_objective,
-    parse_prior,
-    spell,
-    suggestion,
-)
+from sintro.cells.components import Betas, Dataset, Objective, Prior, PriorSpec, spell, suggestion
 from sintro.cells.components.spelling import decimal, whole
 
-__all__ = [
-    "BOOTSTRAP",
-    "PARTS",
-    "RESULTS",
-    "SEED_LIMIT",
-    "Betas",
-    "Cell",
-    "PriorSpec",
-    "RegularizerSpec",
-    "check_study_name",
-    "objective_token",
-    "parse_objective",
-    "parse_prior",
-    "parse_regularizers",
-    "parse_seed",
-    "spell",
-    "suggestion",
-]
-
-BOOTSTRAP = "soft-introvae-bootstrap"
 RESULTS = "results"
 PARTS = ("study", "dataset", "objective", "prior", "regularizers", "seed")
 SHAPE = f"{RESULTS}/<study>/<dataset>/<objective>/<prior>/<regularizers>/seed<k>"
@@ -93,7 +62,7 @@ class Cell(BaseModel):
 
     @classmethod
     def from_path(cls, path: str | Path) -> "Cell":
-        """Read a cell's folder path; everything up to the last ``results`` in it is taken as the results root."""
+        """Read the path of a cell's folder; the last ``results`` in it is taken as the root of the results."""
         given = str(path)
         parts = PurePosixPath(given).parts
         if RESULTS not in parts:
@@ -118,32 +87,32 @@ class Cell(BaseModel):
 
     @property
     def axes(self) -> tuple[str, str, str, str]:
-        """What is compared: dataset, objective, prior, regularizers (all but the study and the seed)."""
+        """The axes of comparison: dataset, objective, prior, regularizers (not the study and the seed)."""
         return self.dataset, self.objective, self.prior, self.regularizers
 
     @property
     def objective_name(self) -> str:
         """The objective without betas."""
-        return parse_objective(self.objective)[0]
+        return components.parse_objective(self.objective)[0]
 
     @property
     def betas(self) -> Betas | None:
-        """The betas that the path gives, or None where the study or the preset decides."""
-        return parse_objective(self.objective)[1]
+        """The betas in the path; None where the study or the preset decides."""
+        return components.parse_objective(self.objective)[1]
 
     @property
     def margin(self) -> float | None:
-        """IntroVAE's margin m in nats, where the path gives it."""
-        return parse_objective(self.objective)[2]
+        """IntroVAE's margin m in nats; None where the path has none."""
+        return components.parse_objective(self.objective)[2]
 
     @property
     def prior_spec(self) -> PriorSpec:
         """The prior's name, read."""
-        return parse_prior(self.prior)
+        return components.parse_prior(self.prior)
 
     @property
     def data(self) -> Dataset:
-        """The data set, which says everything about itself."""
+        """The data set."""
         return components.dataset(self.dataset)
 
     @property
@@ -158,7 +127,7 @@ class Cell(BaseModel):
 
 
 def objective_token(name: str, betas: Betas | None = None, margin: float | None = None) -> str:
-    """The objective's part of a path, `soft-introvae-rec0.2-kl0.3-neg0.9`, `introvae-rec0.2-kl0.3-neg1-margin10`."""
+    """Spell an objective as paths do: `soft-introvae-rec0.2-kl0.3-neg0.9`, `introvae-rec0.2-kl0.3-neg1-margin10`."""
     if betas is None:
         return name
     negative = "" if betas.neg is None else f"-neg{spell(betas.neg)}"
@@ -176,7 +145,7 @@ def check_study_name(name: str) -> None:
 
 
 def parse_seed(token: str) -> int:
-    """`seed3` -> 3."""
+    """Read `seed3` -> 3. Raises SintroError."""
     if not token.startswith("seed"):
         raise SintroError(f"seed {token!r} is not of the form seed<k>, such as seed0")
     return whole(token.removeprefix("seed"), "seed")
@@ -184,7 +153,7 @@ def parse_seed(token: str) -> int:
 
 @lru_cache(maxsize=4096)
 def parse_regularizers(token: str) -> RegularizerSpec:
-    """`clip-resp10` -> variance clipping, responsibility weight 10."""
+    """Read `clip-resp10` -> variance clipping, responsibility weight 10. Raises SintroError."""
     if token == "none":
         return RegularizerSpec()
     match = re.fullmatch(r"(?P<clip>clip)?(?P<dash>-)?(?P<resp>resp(?P<weight>[^a-z]*))?", token)
@@ -196,7 +165,7 @@ def parse_regularizers(token: str) -> RegularizerSpec:
 
 
 def _check_combination(cell: Cell, objective: Objective, prior: Prior, regularizers: RegularizerSpec) -> None:
-    """Refuse parts that are each legal but mean nothing together, with the reason."""
+    """Refuse parts that are legal alone but mean nothing together. The error gives the reason."""
     if reason := objective.why_not(prior) or prior.why_not(objective):
         raise SintroError(f"prior {cell.prior!r} with objective {cell.objective!r}: {reason}")
     if regularizers.clip and not (prior.clips and cell.prior_spec.learned):
@@ -212,15 +181,15 @@ def _check_combination(cell: Cell, objective: Objective, prior: Prior, regulariz
 
 
 def _check_data(cell: Cell, dataset: Dataset, objective: Objective, prior: PriorSpec) -> None:
-    """Refuse an objective that this kind of data cannot have, and a prior that they are too few for."""
+    """Refuse an objective that this kind of data cannot serve, and a prior with more components than there are data."""
     if objective.needs_epochs and dataset.kind == "2d":
         raise SintroError(
             f"objective {cell.objective!r} with dataset {cell.dataset!r}: the target decoder lags by an epoch, and a "
-            f"density has no epochs; legal are {', '.join(datasets('images'))}"
+            f"density has no epochs; legal are {', '.join(components.datasets('images'))}"
         )
     try:
         size = dataset.size if prior.components else math.inf
-    except SintroError:  # an extension's images are not here: a cell's name is legal all the same
+    except SintroError:  # the images of an extension are not on this machine; the cell's name is legal all the same
         return
     if prior.components and prior.components > size:
         raise SintroError(

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from sintro import SintroError
 from sintro.cells import components, studies
 from sintro.cells.cell import Cell
-from sintro.cells.presets import Settings
+from sintro.cells.settings import Settings
 
 OWN_TO_A_CELL = ("seed", "dataset", "beta_rec", "beta_kl", "beta_neg", "margin", "responsibility_weight")
 Member = TypeVar("Member")

@@ -1,6 +1,6 @@
-"""Search results: the hyper-parameters that a search study found best, in a file. Nothing here imports torch.
+"""Search results: the file of the hyper-parameters that a search study found best. Imports no torch.
 
-``sintro.runs.searches`` writes it; it is read here, since the settings of other studies depend on it.
+``sintro.runs.searches`` writes the file. It is read here, since the settings of other studies depend on it.
 """
 
 import json
@@ -17,19 +17,19 @@ SEED = 0
 
 
 def file_of(search: str) -> Path:
-    """Where `sintro choose` puts what a search study found."""
+    """Return the path to which `sintro choose` writes the results of a search study."""
     return Path(RESULTS, search, "chosen.json")
 
 
 def key_of(cell: Cell) -> str:
-    """What a search has one result for: everything but the betas, the margin and the seed."""
+    """Return the key of a search result: everything of a cell but the betas, the margin and the seed."""
     return "/".join((cell.dataset, cell.objective_name, cell.prior, cell.regularizers))
 
 
 def best(search: str, cell: Cell) -> tuple[dict[str, float | None], str]:
-    """Return what a search study found best for a cell, by the settings' names, and how it was found.
+    """Return the settings that a search study found best for a cell, by their names, and how they were found.
 
-    Raises SintroError where it found nothing for the cell.
+    Raises SintroError where the study has no result for the cell.
     """
     path = file_of(search)
     command = f"make it with `sintro choose {search}`, once that study has run"

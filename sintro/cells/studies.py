@@ -15,13 +15,12 @@ from typing import Any, NamedTuple
 from pydantic import PrivateAttr
 
 from sintro import SintroError
-from sintro.cells import components, presets, search_results, yamlfiles
+from sintro.cells import components, origins, presets, search_results, table, yamlfiles
 from sintro.cells.cell import PARTS, RESULTS, Cell, check_study_name, parse_seed
 from sintro.cells.components import suggestion
+from sintro.cells.settings import Settings
 from sintro.cells.study_checks import check
 from sintro.cells.study_files import PRESETS, StudyFile, folder, names, product
-
-__all__ = ["PRESETS", "RESTRICTIONS", "Study", "folder", "load", "names", "published", "settings", "sources"]
 
 RESTRICTIONS = {"datasets": "dataset", "priors": "prior", "seeds": "seed"}  # of a grid from another study, by key
 
@@ -116,7 +115,7 @@ def load(name: str) -> Study:
     return _load(path, status.st_mtime_ns, status.st_size)
 
 
-def settings(cell: Cell, iterations: int | None = None, precision: str | None = None) -> presets.Settings:
+def settings(cell: Cell, iterations: int | None = None, precision: str | None = None) -> Settings:
     """Resolve the cell's settings: the table's, at the study's length, with its overrides and search results.
 
     ``iterations`` sets another length, to try something out; everything else follows in proportion. ``precision`` is
@@ -125,7 +124,7 @@ def settings(cell: Cell, iterations: int | None = None, precision: str | None = 
     return _resolve(cell, iterations, precision).settings
 
 
-def published(cell: Cell) -> presets.Settings:
+def published(cell: Cell) -> Settings:
     """Resolve the cell's published settings in the protocol that its study follows."""
     return presets.published(cell, load(cell.study).protocol)
 
@@ -133,7 +132,7 @@ def published(cell: Cell) -> presets.Settings:
 def sources(cell: Cell, iterations: int | None = None, precision: str | None = None) -> dict[str, str]:
     """Say where each of the cell's settings comes from: the table's row, the path, the study, or a search."""
     resolved = _resolve(cell, iterations, precision)
-    told = presets.sources(resolved.settings, load(cell.study).protocol)
+    told = origins.sources(resolved.settings, load(cell.study).protocol)
     for name, change in resolved.changed.items():
         if told[name] != "does not apply":
             told[name] = f"{change}; {told[name]}"
@@ -147,7 +146,7 @@ def sources(cell: Cell, iterations: int | None = None, precision: str | None = N
 
 
 class _Resolved(NamedTuple):
-    settings: presets.Settings
+    settings: Settings
     changed: dict[str, str]  # field -> what set it
 
 
@@ -169,8 +168,8 @@ def _resolve(cell: Cell, iterations: int | None, precision: str | None = None) -
     if iterations is not None:
         total, asked = iterations, f"asked for: {iterations} iterations"
     if total is not None or study.length != 1:
-        changed |= dict.fromkeys(presets.SCHEDULE_ROWS, asked)
-    for name, row in presets.SCHEDULE_ROWS.items():
+        changed |= dict.fromkeys(table.SCHEDULE_ROWS, asked)
+    for name, row in table.SCHEDULE_ROWS.items():
         if row in shares and not (name == "warmup" and not components.objective(cell.objective_name).introspective):
             changed[name] = f"study {study.name}: {key}, {row} {_as_fraction(shares[row])} of the length"
     if study.hyperparameters != PRESETS and cell.betas is None:

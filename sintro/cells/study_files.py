@@ -22,6 +22,7 @@ from sintro import SintroError
 from sintro.cells import components, presets
 from sintro.cells.cell import PARTS, RESULTS, Cell, objective_token
 from sintro.cells.components import Betas, UnknownComponent
+from sintro.cells.settings import Protocol
 
 PRESETS = "presets"
 
@@ -103,7 +104,7 @@ class StudyFile(_Part):
     title: str
     description: str = ""
     comparable: bool = True  # with the papers' numbers; false is said on every page
-    protocol: presets.Protocol = "pl"  # whose program is followed where the papers' two differ
+    protocol: Protocol = "pl"  # whose program is followed where the papers' two differ
     length: Annotated[float, BeforeValidator(_fraction), Field(gt=0, le=1)] = 1.0  # of the published schedule
     seeds: tuple[NonNegativeInt, ...] | None = Field(None, min_length=1)
     overrides: Overrides = Overrides()

@@ -1,8 +1,8 @@
 """The metrics of an image cell, in the published and in the standard form, from the same images.
 
-docs/science.md, section 7. The published protocol takes the checkpoint with the lowest published FID of six; here it
-and the end of training are both measured, and the metrics of the latter carry ``_last`` in their names. The pictures
-are of the end of training, for which nothing was selected.
+docs/science.md, section 7. The published protocol takes the checkpoint with the lowest published FID of six; here that
+checkpoint and the end of training are both measured, and the metrics of the end carry ``_last`` in their names. The
+pictures show the end of training, for which nothing was selected.
 """
 
 import math
@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from sintro import SintroError
 from sintro.basics.progress import Steps
 from sintro.basics.randomness import generator
 from sintro.cells.components import dataset
-from sintro.cells.presets import Settings
+from sintro.cells.settings import Settings
 from sintro.data import images, sources
 from sintro.data.images import ImageSet, to_float
 from sintro.data.outliers import image_outliers
@@ -48,10 +47,8 @@ from sintro.metrics.manifold import published_precision_recall, standard_manifol
 from sintro.metrics.representation import linear_probe, published_probes
 from sintro.objectives import kl
 from sintro.objectives.model import Model
-from sintro.priors import Prior
 from sintro.runs.stored import MEAN_RESPONSIBILITIES, RESPONSIBILITY_ITERATIONS
 
-SCORED = 4096  # scores kept for the picture of out-of-distribution detection
 Load = Callable[[str], Model]
 
 # The steps of an evaluation, as its progress names them: one for each snapshot, then these for each that is measured.
@@ -66,10 +63,10 @@ class ImageEvaluation:
     """Measures the snapshots of one cell.
 
     Args:
-        settings: the cell's; ``evaluation_images`` are generated, ``batch_size`` at a time in the published protocol.
-        load: the model of a file in the cell's folder, by name.
-        results: where reference features are kept for all cells.
-        steps: is told what is being measured.
+        settings: the cell's; ``evaluation_images`` images are generated, ``batch_size`` at a time.
+        load: returns the model of a file in the cell's folder, given the file's name.
+        results: the folder in which reference features are kept for all cells.
+        steps: shows which step is being done.
     """
 
     def __init__(self, settings: Settings, load: Load, device: str, results: Path, steps: Steps | None = None):
@@ -83,10 +80,10 @@ class ImageEvaluation:
         self.extractor = replace(pick_extractor(train, results, device), report=self.steps.part)
 
     def measure(self, snapshots: dict[int, str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """All metrics, and the arrays of the pictures.
+        """Measure the selected snapshot and the end of training; return all metrics, and the arrays of the pictures.
 
-        ``snapshots``: file names by the number of iterations they were saved after; the largest is the end of training,
-        the others are those among which the published protocol selects.
+        ``snapshots``: file names by the number of iterations before each. The largest number is the end of training;
+        the published protocol selects among the others.
         """
         name, last = self.extractor.distance, max(snapshots)
         distances, responsibilities = {}, {}
@@ -111,20 +108,18 @@ class ImageEvaluation:
         warning = sample_warning(self.settings.evaluation_images, self.extractor.dimension)
         return metrics | ({"warning": warning} if warning else {}), arrays
 
-    # --- generated and reconstructed images
-
     def _generated(self, model: Model, mode: str) -> torch.Tensor:
-        """uint8 [M, C, H, W] from the prior, with batch norm in the given mode; the same latents in both modes."""
+        """Decode samples of the prior -> uint8 [M, C, H, W]; in both modes of batch norm from the same latents."""
         _set_mode(model, mode)
         noise = generator(self.settings.seed, "evaluation-images", 0, self.device)
         z = model.mixture().sample(self.settings.evaluation_images, noise)[0]
         return torch.cat([to_uint8(model.decoder(part)).cpu() for part in z.split(self.settings.batch_size)])
 
     def _reconstructed(self, model: Model, mode: str) -> torch.Tensor:
-        """uint8 reconstructions of training images.
+        """Reconstruct training images -> uint8 [M, C, H, W].
 
-        Published (mode "train"): g(z) of sampled z ~ q(z|x), of images in a random order of their own. Standard (mode
-        "eval"): g(mu(x)) of the images that the reference is made of.
+        Published (mode "train"): g(z) with z ~ q(z|x), for images in another random order than the reference's.
+        Standard (mode "eval"): g(mu(x)) for the images of the reference.
         """
         _set_mode(model, mode)
         count = min(self.settings.evaluation_images, len(self.train))
@@ -139,41 +134,38 @@ class ImageEvaluation:
         return torch.cat(pictures)
 
     def _own_order(self, count: int) -> torch.Tensor:
-        """Indices [count] of training images in this cell's own random order: other batches than the reference's."""
+        """Draw indices [count] of training images in this cell's own random order: not the reference's batches."""
         order = torch.randperm(len(self.train), generator=generator(self.settings.seed, "evaluation-order"))
         return order[:count].to(self.device)
 
     def _reference(self, mode: str, split: ImageSet | None = None) -> Reference:
-        """Of the training images, or of another split."""
-        images, size = split or self.train, self.settings.batch_size
-        return reference(images, self.extractor, mode, size, self.settings.evaluation_images, self.results)
+        """Return the reference features of the training images, or of another split."""
+        size, count = self.settings.batch_size, self.settings.evaluation_images
+        return reference(split or self.train, self.extractor, mode, size, count, self.results)
 
     def _features(self, pictures: torch.Tensor, mode: str) -> torch.Tensor:
         return self.extractor.features(pictures, mode, self.settings.batch_size)
 
     def _selection_distance(self, model: Model, last: bool) -> float:
-        """The published distance; infinite for a snapshot whose images are not finite: it is never selected."""
+        """Measure the Fréchet distance by which the published code picks its checkpoint: everything in train mode.
+
+        A snapshot whose images are not finite gets an infinite one, so that it is never selected.
+        """
         try:
-            return self._published_distance(model)
+            return self._distance(self._features(self._generated(model, "train"), "train"), "train")
         except NotFinite:
             if last:
                 raise
             return math.inf
 
-    def _published_distance(self, model: Model) -> float:
-        """The Fréchet distance by which the published code picks its checkpoint: everything in train mode."""
-        return self._distance(self._features(self._generated(model, "train"), "train"), "train")
-
     def _mean_responsibilities(self, model: Model) -> np.ndarray:
-        """a_k [K], the mean responsibility of each mode over the test images, in eval mode."""
+        """Average the modes' responsibilities over the test images, in eval mode -> a_k [K]."""
         _set_mode(model, "eval")
         prior, noise = model.mixture(), generator(self.settings.seed, "evaluation-shares", 0, self.device)
         averaged = MeanResponsibilities()
         for batch in _batches(self.test, self.settings.batch_size):
             averaged.update(prior.responsibilities(model.encode(batch).sample(noise)))
         return averaged.mean.cpu().numpy()
-
-    # --- one snapshot
 
     def _measure_one(self, model: Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         self.steps.begin(PUBLISHED)
@@ -194,10 +186,10 @@ class ImageEvaluation:
         return metrics | state | probes | detected, arrays | scored
 
     def _distances(self, model: Model, mode: str, suffix: str) -> dict[str, Any]:
-        """Fréchet distances of samples and reconstructions, precision and recall, in one protocol.
+        """Measure the Fréchet distances of samples and reconstructions, precision and recall, in one protocol.
 
-        ``mode`` is the batch-norm mode of the feature network and of the generator; the samples are also measured with
-        the feature network in the other mode: ``fid_train_eval`` names the feature network's mode first.
+        ``mode`` is the batch-norm mode of the feature network and of the generator. The samples are measured with the
+        feature network in the other mode too: ``fid_train_eval`` names the feature network's mode first.
         """
         name, other = self.extractor.distance, "eval" if mode == "train" else "train"
         real, pictures = self._reference(mode), self._generated(model, mode)
@@ -217,7 +209,7 @@ class ImageEvaluation:
         return FeatureStatistics.of(features).distance(self._reference(mode).statistics)
 
     def _latent_state(self, model: Model) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-        """The ELBO's parts, the use of the modes and the drift on the test split, in eval mode; and the test codes."""
+        """Measure the ELBO's parts, the use of the modes and the drift on the test split; return them and the codes."""
         prior, noise = model.mixture(), generator(self.settings.seed, "evaluation-latent", 0, self.device)
         sums, averaged, codes = torch.zeros(3, dtype=torch.float64), MeanResponsibilities(), []
         for batch in _batches(self.test, self.settings.batch_size):
@@ -237,19 +229,15 @@ class ImageEvaluation:
         mean, log_var, sampled = (torch.cat(kind) for kind in zip(*codes, strict=True))
         if prior.has_modes:
             state["responsibility_entropy"] = float(responsibility_entropy(averaged.mean))
-            state["responsibility_entropy_published"] = self._published_entropy(mean, log_var, prior)
+            noise = generator(self.settings.seed, "evaluation-entropy", 0, self.device)
+            state["responsibility_entropy_published"] = published_responsibility_entropy(
+                mean, log_var, prior, self.settings.batch_size, self.settings.samples, noise
+            )
             state["inactive_modes"] = int(inactive_modes(averaged.mean))
         return state, {"mean": mean, "sampled": sampled}
 
-    def _published_entropy(self, mean: torch.Tensor, log_var: torch.Tensor, prior: Prior) -> float:
-        """Normalised entropy per batch of the training batch size, over the test split in its order."""
-        noise = generator(self.settings.seed, "evaluation-entropy", 0, self.device)
-        return published_responsibility_entropy(
-            mean, log_var, prior, self.settings.batch_size, self.settings.samples, noise
-        )
-
     def _detection(self, model: Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Out-of-distribution detection, in eval mode: test images against each kind of outlier that is there."""
+        """Tell test images from each kind of outlier that is at hand; return metrics and scores."""
         seed, size = self.settings.seed, self.settings.batch_size
         outliers, missing = image_outliers(self.test, generator(seed, "evaluation-ood"))
         most = min(len(self.test), self.settings.evaluation_images)
@@ -260,11 +248,11 @@ class ImageEvaluation:
             return score_batches(model, batches, model.mixture(), self.settings.samples, noise)
 
         own = scored(self.test.images) if outliers else {}
-        metrics, arrays = compare(own, {kind: scored(pixels) for kind, pixels in outliers.items()}, seed, SCORED)
+        metrics, arrays = compare(own, {kind: scored(pixels) for kind, pixels in outliers.items()}, seed)
         return metrics | ({"ood_missing": missing} if missing else {}), arrays
 
     def _probes(self, model: Model, test: dict[str, torch.Tensor]) -> dict[str, Any]:
-        """The published probes on sampled codes, the standard one on posterior means; names what did not converge."""
+        """Train the probes on codes; return their accuracies, and the names of those that stopped at their limit."""
         noise = generator(self.settings.seed, "evaluation-probes", 0, self.device)
         posteriors = [model.encode(batch) for batch in _batches(self.train, self.settings.batch_size)]
         sampled = torch.cat([posterior.sample(noise) for posterior in posteriors])
@@ -277,7 +265,7 @@ class ImageEvaluation:
 
 
 def pick_extractor(train: ImageSet, results: Path, device: str) -> FeatureExtractor:
-    """Inception where its weights are (never for what is no photograph), else the data's classifier."""
+    """Return Inception for photographs where its weights are found, else a classifier trained on the data."""
     if not dataset(train.name).photographs or sources.missing_inception(train.name):
         return classifier_features(train, results, device)
     return inception_features(device=device)
@@ -285,7 +273,7 @@ def pick_extractor(train: ImageSet, results: Path, device: str) -> FeatureExtrac
 
 @torch.no_grad()
 def refresh_batch_norm(model: Model, train: ImageSet, settings: Settings) -> None:
-    """One pass over the training set in train mode: running statistics that fit the final weights."""
+    """Pass once over the training set in train mode, so that the running statistics fit the final weights."""
     for network in (model.encoder, model.decoder):
         set_batch_norm(network, "eval")  # running statistics are kept again
         network.train()
@@ -305,19 +293,6 @@ def _batches(split: ImageSet, size: int) -> Iterator[torch.Tensor]:
 
 
 def _last_name(name: str) -> str:
-    """``fid_published`` to ``fid_last_published``, ``mse`` to ``mse_last``."""
+    """Turn ``fid_published`` into ``fid_last_published``, ``mse`` into ``mse_last``."""
     stem = name.removesuffix("_published")
     return f"{stem}_last" + name[len(stem) :]
-
-
-def snapshots_of(folder: Path, settings: Settings) -> dict[int, str]:
-    """The model files of a finished cell by the number of iterations done; the end of training is ``model.pt``.
-
-    Snapshots at other iterations than the settings name are of an earlier training of other length, and left alone.
-    """
-    if not (folder / "model.pt").exists():
-        raise SintroError(f"{folder / 'model.pt'} is missing; train again: sintro train {folder} --restart")
-    names = {after: f"snapshot-{after}.pt" for after in settings.snapshots if after < settings.iterations}
-    return {after: name for after, name in names.items() if (folder / name).exists()} | {
-        settings.iterations: "model.pt"
-    }

@@ -13,11 +13,11 @@ docs/science.md, section 7. Five scores per datum, in nats, high for data like t
 
     log p(x|z) = -rec(x, g(z)) - (D/2) log(pi),
 
-so ``elbo + c <= E[iw] + c <= log p(x)`` with the same constant c = -(D/2) log(pi) for every datum, which no ranking
-sees and which is left out, as it is in ``elbo`` everywhere in the suite. Training weights the two terms by beta_rec and
+so ``elbo + c <= E[iw] + c <= log p(x)`` with c = -(D/2) log(pi). The constant is the same for every datum and changes
+no ranking; it is left out, as it is in ``elbo`` everywhere in the suite. Training weights the two terms by beta_rec and
 beta_kl, which is the ELBO for sigma^2 = beta_kl / (2 beta_rec): for images (1 and 1) the same model; in the plane the
-betas differ between data sets and objectives, and a bound that went with them would be another quantity in each row of
-a table. The importance-weighted bound is that of Burda et al. 2016; in expectation it rises with k, from the ELBO at
+betas differ between data sets and objectives, and a bound with their ratio would be another quantity in each row of a
+table. The importance-weighted bound is that of Burda et al. 2016; in expectation it rises with k, from the ELBO at
 k = 1 to log p(x).
 
 With sigma^2 = 1, p(x|z) = N(x; g(z), I), the bound is ``elbo_half`` - (D/2) log(2 pi): the form of Athanasiadis et al.
@@ -28,7 +28,7 @@ Measures take the model's own data as the positive class (Hendrycks & Gimpel 201
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -46,6 +46,7 @@ from sintro.priors.mixture import sampled_log_prob
 SCORES, MEASURES = tuple(OOD_SCORES), tuple(OOD_MEASURES)
 IMPORTANCE_SAMPLES = 16
 RESAMPLES = 500
+KEPT = 4096  # scores of a set that are kept for the pictures
 RATE = 0.95  # of the model's own data that fpr95's threshold accepts
 _PART = 20  # resamples at a time: small enough for the cache, and three times as fast as all at once
 
@@ -59,7 +60,7 @@ def scores(
     generator: Generator,
     k: int = IMPORTANCE_SAMPLES,
 ) -> dict[str, Tensor]:
-    """The five scores of each datum of a batch, [B] float64 by name (``SCORES``); see the module for what they are.
+    """Score each datum of a batch -> [B] float64 by the scores' names (``SCORES``), which the module defines.
 
     Args:
         data: [B, *event], on the generator's device.
@@ -101,13 +102,13 @@ class Detection(NamedTuple):
 
 
 def detection(inside: Mapping[str, np.ndarray], outside: Mapping[str, np.ndarray], seed: int) -> dict[str, Detection]:
-    """AUROC, AUPR and FPR at 95% TPR of each score, ``inside`` [N] being the positives and ``outside`` [M] negatives.
+    """Measure AUROC, AUPR and FPR at 95% TPR of each score; ``inside`` [N] are positives, ``outside`` [M] negatives.
 
-    The intervals are percentiles over ``RESAMPLES`` resamplings of both sets, the same for every score: what another
-    draw of test data would do, the model given. Other training runs vary more: see the spread over seeds.
+    The intervals are percentiles over ``RESAMPLES`` resamplings of both sets, the same for every score. They say how
+    far another draw of test data would move the measures of this model; other training runs move them further.
 
-    Raises SintroError where a set is empty or a score is missing in one of them. A NaN or +inf among the scores makes
-    its measures NaN: no datum is infinitely likely. -inf, a datum beyond what floats hold, ranks below all others.
+    Raises SintroError where a set is empty or a score is missing in one of the sets. A NaN or +inf among the scores
+    makes its measures NaN: no datum is infinitely likely. -inf, a datum too unlikely for a float, ranks last.
     """
     if set(inside) != set(outside):
         raise SintroError(f"scores inside ({', '.join(inside)}) and outside ({', '.join(outside)}) are not the same")
@@ -133,10 +134,10 @@ def detection(inside: Mapping[str, np.ndarray], outside: Mapping[str, np.ndarray
 
 
 class _Ranked:
-    """Scores of both sets in falling order, equal ones together: what every threshold measure is made from.
+    """The scores of both sets in falling order, equal scores together; every threshold measure is made from them.
 
-    With weights per datum (how often a resample holds it), P and N the weights of inside and outside at or above each
-    of the distinct scores: the ROC curve is P / P_end against N / N_end, precision is P / (P + N).
+    A datum's weight is the number of times that a resample holds it. Let P and N be the weights of inside and outside
+    at or above each distinct score: the ROC curve is P / P_end against N / N_end, precision is P / (P + N).
     """
 
     def __init__(self, inside: np.ndarray, outside: np.ndarray):
@@ -145,7 +146,7 @@ class _Ranked:
         if self.undefined:
             return
         distinct, ranks = np.unique(-values, return_inverse=True)  # rank 0 for the highest
-        # After how many data of each set, in falling order, does each distinct score end?
+        # `orders` sorts the data of each set by falling score; `ends` counts the data down to each distinct score.
         levels = np.arange(len(distinct))
         self.orders, self.ends = [], []
         for part in (ranks[: len(inside)], ranks[len(inside) :]):
@@ -153,7 +154,7 @@ class _Ranked:
             self.ends.append(np.searchsorted(part[self.orders[-1]], levels, side="right"))
 
     def measures(self, inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
-        """AUROC, AUPR and FPR at 95% TPR [3, B] for weights [B, N] and [B, M] of the two sets' data."""
+        """Compute AUROC, AUPR and FPR at 95% TPR [3, B] for weights [B, N] and [B, M] of the two sets' data."""
         if self.undefined:
             return np.full((len(MEASURES), len(inside)), np.nan)
         totals = []
@@ -171,20 +172,22 @@ class _Ranked:
         return np.stack([auroc, (steps * precision).sum(1), fpr[np.arange(len(fpr)), accepted]])
 
 
-def score_batches(model: Model, batches, prior, kl_samples: int, generator: Generator) -> dict[str, np.ndarray]:
-    """The five scores over an iterable of batches, [N] float64 each."""
+def score_batches(
+    model: Model, batches: Iterable[Tensor], prior: Prior, kl_samples: int, generator: Generator
+) -> dict[str, np.ndarray]:
+    """Score each datum of all batches -> [N] float64 by the scores' names."""
     found = [scores(model, batch, prior, kl_samples, generator) for batch in batches]
     return {name: torch.cat([part[name] for part in found]).cpu().numpy() for name in SCORES}
 
 
 def compare(
-    inside: Mapping[str, np.ndarray], outside: Mapping[str, Mapping[str, np.ndarray]], seed: int, most: int
+    inside: Mapping[str, np.ndarray], outside: Mapping[str, Mapping[str, np.ndarray]], seed: int, most: int = KEPT
 ) -> tuple[dict[str, float | dict], dict[str, np.ndarray]]:
-    """What ``metrics.json`` and ``arrays.npz`` hold of a model's scores on its own data and on each kind of outlier.
+    """Compare a model's scores on its own data with those on each kind of outlier; return metrics and arrays.
 
-    As many data are taken of both sets, so that chance is an AUPR of 0.5: ``outside[kind]`` may be the larger or the
-    smaller one. Metrics are ``ood_<kind>_<score>_<measure>``, with their intervals in ``ood_intervals``; arrays are
-    ``ood_<kind>_<score>`` float32, and kind ``inside``, at most ``most`` values each.
+    The larger of two sets is cut to the size of the smaller one, so that chance is an AUPR of 0.5. Metrics are
+    ``ood_<kind>_<score>_<measure>``, with their intervals in ``ood_intervals``; arrays are ``ood_<kind>_<score>``
+    float32, the model's own data being kind ``inside``, with at most ``most`` values each.
     """
     metrics: dict[str, float | dict] = {}
     intervals: dict[str, list[float]] = {}

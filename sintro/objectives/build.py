@@ -9,7 +9,7 @@ import torch
 from sintro import SintroError
 from sintro.basics.randomness import Generators, generator
 from sintro.cells import components
-from sintro.cells.presets import Settings
+from sintro.cells.settings import Settings
 from sintro.objectives import Objective
 from sintro.objectives.model import Model
 from sintro.objectives.networks import mlp_pair, residual_pair

@@ -7,7 +7,7 @@ import torch
 
 from sintro.basics.randomness import Generators
 from sintro.cells.components import Betas
-from sintro.cells.presets import Settings
+from sintro.cells.settings import Settings
 from sintro.objectives.model import Model
 
 

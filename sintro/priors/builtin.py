@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
 
     from sintro import priors
-    from sintro.cells.presets import Settings
+    from sintro.cells.settings import Settings
 
 
 @register

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from sintro import SintroError
-from sintro.basics.progress import print_whatever_comes
+from sintro.basics.output import print_whatever_comes
 from sintro.cells import studies
 from sintro.runs import status
 

@@ -8,7 +8,7 @@ import torch
 from sintro import PassingError, SintroError
 from sintro.cells import fleets
 from sintro.cells.fleets import LARGEST
-from sintro.cells.presets import Settings
+from sintro.cells.settings import Settings
 
 HIDDEN = 4 * 256  # activations per row of a pass through a 2D network (docs/science.md, section 5)
 ROWS = 16  # passes per datum whose activations are alive at once: 7 forward, their gradients, a margin

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sintro import SintroError
-from sintro.basics.progress import print_whatever_comes
+from sintro.basics.output import print_whatever_comes
 from sintro.cells import fleets, studies
 from sintro.cells.cell import Cell
 from sintro.runs import failures, results

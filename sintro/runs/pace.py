@@ -17,7 +17,7 @@ import yaml
 from sintro import SintroError
 from sintro.cells import components, studies
 from sintro.cells.cell import Cell
-from sintro.cells.presets import Settings
+from sintro.cells.settings import Settings
 from sintro.runs.results import FINISHED
 from sintro.runs.states import State
 from sintro.runs.stored import Provenance, Unreadable, read

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from sintro import SintroError
 from sintro.cells.cell import Cell
-from sintro.cells.presets import Settings
+from sintro.cells.settings import Settings
 from sintro.metrics import outdated
 from sintro.runs.folder import HANDED_OVER, PROVENANCE
 

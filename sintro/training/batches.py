@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from sintro.basics.randomness import generator
-from sintro.cells.presets import Settings
+from sintro.cells.settings import Settings
 from sintro.data import images
 from sintro.data.densities import density
 from sintro.data.facts import Facts

@@ -12,7 +12,7 @@ from sintro.basics.randomness import Generators
 from sintro.cells import components
 from sintro.cells.components import Betas
 from sintro.cells.fleets import check_equal_shape
-from sintro.cells.presets import Settings
+from sintro.cells.settings import Settings
 from sintro.objectives import Vae
 from sintro.objectives.build import (
     buffers_of,

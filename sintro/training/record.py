@@ -16,7 +16,7 @@ import torch
 from sintro import SintroError, __version__
 from sintro.basics.files import hash_file, load_tensors, save_tensors, write_atomic, write_json
 from sintro.cells.cell import Cell
-from sintro.cells.presets import Settings
+from sintro.cells.settings import Settings
 from sintro.data.facts import Facts
 from sintro.objectives.build import not_finite
 from sintro.runs import results

@@ -14,7 +14,7 @@ from sintro import PassingError, SintroError
 from sintro.basics.files import remove_unfinished
 from sintro.cells.cell import Cell
 from sintro.cells.fleets import by_shape, check_equal_shape, split
-from sintro.cells.presets import Settings
+from sintro.cells.settings import Settings
 from sintro.runs import failures, results
 from sintro.runs.devices import fleet_size, pick_device, set_threads
 from sintro.runs.failures import INTERRUPTED

@@ -1,6 +1,6 @@
-"""Data sets, priors and objectives, each said in one object, and the one door by which they come in.
+"""Data sets, priors and objectives: one object describes each, and one door lets them in.
 
-What an extension file needs is here: ``from sintro.cells.components import Density, register``.
+An extension file imports what it needs from here: ``from sintro.cells.components import Density, register``.
 """
 
 from sintro.cells.components.component import PROTOCOLS, Component, Row, UnknownComponent
@@ -27,38 +27,3 @@ from sintro.cells.components.spelling import spell, suggestion
 
 # The objectives whose published hyper-parameters differ: the first argument of a Row.
 VAE, SOFT, INTRO = ("vae",), ("soft-introvae",), ("introvae",)
-
-__all__ = [
-    "INTRO",
-    "PROTOCOLS",
-    "SOFT",
-    "SPLITS",
-    "VAE",
-    "Betas",
-    "Component",
-    "Dataset",
-    "Density",
-    "ImageDataset",
-    "Objective",
-    "Prior",
-    "PriorSpec",
-    "Row",
-    "Splits",
-    "UnknownComponent",
-    "broken",
-    "dataset",
-    "datasets",
-    "fault",
-    "in_a_line",
-    "news_of_broken",
-    "objective",
-    "objectives",
-    "parse_objective",
-    "parse_prior",
-    "prior",
-    "priors",
-    "register",
-    "spell",
-    "suggestion",
-    "unknown",
-]

@@ -1,4 +1,4 @@
-"""What data sets, priors and objectives have in common: a name, the file they come from, and what they must say."""
+"""The base of data sets, priors and objectives: a name, the file that defines it, and the attributes it must have."""
 
 import inspect
 import re
@@ -8,15 +8,15 @@ from typing import Any, ClassVar, NamedTuple
 
 from sintro import SintroError
 
-# Whose program is followed where the two papers' differ: Athanasiadis et al. (prior learning) or Daniel & Tamar.
+# Whose program is followed where the two papers' programs differ: Athanasiadis et al. (pl) or Daniel & Tamar (si).
 PROTOCOLS = ("pl", "si")
 LEGAL_NAME = r"[a-z0-9][a-z0-9_-]*"
 
 
 class Row(NamedTuple):
-    """Hyper-parameters, for which objectives they hold (None: for every one), and where they were read.
+    """Hyper-parameters, the objectives for which they hold (None: all), and the source in which they were read.
 
-    ``values`` are fields of ``sintro.cells.presets.Settings``, and the schedule: ``unit`` ("iterations" or "epochs"),
+    ``values`` are fields of ``sintro.cells.settings.Settings``, and the schedule: ``unit`` ("iterations" or "epochs"),
     and in that unit ``length``, ``warmup``, ``conversion_lead``, ``milestones`` and ``snapshots``.
     """
 
@@ -44,7 +44,10 @@ SWITCH = Check(lambda value: isinstance(value, bool), "True or False")
 
 
 class UnknownComponent(SintroError):
-    """A name that no component has: ``what`` it is the name of, and whether a ``broken`` extension would define it."""
+    """A name that no component has.
+
+    ``what``: the kind of component that it should name; ``broken``: whether a broken extension would define it.
+    """
 
     def __init__(self, said: str, what: str, name: str, broken: bool):
         super().__init__(said)
@@ -52,9 +55,9 @@ class UnknownComponent(SintroError):
 
 
 class Component:
-    """A data set, a prior or an objective: one object that says everything the suite needs to know about it.
+    """A data set, a prior or an objective: one object that tells the suite everything about it.
 
-    ``source`` is the extension file that defines it and ``sha256`` that of the file's content; both are None for a
+    ``source`` is the extension file that defines it, ``sha256`` the hash of the file's content; both are None for a
     component of the suite's own. The registry sets them. ``is_gone``: it stands in for one whose extension is gone, so
     that its results can be shown; nothing can be made with it (``sintro.cells.components.stand_ins``).
     """
@@ -63,31 +66,29 @@ class Component:
     needs: ClassVar[tuple[str, ...]]  # attributes and methods that a component must have
     checks: ClassVar[Mapping[str, Check]] = {}  # of attributes that are plain values
     name: str  # as it stands in a path
+    rows: tuple[Row, ...] = ()  # of a data set or an objective: hyper-parameters of its own
     source: Path | None = None
     sha256: str | None = None
     is_gone: bool = False
 
     def spells(self, name: str) -> bool:
-        """Whether a name would be read as this component with something more."""
+        """Return whether a name would be read as this component with an addition, such as betas."""
         return False
 
     def problem(self) -> str:
-        """Why the component cannot be registered, in a line; empty where it can."""
+        """Say in a line why the component cannot be registered; "" where it can."""
         kind = type(self).__name__
         for attribute in ("name", *self.needs):
             if inspect.getattr_static(self, attribute, None) is None:  # without running a property
                 return f"{self.what} {kind} lacks {attribute!r}; it needs {', '.join(('name', *self.needs))}"
-        if not isinstance(self.name, str) or not re.fullmatch(LEGAL_NAME, self.name) or self.name == "results":
-            return (
-                f"{self.what} name {self.name!r}: legal are lower-case letters, digits, - and _, beginning with a "
-                "letter or a digit, and not 'results'"
-            )
+        if wrong := wrong_name(self.what, self.name):
+            return wrong
         for attribute, check in self.checks.items():
             value = inspect.getattr_static(self, attribute)
             is_computed = hasattr(type(value), "__get__")  # a property may need what is not there yet
             if not is_computed and not check.is_legal(value):
                 return f"{self.what} {self.name!r}: {attribute} is {value!r}; legal is {check.legal}"
-        wrong = _what_is_wrong(getattr(self, "rows", ()))
+        wrong = _what_is_wrong(self.rows)
         return wrong and f"{self.what} {self.name!r}: rows {wrong}"
 
 
@@ -103,3 +104,13 @@ def _what_is_wrong(rows: Any) -> str:
                 f"holds {row!r}; legal is Row(objectives, {{name: value}}, source), objectives as VAE or SOFT, or None"
             )
     return ""
+
+
+def wrong_name(kind: str, name: Any) -> str:
+    """Say why a component of a kind cannot have this name; "" where it can."""
+    if isinstance(name, str) and re.fullmatch(LEGAL_NAME, name) and name != "results":
+        return ""
+    return (
+        f"{kind} name {name!r}: legal are lower-case letters, digits, - and _, beginning with a letter or a digit, and "
+        "not 'results'"
+    )

@@ -1,11 +1,11 @@
-"""What a data set says of itself: a density in the plane, sampled without end, or a set of images. Imports no torch."""
+"""Data sets as components: densities in the plane, sampled without end, and sets of images. Imports no torch."""
 
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from sintro import SintroError
-from sintro.cells.components.component import COUNT, SWITCH, TEXT, Check, Component, Row, is_count
+from sintro.cells.components.component import COUNT, SWITCH, TEXT, Check, Component, is_count
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +21,7 @@ FEWEST_IMAGES = 100  # to train on: the published k-NN probe has as many neighbo
 class Dataset(Component):
     """A data set. ``title`` is its name in tables and figures.
 
-    ``rows`` are hyper-parameters for this data set, which win over those of its kind (``sintro.cells.presets.TABLE``).
+    ``rows`` are hyper-parameters for this data set, which win over those of its kind (``sintro.cells.table.TABLE``).
     ``in_papers`` says whether the published runs have it.
     """
 
@@ -30,10 +30,9 @@ class Dataset(Component):
     holds: ClassVar[str]  # what `size` counts
     title: str
     event: tuple[int, ...]  # the shape of one datum
-    size: int  # data that pseudo-inputs start from, so a prior can have no more components
+    size: int  # number of data from which pseudo-inputs start, and so the most components that a prior can have
     in_papers: bool = False
-    fetched: bool = False  # whether it is a set of images that `sintro fetch` gets
-    rows: tuple[Row, ...] = ()
+    fetched: bool = False  # whether `sintro fetch` downloads it
 
 
 def _is_width(value: Any) -> bool:
@@ -54,8 +53,8 @@ class Density(Dataset):
     point lies, or -1 off the support. Real data lie on the support with probability 0.999 or more; the space between
     the parts is off it, and so is a point that is not finite.
 
-    Histograms, grids and plots span ``[-half_width, half_width]`` in both coordinates. ``labels`` counts the parts,
-    ``part`` names one.
+    Histograms, grids and plots span ``[-half_width, half_width]`` in both coordinates. ``labels`` is the number of
+    parts, ``part`` the word for one of them.
     """
 
     kind, holds = PLANE, "points in the first batch"
@@ -74,7 +73,7 @@ class Density(Dataset):
     _is_tried = False
 
     def on_support(self, points: "Tensor") -> "Tensor":
-        """Booleans [...]: does each point [..., 2] lie where real data do?"""
+        """Tell of each point [..., 2] whether it lies where real data do -> booleans [...]."""
         return self.locate(points) >= 0
 
     def try_out(self) -> None:
@@ -102,10 +101,10 @@ def _check_tensor(given: Any, what: str, shape: tuple[int, ...], dtype: "torch.d
 
 
 class Splits(NamedTuple):
-    """Both splits of a set of images as it was read, and what is known of them.
+    """Both splits of a set of images as they were read, and whether they are the published data.
 
     ``arrays``: by split (images uint8 [N, C, H, W], labels int64 [N]). ``verified``: whether the content is the
-    published one, None where none is published; ``reason`` says why it is not.
+    published one, None where no hash of it is published; ``reason`` says why it is not.
     """
 
     arrays: "dict[str, tuple[np.ndarray, np.ndarray]]"
@@ -119,11 +118,11 @@ class ImageDataset(Dataset):
 
     ``read(split, root)`` returns ``(images uint8 [N, C, H, W], labels int64 [N])`` as NumPy arrays, for the split
     "train" or "test"; ``root`` is the data root. The order must be the same on every call. ``event`` is (C, H, W),
-    ``size`` the number of training images, ``classes`` that of the labels' values 0, 1, ...
+    ``size`` the number of training images, ``classes`` the number of labels 0, 1, ...
 
-    ``partner`` is the data set that detection sets against this one; without one, made-up images are. ``photographs``
-    says whether Inception's features mean anything for it. ``origin`` says where it comes from, where nothing is
-    fetched (``fetched`` False).
+    ``partner`` is the data set that serves as outliers in detection; without a partner, made-up images do.
+    ``photographs`` says whether Inception's features mean anything for the images. ``origin`` says where they come
+    from, unless `sintro fetch` downloads them.
     """
 
     kind, holds = IMAGES, "training images"
@@ -141,11 +140,11 @@ class ImageDataset(Dataset):
     origin: str = "read by its extension"
 
     def load(self, root: Path) -> Splits:
-        """Read both splits, whichever is wanted: a broken test split must stop a training before it begins."""
+        """Read both splits, even for one of them: a broken test split must stop a training before it begins."""
         return Splits({split: self._checked(split, root) for split in SPLITS}, "own", None)
 
     def _checked(self, split: str, root: Path) -> "tuple[np.ndarray, np.ndarray]":
-        """One split as ``read`` gives it; SintroError where it is not of the shape that the data set declares."""
+        """Read one split. Raises SintroError where it has not the shape, the size or the labels that are declared."""
         import numpy as np
 
         images, labels = (np.asarray(array) for array in self.read(split, root))

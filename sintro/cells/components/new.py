@@ -4,25 +4,26 @@ import re
 from pathlib import Path
 
 from sintro import SintroError
-from sintro.cells.components.component import LEGAL_NAME
+from sintro.cells.components.component import wrong_name
 from sintro.cells.components.extension_files import extensions_folder
 from sintro.cells.components.registry import current
 
 TEMPLATES = Path(__file__).with_name("templates")
+EXAMPLES = {  # a cell with a component of each kind, by its dataset, objective, prior and regularizers
+    "density": "{}/soft-introvae/mog64-learned/clip",
+    "images": "{}/vae/normal/none",
+    "prior": "8gaussians/soft-introvae/{}/none",
+    "objective": "8gaussians/{}/normal/none",
+}
 
 
 def write(kind: str, name: str) -> Path:
-    """Write ``extensions/NAME.py`` from the template of a kind; returns its path.
-
-    Kinds are "density", "images", "prior" and "objective".
+    """Write ``extensions/NAME.py`` from the template of a kind of ``EXAMPLES``; return its path.
 
     Raises SintroError for a name that is not legal or not free, and for a file that is there.
     """
-    if not re.fullmatch(LEGAL_NAME, name) or name == "results":
-        raise SintroError(
-            f"{kind} name {name!r}: legal are lower-case letters, digits, - and _, beginning with a letter or a digit, "
-            "and not 'results'"
-        )
+    if reason := wrong_name(kind, name):
+        raise SintroError(reason)
     path = extensions_folder() / f"{name}.py"
     if path.exists():
         raise SintroError(f"{path} is there already: change it, or choose another name")

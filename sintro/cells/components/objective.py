@@ -1,10 +1,10 @@
-"""What an objective says of itself: its name, which betas it takes, and what it needs. Imports no torch."""
+"""Objectives as components: the name, the betas in a path, and what an objective needs. Imports no torch."""
 
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sintro import SintroError
-from sintro.cells.components.component import SWITCH, Component, Row
+from sintro.cells.components.component import SWITCH, Component
 from sintro.cells.components.spelling import decimal
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ TOKEN = r"-rec(?P<rec>[^a-z]*)-kl(?P<kl>[^a-z]*)(?:-neg(?P<neg>[^a-z]*))?(?:-mar
 
 
 class Betas(NamedTuple):
-    """The weights of reconstruction, of the KL of real data and, for introspective runs, of the fakes' KL.
+    """The weights of reconstruction, of the KL of real data and, in introspective runs, of the KL of fakes.
 
-    Numbers; in the losses of a fleet tensors [F], one number per cell.
+    They are numbers, and in the losses of a fleet tensors [F], one number per cell.
     """
 
     rec: "float | torch.Tensor"
@@ -29,13 +29,13 @@ class Betas(NamedTuple):
 class Objective(Component):
     """An objective.
 
-    ``make()`` returns the :class:`sintro.objectives.Objective` that does an iteration of it. Where it is not
-    ``introspective``, all iterations are its own; else it takes over from a VAE when the warm-up ends.
+    ``make()`` returns the :class:`sintro.objectives.Objective` that does its iterations: all of them, or, where it is
+    ``introspective``, those after the warm-up, which is a VAE's.
 
-    ``introspective``: whether it has fakes, and so a beta_neg; ``takes_margin``: whether it has a hinge;
-    ``needs_epochs``: whether it means nothing on endless data. ``example`` spells it with explicit betas, for errors.
-    The published hyper-parameters of the objective ``like`` hold for it too (for one of your own by default those of
-    soft-introvae, or of vae where it is not introspective), and its ``rows`` win over all others.
+    ``introspective``: whether it has fakes, and so a beta_neg. ``takes_margin``: whether it has a hinge.
+    ``needs_epochs``: whether it needs a finite data set. ``example`` spells it with explicit betas, for errors.
+    The published hyper-parameters of the objective ``like`` hold for it too. The default of an extension's objective
+    is soft-introvae, or vae where it is not introspective. Its own ``rows`` win over all others.
     """
 
     what = "objective"
@@ -44,33 +44,35 @@ class Objective(Component):
     introspective: bool = True
     takes_margin: bool = False
     needs_epochs: bool = False
-    neg_is_relative: bool = False  # beta_kl multiplies beta_neg too, in the loss
-    stackable: bool = False  # cells may train side by side: all that it computes broadcasts over a leading axis
+    neg_is_relative: bool = False  # in the loss, beta_kl multiplies beta_neg too
+    stackable: bool = False  # cells may train side by side, since its losses broadcast over a leading axis
     example: str | None = None
     like: str | None = None
-    rows: tuple[Row, ...] = ()
 
     @property
     def model(self) -> str | None:
-        """The objective whose published hyper-parameters hold too."""
+        """Return the name of the objective whose published hyper-parameters hold too."""
         if self.like is None and self.source is not None:
             return "soft-introvae" if self.introspective else "vae"
         return self.like
 
     def spells(self, name: str) -> bool:
-        """Whether a name would be read as this objective with betas."""
+        """Return whether a name would be read as this objective with betas."""
         return name.startswith(f"{self.name}-rec")
 
     def why_not(self, prior: "Prior") -> str:
-        """Say why it means nothing with a prior, and what is legal; "" where it does."""
+        """Say why it cannot go with a prior, and what is legal; "" where it can."""
         return ""
 
-    if TYPE_CHECKING:  # every objective must say it for itself, so that one that does not is refused
+    if TYPE_CHECKING:  # not defined at run time, so that an objective without it is refused
 
         def make(self) -> Any: ...
 
     def parse(self, token: str, legal: str) -> tuple[str, Betas | None, float | None]:
-        """Read `introvae-rec0.2-kl0.3-neg1-margin10`: its name, betas and margin, None where the token gives none."""
+        """Read the name, the betas and the margin of `introvae-rec0.2-kl0.3-neg1-margin10`; None for each that lacks.
+
+        Raises SintroError for a wrong token; ``legal`` ends its message.
+        """
         if token == self.name:
             return self.name, None, None
         match = re.fullmatch(TOKEN, token.removeprefix(self.name))

@@ -15,7 +15,7 @@ from sintro.cells.components.objective import Objective
 from sintro.cells.components.prior import Prior, PriorSpec
 
 if TYPE_CHECKING:
-    from sintro.cells.presets import Settings
+    from sintro.cells.settings import Settings
 
 
 class GoneDataset(Dataset):

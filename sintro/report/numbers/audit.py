@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sintro.cells.presets import Settings, in_words
+from sintro.cells.origins import in_words
+from sintro.cells.settings import Settings
 from sintro.metrics import definition
 from sintro.report.numbers.audit_items import AUDIT_ITEMS, AuditItem
 from sintro.report.numbers.ranks import by_weight, mean_by_weight, rank

@@ -8,7 +8,7 @@ from typing import Any
 from sintro.basics.progress import duration_in_words
 from sintro.cells import components, studies
 from sintro.cells.cell import Cell
-from sintro.cells.presets import Settings
+from sintro.cells.settings import Settings
 from sintro.report.numbers.results import Result, count_states
 from sintro.report.numbers.words import ABSENT, show_setting
 from sintro.runs.results import OTHER

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from sintro import SintroError
-from sintro.cells import presets, studies
+from sintro.cells import components, studies
 from sintro.metrics import METRICS
 from sintro.report.numbers.results import Result, history_of
 from sintro.report.numbers.statistics import Summary, is_known, summarise
@@ -60,7 +60,7 @@ class Reported:
     spread: float | None
     n: int | None
     protocol: str
-    training: str  # whose protocol the models were trained by (`sintro.cells.presets.PROTOCOLS`); empty: either
+    training: str  # whose protocol the models were trained by (`sintro.cells.components.PROTOCOLS`); empty: either
     place: tuple[str, str, str, str]  # dataset, objective, prior, regularizers
     metric: str
     source: str
@@ -112,8 +112,8 @@ def _check_words(row: Mapping[str, str], where: str) -> None:
             raise SintroError(f"{where}: {name} is empty; a number without it is not shown")
     if row["protocol"] not in PROTOCOLS:
         raise SintroError(f"{where}: protocol {row['protocol']!r} is not one of {', '.join(PROTOCOLS)}")
-    if row["training"] and row["training"] not in presets.PROTOCOLS:
-        legal = ", ".join(presets.PROTOCOLS)
+    if row["training"] and row["training"] not in components.PROTOCOLS:
+        legal = ", ".join(components.PROTOCOLS)
         raise SintroError(f"{where}: training {row['training']!r} is not one of {legal}, or empty for either")
     metric = row["metric"]
     if metric and metric not in METRICS and not _of_history(metric):

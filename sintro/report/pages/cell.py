@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from sintro.basics.progress import duration_in_words, size_in_words
 from sintro.cells import studies
-from sintro.cells.presets import Settings, in_words
+from sintro.cells.origins import in_words
+from sintro.cells.settings import Settings
 from sintro.metrics import METRICS, VERSIONS, Metric, definition
 from sintro.report.figures.captions import CAPTIONS, OF_IMAGES
 from sintro.report.figures.cell import CELL_FIGURES

@@ -1,0 +1,185 @@
+"""The metrics of a cell in the plane, and the arrays that its pictures are drawn from (docs/science.md, section 7)."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from sintro.basics.progress import Steps
+from sintro.basics.randomness import generator, normal
+from sintro.cells.components import Density
+from sintro.cells.settings import Settings
+from sintro.data.densities import density
+from sintro.data.outliers import uniform_off_support
+from sintro.evaluation.ood import compare, score_batches
+from sintro.metrics.density import (
+    Energy,
+    energies,
+    energy_grid,
+    grid_normalized,
+    histogram_divergences,
+    mode_coverage,
+    normalized_nll,
+    off_support,
+)
+from sintro.metrics.latent import inactive_modes, responsibility_entropy
+from sintro.metrics.plane import two_sample_metrics
+from sintro.objectives import kl
+from sintro.objectives.model import Model
+from sintro.priors import Prior
+from sintro.priors.mixture import sampled_log_prob
+
+GNELBO_POINTS = 100 * 128  # real points of the published gnELBO: 100 batches of 128
+LOWEST_LOG_VAR = -80.0  # the published gnELBO clamps the posterior's log-variance here
+MAP_POINTS = 256  # side of the density map that is kept for the pictures
+PICTURE_POINTS = 4096  # that are kept for the pictures
+OOD_POINTS = 1000  # on the density, and as many off its support
+
+# The steps of an evaluation, as its progress names them.
+DIVERGENCES, PAIRS = "divergences of histograms", "distances between points"
+GRID, CODES = "energy on the grid", "codes and out-of-distribution detection"
+STEPS = (DIVERGENCES, PAIRS, GRID, CODES)
+
+
+def measure_density(
+    model: Model, settings: Settings, device: str, steps: Steps | None = None
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Measure a model of a density; return all metrics, and the arrays that the pictures are drawn from.
+
+    ``steps`` shows which step is being done. Every metric's points come from a random stream of their own.
+    """
+    steps = steps or Steps()
+    steps.plan(STEPS)
+    steps.begin(DIVERGENCES)
+    target, prior, count = density(settings.dataset), model.mixture(), settings.evaluation_points
+
+    def real(stream: str, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return target.sample(n, generator(settings.seed, f"evaluation-{stream}"), device)
+
+    def generated(stream: str, n: int) -> torch.Tensor:
+        return model.decoder(prior.sample(n, generator(settings.seed, f"evaluation-{stream}-fake", 0, device))[0])
+
+    metrics: dict[str, Any] = {"points": count}
+    measured = {
+        "kl": ("kl_published", "kl", "entropy_published", "out_of_range"),
+        "jsd": ("jsd_published", "jsd"),
+    }
+    for stream, names in measured.items():
+        scores = histogram_divergences(
+            real(stream, count)[0], generated(stream, count), target.half_width / 2, settings.evaluation_bins
+        )
+        metrics |= {name: scores[name] for name in names}
+    samples = generated("coverage", count)
+    metrics |= {"modes_covered": mode_coverage(samples, target), "off_support": off_support(samples, target)}
+    steps.begin(PAIRS)
+    metrics |= two_sample_metrics(real("pairs", count)[0], generated("pairs", count))
+    energy = _energy(model, prior, settings, device)
+    steps.begin(GRID)
+    side = settings.evaluation_grid
+    on_grid = energy_grid(_counted(energy, side**2, steps), target.half_width, side, device=device)
+    on_points = energies(energy, real("gnelbo", GNELBO_POINTS)[0])
+    metrics["gnelbo_published"] = grid_normalized(on_points, on_grid)
+    metrics["gnelbo"] = normalized_nll(on_points, on_grid, target.half_width)
+    steps.begin(CODES)
+    state, latent = _latent_state(model, prior, *real("latent", count), settings, device)
+    detected, scored = _detection(model, prior, target, settings, device)
+    return metrics | state | detected, _arrays(samples, on_grid, latent, prior) | scored
+
+
+def _counted(energy: Energy, total: int, steps: Steps) -> Energy:
+    """Return the energy, which tells ``steps`` at how many of the ``total`` points it was computed."""
+    done = 0
+
+    def counted(points: torch.Tensor) -> torch.Tensor:
+        nonlocal done
+        found = energy(points)
+        done += len(points)
+        steps.part(done, total)
+        return found
+
+    return counted
+
+
+def _detection(
+    model: Model, prior: Prior, target: Density, settings: Settings, device: str
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Tell fresh points of the density from uniform points off its support; return metrics and scores."""
+    count, draws = min(OOD_POINTS, settings.evaluation_points), generator(settings.seed, "evaluation-ood")
+    inside, outside = target.sample(count, draws)[0], uniform_off_support(target, count, draws)
+    noise = generator(settings.seed, "evaluation-ood-noise", 0, device)
+    own, others = (
+        score_batches(model, [points.to(device)], prior, settings.samples, noise) for points in (inside, outside)
+    )
+    return compare(own, {"uniform": others}, settings.seed)
+
+
+def _energy(model: Model, prior: Prior, settings: Settings, device: str) -> Energy:
+    """Return the negative ELBO e(x) = KL(x) + rec(x, g(mu(x))), [M, 2] -> [M], in nats and squared data units.
+
+    The KL to N(0, I) is in closed form, unless the settings ask for the protocol of Athanasiadis et al. 2025
+    (``kl_of_normal``). That, and the KL to every other prior, is sampled with the same S noise vectors at every point.
+    """
+    shape = settings.samples, settings.latent_size  # [S, L]
+    noise = normal(shape, generator(settings.seed, "evaluation-energy", 0, device))
+
+    def divergence(mean: torch.Tensor, log_var: torch.Tensor) -> torch.Tensor:
+        if not prior.is_standard:
+            return _sampled_kl(mean, log_var, prior, noise)
+        if settings.kl_of_normal == "sampled":
+            return _kl_to_normal(mean, log_var, noise)
+        return kl(mean, log_var, prior, 0, None)
+
+    def energy(points: torch.Tensor) -> torch.Tensor:
+        mean, log_var = model.encode(points)
+        log_var = log_var.clamp(min=LOWEST_LOG_VAR)
+        return model.squared_error(points, model.decoder(mean)) + divergence(mean, log_var)
+
+    return energy
+
+
+def _sampled_kl(mean: torch.Tensor, log_var: torch.Tensor, prior: Prior, noise: torch.Tensor) -> torch.Tensor:
+    """Average log q(z) - log p(z) over z = mean + exp(log_var / 2) eps, with eps the rows of noise [S, L] -> [M]."""
+    z = mean + torch.exp(0.5 * log_var) * noise.unsqueeze(1)  # [S, M, L]
+    log_posterior = sampled_log_prob(log_var, noise.square().mean(0))
+    return log_posterior - prior.log_prob(z.flatten(0, 1)).unflatten(0, z.shape[:2]).mean(0)
+
+
+def _kl_to_normal(mean: torch.Tensor, log_var: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """Compute the average of :func:`_sampled_kl` for p = N(0, I) -> [M].
+
+    It is quadratic in eps, so that only the first two moments of the noise enter:
+    1/2 sum_l [(m^2 + 2 m sd mean(eps) + sd^2 mean(eps^2)) - s - mean(eps^2)], with s = log_var and sd = exp(s / 2).
+    """
+    first, second = noise.mean(0), noise.square().mean(0)  # [L]
+    squares = mean.square() + 2 * mean * torch.exp(0.5 * log_var) * first + log_var.exp() * second
+    return 0.5 * (squares - log_var - second).sum(-1)
+
+
+def _latent_state(
+    model: Model, prior: Prior, points: torch.Tensor, labels: torch.Tensor, settings: Settings, device: str
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Measure the ELBO's parts and the use of the prior's modes on real points; return them and the latent cloud."""
+    noise = generator(settings.seed, "evaluation-latent-noise", 0, device)
+    posterior = model.encode(points)
+    z = posterior.sample(noise)
+    reconstruction = float(model.squared_error(points, model.decoder(z)).mean())
+    divergence = float(kl(*posterior, prior, settings.samples, noise).mean())
+    state = {"reconstruction": reconstruction, "kl_posterior": divergence, "elbo": -(reconstruction + divergence)}
+    if prior.has_modes:
+        mean_responsibilities = prior.log_prob_and_mean_responsibilities(z)[1].double()
+        state["responsibility_entropy"] = float(responsibility_entropy(mean_responsibilities))
+        state["inactive_modes"] = int(inactive_modes(mean_responsibilities))
+    return state, {"data": points, "labels": labels, "latent": z}
+
+
+def _arrays(
+    samples: torch.Tensor, on_grid: torch.Tensor, latent: dict[str, torch.Tensor], prior: Prior
+) -> dict[str, np.ndarray]:
+    """Thin out what the pictures need."""
+    side = min(MAP_POINTS, len(on_grid))
+    rows = np.linspace(0, len(on_grid) - 1, side).round().astype(int)
+    arrays = {name: tensor[:PICTURE_POINTS] for name, tensor in (latent | {"samples": samples}).items()}
+    gaussians = {f"prior_{name}": tensor for name, tensor in prior.components_to_draw().items()}
+    arrays |= gaussians or {"codes": arrays["latent"], "code_labels": arrays["labels"]}
+    found = {name: tensor.detach().cpu().numpy() for name, tensor in arrays.items()}
+    return found | {"energy": on_grid.numpy()[np.ix_(rows, rows)].astype(np.float32)}

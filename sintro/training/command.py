@@ -1,0 +1,58 @@
+"""``sintro train`` and ``sintro fleet``: from cells and the options of a command line to training.
+
+Torch is imported late, so that cells which cannot be trained are refused at once.
+"""
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sintro.cells import studies
+from sintro.cells.cell import Cell
+from sintro.runs import failures
+
+
+def train_cells(cells: Sequence[Cell], given: Mapping[str, Any], side_by_side: int | None, **how: Any) -> int:
+    """Train cells; return the exit code: 0, or 75 where a signal stopped the training.
+
+    Args:
+        given: the options that belong to the command in cell.json, by their names on the command line: ``device``,
+            ``threads`` and, where they were given, ``iterations``, ``precision`` and ``data``.
+        side_by_side: how many cells of equal shape train at a time; None: as many as the device holds.
+        how: further fields of :class:`sintro.training.loop.Options`.
+
+    Raises: SintroError for settings that fit no run, and as :func:`sintro.training.tasks.train_all` does.
+    """
+    failures.refuse_repeated("train", [Path(cell.path) for cell in cells])
+    asked = given.get("iterations"), given.get("precision")
+    resolved = [(cell, studies.settings(cell, *asked), studies.sources(cell, *asked)) for cell in cells]
+    _note_missing_weights(cells)
+    from sintro.runs.devices import pick_device, set_threads
+    from sintro.training.loop import Options
+    from sintro.training.record import Task
+    from sintro.training.tasks import recording, train_all
+
+    tasks = [Task(*one, _command(one[0], given)) for one in resolved]
+    with recording(tasks):
+        device, threads = pick_device(given["device"]), set_threads(given["threads"])
+    return train_all(tasks, Options(device, threads, **how), side_by_side)
+
+
+def _note_missing_weights(cells: Sequence[Cell]) -> None:
+    """Say on stderr for which data sets FID will not be measured, since Inception's weights are missing."""
+    for dataset in dict.fromkeys(cell.dataset for cell in cells if cell.data.kind == "images"):
+        from sintro.data.sources import missing_inception
+
+        if note := missing_inception(dataset):
+            print(f"note: {note}", file=sys.stderr)
+
+
+def _command(cell: Cell, given: Mapping[str, Any]) -> str:
+    """Return the command line, as a shell reads it, that trains a cell in the same way; defaults are left out."""
+    words = ["sintro", "train", cell.path]
+    for name, value in given.items():
+        if value not in (None, "auto"):
+            words += [f"--{name}", str(value)]
+    return shlex.join(words)
