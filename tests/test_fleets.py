@@ -379,7 +379,7 @@ def test_a_tape_repeats_what_generators_draw():
         places.append([drawn.data_ptr() for drawn in replayed])
     assert places[0] == places[1] == places[2]
     tape.fill(keyed(4))
-    with pytest.raises(RuntimeError, match="not the one that was noted"):
+    with pytest.raises(RuntimeError, match="draw 0 differs from the noted one"):
         normal((5,), tape)
 
 

@@ -21,7 +21,6 @@ from sintro.report.figures.style import (
     STYLE,
     data_uri,
     eight_bits,
-    half_width_of,
     relative_density,
     small_png,
     to_png,
@@ -121,7 +120,7 @@ def read_grid(results: Sequence[Result]) -> MapGrid | None:
     for dataset, members in grouped(shown.values(), lambda result: result.cell.dataset).items():
         points = _points(members)
         if points is not None and not components.dataset(dataset).is_gone:  # its half-width is not known any more
-            data[dataset] = data_map(points, half_width_of(dataset))
+            data[dataset] = data_map(points, components.dataset(dataset).half_width)
     return MapGrid(datasets, rows, shown, maps, data)
 
 
