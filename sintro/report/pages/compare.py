@@ -13,7 +13,8 @@ from sintro.basics.files import write_atomic
 from sintro.cells.components import UnknownComponent
 from sintro.metrics import METRICS
 from sintro.report.numbers import origins
-from sintro.report.numbers.compare import (
+from sintro.report.numbers.compare import Comparison
+from sintro.report.numbers.compared_rows import (
     DIFFERS,
     DIVERGED,
     EQUAL,
@@ -21,7 +22,6 @@ from sintro.report.numbers.compare import (
     UNDECIDED,
     UNDEFINED,
     VERDICTS,
-    Comparison,
     Row,
 )
 from sintro.report.numbers.exports import as_csv
@@ -118,16 +118,14 @@ def view(found: Comparison) -> dict[str, Any]:
         "verdicts": [
             {"name": name, "meaning": MEANING[name], "rows": list(map(row_texts, found.of(name)))} for name in VERDICTS
         ],
+        "undecided": len(found.of(UNDECIDED)),
         "total": len(found.rows),
         "heads": HEADS,
         "settings": origins.settings_that_differ(found.a, found.b),
         "versions": origins.versions_that_differ(found.a, found.b),
         "unmatched": origins.unmatched(found.a, found.b),
         "unread": origins.unread(found.a, found.b),
-        "one_sided": [
-            {"row": row_label(group), "metric": metric, "side": side, "why": why}
-            for group, metric, side, why in found.one_sided
-        ],
+        "one_sided": [(row_label(group), *rest) for group, *rest in found.one_sided],
     }
 
 
@@ -151,23 +149,21 @@ def tables(found: Comparison) -> list[Table]:
         if verdict["name"] in (DIFFERS, UNDECIDED) and verdict["rows"]:
             lines = [tuple(texts.values()) for texts in verdict["rows"]]
             made.append(_table(verdict["name"], HEADS, lines))
-    for title in ("settings", "versions"):
-        lines = [(one.name, one.a, one.b, str(one.cells)) for one in shown[title]]
-        made.append(_table(f"{title} that differ", ("name", "A", "B", "pairs of cells"), lines))
-    lines = [(one.path, one.side, one.other) for one in shown["unmatched"]]
-    made.append(_table("results of one side only", ("cell", "has it", "on the other side"), lines))
-    lines = [(one.path, one.side, one.other) for one in shown["unread"]]
-    made.append(_table("no result on either side", ("folder", "side", "state"), lines))
-    lines = [(one["row"], one["metric"], one["side"], one["why"]) for one in shown["one_sided"]]
-    made.append(_table("metrics that a side lacks", ("row", "metric", "side", "why"), lines))
+    made += [
+        _table("settings that differ", ("name", "A", "B", "pairs of cells"), shown["settings"]),
+        _table("versions that differ", ("name", "A", "B", "pairs of cells"), shown["versions"]),
+        _table("results of one side only", ("cell", "has it", "on the other side"), shown["unmatched"]),
+        _table("no result on either side", ("folder", "side", "state"), shown["unread"]),
+        _table("metrics that a side lacks", ("row", "metric", "side", "why"), shown["one_sided"]),
+    ]
     return [table for table in made if table.row_count]
 
 
-def _table(title: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
+def _table(title: str, heads: Sequence[str], lines: Sequence[Sequence[object]]) -> Table:
     """Make a table of the first lines, which says how many more there are."""
     rest = len(lines) - MOST_ON_TERMINAL
     caption = f"and {rest:,} more; --out FOLDER writes them all" if rest > 0 else None
     made = Table(*heads, title=title, caption=caption)
     for line in lines[:MOST_ON_TERMINAL]:
-        made.add_row(*map(escape, line))
+        made.add_row(*(escape(str(text)) for text in line))
     return made
