@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -416,8 +417,10 @@ def test_a_value_of_an_older_definition_is_no_value(tmp_path):
     assert found.of(EQUAL) == found.rows
 
 
-def test_a_fleets_results_and_links_are_read_where_they_are(tmp_path):
+def test_links_are_followed_and_a_broken_one_hides_nothing(tmp_path):
     shutil.copytree(STORED / "results", tmp_path / "results")
+    (tmp_path / "results" / "loop").symlink_to("loop")
+    (tmp_path / "results" / "gone").symlink_to("nowhere")
     assert open_tree(tmp_path) == open_tree(tmp_path / "results") == tmp_path / "results"
     (tmp_path / "linked").symlink_to(tmp_path / "results")
     assert len(read_tree(tmp_path / "linked").finished) == 10
@@ -427,6 +430,8 @@ def test_a_fleets_results_and_links_are_read_where_they_are(tmp_path):
     ("words", "said"),
     [
         (["nowhere", "a"], "'nowhere' does not exist; legal is a folder results, or one that holds it"),
+        (["", "a"], "'' does not exist"),
+        (["~nobody", "a"], "'~nobody' does not exist"),
         (["a", "file"], "'file' is no folder"),
         (["a", "empty"], "'empty' holds no cell results/<study>/<dataset>"),
         (["a", "strange"], "'strange' holds no cell"),
@@ -452,3 +457,42 @@ def test_bad_input_gets_one_line(words, said, tmp_path, monkeypatch, capsys):
 
 def test_an_estimate_is_what_it_says():
     assert Estimate("paired t", 0.0, 1.0, 4).p == 1.0
+
+
+def test_a_folder_that_cannot_be_read_is_listed_and_stops_no_other(tmp_path, monkeypatch):
+    a = write(tmp_path / "a")
+    denied = a / "table1" / "rings" / "vae"
+    listed = os.listdir
+
+    def refuse(folder):
+        if Path(folder) == denied:
+            raise PermissionError(13, "Permission denied")
+        return listed(folder)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    found = read_tree(a)
+    assert len(found.finished) == 5 * 5
+    assert found.refused == {"table1/rings/vae": f"{denied} cannot be read: Permission denied"}
+
+
+def test_metrics_that_only_seeds_outside_the_pairs_have_are_listed(tmp_path):
+    a, b = write(tmp_path / "a", range(2)), write(tmp_path / "b", range(3))
+    for path in b.glob("*/*/vae/normal/*/seed[01]/metrics.json"):
+        content = json.loads(path.read_text())
+        del content["kl_published"]
+        path.write_text(json.dumps(content))
+    ((group, *rest),) = compare_trees(read_tree(a), read_tree(b)).one_sided
+    assert (group[3], *rest) == ("normal", "kl_published", "B", "not measured")
+
+
+def test_frechet_distances_are_of_the_features_that_both_sides_have():
+    cell = Cell(study="table2", dataset="mnist", objective="vae", prior="normal", regularizers="none", seed=0)
+    stored = {"fid_published": 1.0, "cfid_published": 2.0, "recall_published": 0.5}
+
+    def with_metrics(*names):
+        metrics = {name: stored[name] for name in names}
+        return Tree("made", {cell.path: Result(cell, Path("."), "done", metrics=metrics)})
+
+    both, without_inception = with_metrics(*stored), with_metrics("cfid_published", "recall_published")
+    assert [row.metric for row in compare_trees(both, both).rows] == ["fid_published", "recall_published"]
+    assert [row.metric for row in compare_trees(both, without_inception).rows] == ["cfid_published", "recall_published"]

@@ -31,9 +31,9 @@ def open_tree(given: str | Path) -> Path:
 
     Raises SintroError where there is none.
     """
-    folder = Path(given).expanduser()
-    if not folder.is_dir():
-        missing = "is no folder" if folder.exists() else "does not exist"
+    folder = Path(given)
+    if not str(given).strip() or not folder.is_dir():
+        missing = "is no folder" if folder.is_file() else "does not exist"
         raise SintroError(f"{str(given)!r} {missing}; legal is a folder {RESULTS}, or one that holds it")
     inner = folder / RESULTS
     return inner if inner.is_dir() else folder
@@ -64,8 +64,7 @@ def _seed_folders(root: Path, parts: tuple[str, ...], refused: dict[str, str]) -
     """Walk to the folders as deep as cells' are that begin with `seed`, in the order of their names."""
     folder = root.joinpath(*parts)
     try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if entry.is_dir())
+        names = sorted(name for name in os.listdir(folder) if os.path.isdir(folder / name))
     except OSError as error:
         refused["/".join(parts) or "."] = f"{folder} cannot be read: {error.strerror or error}"
         return
