@@ -247,7 +247,7 @@ def compare(
     margin: Annotated[
         float,
         typer.Option(help="What counts as equivalent: so many typical standard deviations over A's seeds"),
-    ] = 2.0,
+    ] = 2.0,  # five seeds a side have wider intervals than a margin of one standard deviation
 ) -> int:
     """Compare two runs row by row: differs, equivalent or undecided. Exit code 1 if a row differs significantly."""
     from sintro.report.numbers.compare import compare_trees

@@ -149,6 +149,11 @@ def test_seeds_that_both_have_are_pairs(a, b, chosen):
     assert choose_seeds(a, b) == chosen
 
 
+def compare(a: Tree, b: Tree, factor: float = 2.0) -> Comparison:
+    """Compare with the factor that is the command line's default."""
+    return compare_trees(a, b, factor)
+
+
 # --- trees that exist in memory only
 
 
@@ -177,7 +182,7 @@ def simulate(seeds_a, seeds_b, pairs: int, shift: np.ndarray | float = 0.0) -> l
     for _ in range(pairs):
         a = sd * rng.standard_normal((len(PRIORS), len(METRICS), len(seeds_a)))
         b = sd * (rng.standard_normal((len(PRIORS), len(METRICS), len(seeds_b))) + shift)
-        found.append(compare_trees(tree(cells_a, a), tree(cells_b, b)))
+        found.append(compare(tree(cells_a, a), tree(cells_b, b)))
     return found
 
 
@@ -220,7 +225,7 @@ def test_the_margin_is_the_median_spread_of_as_rows_times_the_factor():
     rng = np.random.default_rng(2)
     a, b = rng.normal(size=(4, 2, 5)), rng.normal(size=(4, 2, 5))
     a[0] *= 1000
-    found = compare_trees(tree(cells(FIVE), a), tree(cells(FIVE), b), 1.5)
+    found = compare(tree(cells(FIVE), a), tree(cells(FIVE), b), 1.5)
     for i, metric in enumerate(METRICS):
         margins = {row.margin for row in found.rows if row.metric == metric}
         assert list(margins) == [pytest.approx(1.5 * np.median(a[:, i].std(axis=1, ddof=1)))]
@@ -244,7 +249,7 @@ VALUES = np.random.default_rng(3).normal(10, 1, (4, 2, 5))
 
 
 def test_what_diverged_on_one_side_counts_against_that_side():
-    found = by_what(compare_trees(changed(VALUES), changed(VALUES, (1, 3))))
+    found = by_what(compare(changed(VALUES), changed(VALUES, (1, 3))))
     row = found[DIVERGED, ""]
     assert (row.mean_a, row.mean_b, row.difference, row.verdict) == (0, 0.4, 0.4, UNDECIDED)
     assert row.p == pytest.approx(stats.fisher_exact([[0, 5], [2, 3]]).pvalue)
@@ -254,63 +259,63 @@ def test_what_diverged_on_one_side_counts_against_that_side():
 
 
 def test_a_side_on_which_all_diverged_differs_where_fisher_says_so():
-    found = compare_trees(changed(VALUES), changed(VALUES, tuple(FIVE)))
+    found = compare(changed(VALUES), changed(VALUES, tuple(FIVE)))
     row = by_what(found)[DIVERGED, ""]
     assert (row.verdict, found.differs) == (DIFFERS, True)
     assert row.p == pytest.approx(2 / 252)
     assert by_what(found)[VALUE, METRICS[0]].verdict == UNDECIDED
-    assert by_what(compare_trees(changed(VALUES, tuple(FIVE)), changed(VALUES)))[DIVERGED, ""].verdict == DIFFERS
+    assert by_what(compare(changed(VALUES, tuple(FIVE)), changed(VALUES)))[DIVERGED, ""].verdict == DIFFERS
 
 
 def test_what_diverged_on_both_sides_alike_is_equal():
-    found = by_what(compare_trees(changed(VALUES, (2,)), changed(VALUES, (2,))))
+    found = by_what(compare(changed(VALUES, (2,)), changed(VALUES, (2,))))
     assert {row.verdict for row in found.values()} == {EQUAL}
     assert found[VALUE, METRICS[0]].seeds_a == 4
-    found = by_what(compare_trees(changed(VALUES, (2,)), changed(VALUES, (3,))))
+    found = by_what(compare(changed(VALUES, (2,)), changed(VALUES, (3,))))
     assert {row.verdict for row in found.values()} == {UNDECIDED}
 
 
 def test_an_undefined_value_is_never_equal_and_never_equivalent():
     values = VALUES.copy()
     values[0, 0, 4] = math.nan
-    found = by_what(compare_trees(tree(cells(FIVE), VALUES), tree(cells(FIVE), values)))
+    found = by_what(compare(tree(cells(FIVE), VALUES), tree(cells(FIVE), values)))
     assert found[UNDEFINED, METRICS[0]].difference == 0.2
     assert found[VALUE, METRICS[0]].verdict == UNDECIDED
     assert found[VALUE, METRICS[1]].verdict == EQUAL
-    found = by_what(compare_trees(tree(cells(FIVE), values), tree(cells(FIVE), values)))
+    found = by_what(compare(tree(cells(FIVE), values), tree(cells(FIVE), values)))
     assert {row.verdict for row in found.values()} == {EQUAL}
     other = [[cell.model_copy(update={"seed": cell.seed + 10}) for cell in row] for row in cells(FIVE)]
-    found = by_what(compare_trees(tree(cells(FIVE), VALUES), tree(other, values)))
+    found = by_what(compare(tree(cells(FIVE), VALUES), tree(other, values)))
     assert found[VALUE, METRICS[0]].verdict == UNDECIDED
     assert found[VALUE, METRICS[1]].method == "Welch's t"
 
 
 def test_one_seed_is_undecided_unless_the_bits_are_equal():
     one, other = VALUES[:, :, :1], VALUES[:, :, :1] + 1
-    assert {row.verdict for row in compare_trees(tree(cells([0]), one), tree(cells([0]), one)).rows} == {EQUAL}
-    assert {row.verdict for row in compare_trees(tree(cells([0]), one), tree(cells([0]), other)).rows} == {UNDECIDED}
-    found = compare_trees(tree(cells(FIVE), VALUES), tree(cells([7]), other))
+    assert {row.verdict for row in compare(tree(cells([0]), one), tree(cells([0]), one)).rows} == {EQUAL}
+    assert {row.verdict for row in compare(tree(cells([0]), one), tree(cells([0]), other)).rows} == {UNDECIDED}
+    found = compare(tree(cells(FIVE), VALUES), tree(cells([7]), other))
     assert {(row.verdict, row.p) for row in found.rows} == {(UNDECIDED, None)}
 
 
 def test_two_constants_are_compared_by_fishers_test():
     a, b = np.full((4, 2, 5), 8.0), np.full((4, 2, 5), 7.0)
-    found = compare_trees(tree(cells(FIVE), a), tree(cells(FIVE), b))
+    found = compare(tree(cells(FIVE), a), tree(cells(FIVE), b))
     assert [row.p for row in found.rows] == [pytest.approx(2 / 252)] * 8
     assert not found.differs, "eight rows of five seeds are not enough"
-    found = compare_trees(tree(cells(FIVE), a), tree(cells([7, 8]), a[:, :, :2]))
+    found = compare(tree(cells(FIVE), a), tree(cells([7, 8]), a[:, :, :2]))
     assert {row.verdict for row in found.rows} == {EQUAL}
 
 
 def test_a_constant_offset_of_pairs_is_compared_unpaired():
-    found = compare_trees(tree(cells(FIVE), VALUES), tree(cells(FIVE), VALUES + 100))
+    found = compare(tree(cells(FIVE), VALUES), tree(cells(FIVE), VALUES + 100))
     assert {(row.verdict, row.method) for row in found.rows} == {(DIFFERS, "Welch's t")}
 
 
 @pytest.mark.parametrize("factor", [0.0, -1.0, math.nan, math.inf])
 def test_a_margin_is_a_positive_number(factor):
     with pytest.raises(SintroError, match="is not legal"):
-        compare_trees(tree(cells(FIVE), VALUES), tree(cells(FIVE), VALUES), factor)
+        compare(tree(cells(FIVE), VALUES), tree(cells(FIVE), VALUES), factor)
 
 
 # --- folders
@@ -409,7 +414,7 @@ def test_a_value_of_an_older_definition_is_no_value(tmp_path):
         content = json.loads(path.read_text())
         content["metric_versions"]["kl_published"] = 1
         path.write_text(json.dumps(content))
-    found = compare_trees(read_tree(a), read_tree(b))
+    found = compare(read_tree(a), read_tree(b))
     ((group, metric, side, why),) = found.one_sided
     assert (group[3], metric, side) == ("normal", "kl_published", "B")
     assert "older definition" in why
@@ -481,7 +486,7 @@ def test_metrics_that_only_seeds_outside_the_pairs_have_are_listed(tmp_path):
         content = json.loads(path.read_text())
         del content["kl_published"]
         path.write_text(json.dumps(content))
-    ((group, *rest),) = compare_trees(read_tree(a), read_tree(b)).one_sided
+    ((group, *rest),) = compare(read_tree(a), read_tree(b)).one_sided
     assert (group[3], *rest) == ("normal", "kl_published", "B", "not measured")
 
 
@@ -494,5 +499,5 @@ def test_frechet_distances_are_of_the_features_that_both_sides_have():
         return Tree("made", {cell.path: Result(cell, Path("."), "done", metrics=metrics)})
 
     both, without_inception = with_metrics(*stored), with_metrics("cfid_published", "recall_published")
-    assert [row.metric for row in compare_trees(both, both).rows] == ["fid_published", "recall_published"]
-    assert [row.metric for row in compare_trees(both, without_inception).rows] == ["cfid_published", "recall_published"]
+    assert [row.metric for row in compare(both, both).rows] == ["fid_published", "recall_published"]
+    assert [row.metric for row in compare(both, without_inception).rows] == ["cfid_published", "recall_published"]

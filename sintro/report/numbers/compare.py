@@ -28,8 +28,6 @@ from sintro.report.numbers.results import Result
 from sintro.report.numbers.tables import TABLE1, image_measures
 from sintro.report.numbers.trees import Tree
 
-FACTOR = 2.0  # with five seeds a side, an interval is wider than a margin of one standard deviation
-
 
 @dataclass(eq=False)
 class Comparison:
@@ -51,7 +49,7 @@ class Comparison:
         return [row for row in self.rows if row.verdict == verdict]
 
 
-def compare_trees(a: Tree, b: Tree, factor: float = FACTOR) -> Comparison:
+def compare_trees(a: Tree, b: Tree, factor: float) -> Comparison:
     """Compare every group of seeds that both folders have results of.
 
     ``factor``: the margin of equivalence, in typical standard deviations over A's seeds (see ``Spreads``). Raises
