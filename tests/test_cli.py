@@ -29,8 +29,8 @@ VERBS = (
     "clean",
     "doctor",
     "report",
-    "compare",
     "choose",
+    "compare",
     "theory",
 )
 
