@@ -57,7 +57,7 @@ def compare_trees(a: Tree, b: Tree, factor: float) -> Comparison:
     """
     if not (math.isfinite(factor) and factor > 0):
         raise SintroError(f"margin {factor:g} is not legal: a positive number of standard deviations")
-    groups_a, groups_b = _groups(a), _groups(b)
+    groups_a, groups_b = a.groups(), b.groups()
     common = [group for group in groups_a if group in groups_b]
     if not common:
         raise SintroError(f"{a.given!r} and {b.given!r} have no finished cells in common: no row has results in both")
@@ -72,14 +72,6 @@ def compare_trees(a: Tree, b: Tree, factor: float) -> Comparison:
         found.one_sided += _one_sided(group, chosen_a, chosen_b)
     found.rows = decide(rows)
     return found
-
-
-def _groups(tree: Tree) -> dict[Group, dict[int, Result]]:
-    """Group the finished cells over seeds, in the order of their paths -> the results by seed."""
-    groups: dict[Group, dict[int, Result]] = {}
-    for _, result in sorted(tree.finished.items()):
-        groups.setdefault(result.group, {})[result.cell.seed] = result
-    return {group: dict(sorted(found.items())) for group, found in groups.items()}
 
 
 # --- what is compared

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import NamedTuple
 
-from sintro.report.numbers.results import Result, by_group
+from sintro.report.numbers.results import Result
 from sintro.report.numbers.trees import Tree, one_line
 from sintro.report.numbers.words import ABSENT, plural, show_setting
 
@@ -34,12 +34,13 @@ class Unmatched(NamedTuple):
 
 def partners(a: Tree, b: Tree) -> list[tuple[Result, Result]]:
     """Pair the finished cells of the groups that both sides have: equal seeds, or the first cells where none are."""
-    of_b = by_group(b.finished.values())
+    of_b = b.groups()
     pairs = []
-    for group, found in by_group(a.finished.values()).items():
-        others = {result.cell.seed: result for result in of_b.get(group, ())}
-        same = [(result, others[result.cell.seed]) for result in found if result.cell.seed in others]
-        pairs += same or [(found[0], other) for other in list(others.values())[:1]]
+    for group, found in a.groups().items():
+        others = of_b.get(group, {})
+        same = [(result, others[seed]) for seed, result in found.items() if seed in others]
+        firsts = zip(found.values(), others.values(), strict=False)
+        pairs += same or list(firsts)[:1]
     return pairs
 
 

@@ -25,6 +25,14 @@ class Tree:
         """The cells that have a result: done or diverged."""
         return {path: result for path, result in self.cells.items() if result.state in FINISHED}
 
+    def groups(self) -> dict[tuple[str, str, str, str, str], dict[int, Result]]:
+        """Group the finished cells over seeds, in the order of their paths -> the results by seed, in its order."""
+        found: dict[tuple[str, str, str, str, str], dict[int, Result]] = {}
+        in_order = sorted(self.finished.values(), key=lambda result: (result.group, result.cell.seed))
+        for result in in_order:
+            found.setdefault(result.group, {})[result.cell.seed] = result
+        return found
+
 
 def open_tree(given: str | Path) -> Path:
     """Find the results folder: the one given, or `results` in it.
