@@ -339,6 +339,30 @@ def new(
     print(f"{path}; its settings: sintro show {RESULTS}/quick/{templates.EXAMPLES[kind].format(name)}/seed0")
 
 
+@app.command(epilog="Example: sintro compare results ../another-machine/results --out compared")
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="A results folder, or a folder that holds one")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another one: of another machine, commit or lab")],
+    out: Annotated[str | None, typer.Option(metavar="FOLDER", help="Write a page and a CSV file there")] = None,
+    margin: Annotated[
+        float,
+        typer.Option(help="What counts as equivalent: so many typical standard deviations over A's seeds"),
+    ] = 2.0,  # five seeds a side have wider intervals than a margin of one standard deviation
+) -> int:
+    """Compare two runs row by row: differs, equivalent or undecided. Exit code 1 if a row differs significantly."""
+    from sintro.report.numbers.compare import compare_trees
+    from sintro.report.numbers.trees import read_tree
+    from sintro.report.pages import compare as pages
+
+    found = compare_trees(read_tree(a), read_tree(b), margin)
+    written = pages.write(found, Path(out)) if out is not None else []
+    for table in pages.tables(found):
+        _print(table)
+    for path in written:
+        print(path)
+    return int(found.differs)
+
+
 @app.command(epilog="Example: sintro choose search2d")
 def choose(study: StudyName) -> None:
     """Choose the hyper-parameters that a search study found best, for the studies which use them."""

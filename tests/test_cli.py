@@ -30,6 +30,7 @@ VERBS = (
     "doctor",
     "report",
     "choose",
+    "compare",
     "theory",
 )
 
