@@ -357,7 +357,7 @@ def compare(
     found = compare_trees(read_tree(a), read_tree(b), margin)
     written = pages.write(found, Path(out)) if out is not None else []
     for table in pages.tables(found):
-        _print(table)
+        print_table(table)
     for path in written:
         print(path)
     return int(found.differs)
