@@ -1,4 +1,4 @@
-"""How planning scales, on study search2d (5,172 cells): a dry run in an empty folder, then status and plan with results.
+"""How planning scales, on study search2d (5,172 cells): a dry run in an empty folder, status and plan with results.
 
 Run as ``python -m benchmarks.scale``; prints one line each: seconds on the clock, seconds of CPU, peak memory.
 """
@@ -41,7 +41,7 @@ def measure(name: str, command: list[str], folder: Path) -> None:
 
 
 def fill(folder: Path) -> None:
-    """Write what ``sintro status`` looks at: results of every second cell, and the log of a failure of every twentieth."""
+    """Write what ``sintro status`` looks at: results of every second cell, logs of failures of every twentieth."""
     for index, cell in enumerate(studies.load(STUDY).cells()):
         place = folder / cell.path
         place.mkdir(parents=True)

@@ -25,8 +25,11 @@ from sintro.report.numbers.words import dataset_name, plural, row_label, show_nu
 DRAWN = MEASURES[0]
 MARKERS = "os^Dv<>P*h"
 MOST_COLUMNS = 4
-# What a run without a KL is drawn as, in the strip above the others.
-STRIP = {"diverged": "x", "no KL": "1"}
+# How a run without a KL is drawn, in the strip above the others.
+STRIP = {
+    fate: {"linestyle": "", "marker": marker, "markersize": 5, "markeredgewidth": 1.2, "color": INK}
+    for fate, marker in (("diverged", "x"), ("no KL", "1"))
+}
 STRIP_START = 0.84  # of a panel's height
 STRIP_FIRST, STRIP_SPREAD = 0.05, 0.1  # from there to the first seed, and to the last one from the first
 SLOT = 0.8  # the share of a KL weight's place that its marks take
@@ -196,11 +199,11 @@ def _draw_strip(axes: Axes, members: Sequence[Result], place: Callable[[Cell], f
     height_of = dict(zip(seeds, heights, strict=True))
     strip = axes.get_xaxis_transform()  # x in data, y in shares of the panel's height
     axes.plot([0, 1], [STRIP_START] * 2, color=INK, linewidth=0.5, linestyle=":", transform=axes.transAxes)
-    for fate, marker in STRIP.items():
+    for fate, style in STRIP.items():
         lost = [result for result in members if fate_of(result) == fate]
         places = [place(result.cell) for result in lost]
         tops = [height_of[result.cell.seed] for result in lost]
-        axes.plot(places, tops, **strip_mark(marker), transform=strip, clip_on=False)
+        axes.plot(places, tops, **style, transform=strip, clip_on=False)
 
 
 def negative_ratio(cell: Cell) -> float | None:
@@ -218,17 +221,11 @@ def mark(index: int) -> dict[str, Any]:
     return {"linestyle": "", "marker": shape, "markersize": 4.5, "markeredgewidth": 0.9, "color": colour}
 
 
-def strip_mark(marker: str) -> dict[str, Any]:
-    """Choose how a run without a KL is drawn."""
-    return {"linestyle": "", "marker": marker, "markersize": 5, "markeredgewidth": 1.2, "color": INK}
-
-
 def legend_of(recs: Sequence[float]) -> list[Line2D]:
     """List the legend's marks: reconstruction weights, then the fates."""
     styles = {f"rec. weight {rec:g}": mark(i) for i, rec in enumerate(recs)}
     styles["collapsed"] = COLLAPSED_MARK
-    for fate, marker in STRIP.items():
-        styles[fate] = strip_mark(marker)
+    styles |= STRIP
     return [Line2D([], [], **style, label=label) for label, style in styles.items()]
 
 

@@ -103,9 +103,7 @@ def load(path: Path | None = None) -> dict[str, Claim]:
     Raises SintroError for a bad entry: file, claim, contrast, value and what is legal, in one line.
     """
     path = path or claims_file()
-    if not path.exists():
-        return {}
-    found = yamlfiles.read(path, ClaimFile).claims
+    found = _read(path).claims
     for name, claim in found.items():
         for contrast in claim.contrasts:
             _check(contrast, f"{path}: claims.{name}: contrast {contrast.name!r}")
@@ -114,8 +112,12 @@ def load(path: Path | None = None) -> dict[str, Claim]:
 
 def load_exact(path: Path | None = None) -> dict[str, ExactClaim]:
     """Read the claims that need no cells, by name; none when there is no file. Raises SintroError as ``load`` does."""
-    path = path or claims_file()
-    return yamlfiles.read(path, ClaimFile).exact if path.exists() else {}
+    return _read(path or claims_file()).exact
+
+
+def _read(path: Path) -> ClaimFile:
+    """Read the file; one without claims where there is none."""
+    return yamlfiles.read(path, ClaimFile) if path.exists() else ClaimFile(claims={})
 
 
 def _check(contrast: Contrast, where: str) -> None:

@@ -41,12 +41,10 @@ def ranks_of(table: Table, metric: str) -> dict[str, dict[str, float]]:
 def by_weight(results: Iterable[Result]) -> dict[tuple[Key, str], dict[float, list[Result]]]:
     """Group results by (row without r, data set) and in each by the responsibility weight r."""
     families = grouped(results, lambda result: (family(result), result.cell.dataset))
-    return {place: grouped(members, weight_of) for place, members in families.items()}
-
-
-def weight_of(result: Result) -> float:
-    """Read the responsibility weight r of a cell; 0 where it has none."""
-    return result.cell.regularizer_spec.responsibility
+    return {
+        place: grouped(members, lambda result: result.cell.regularizer_spec.responsibility)
+        for place, members in families.items()
+    }
 
 
 def mean_by_weight(weights: Mapping[float, Sequence[Result]], metric: str) -> dict[float, float]:

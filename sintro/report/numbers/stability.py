@@ -41,20 +41,14 @@ def sweeps_of(results: Sequence[Result]) -> list[Sweep]:
     There is nothing to compare, and so no sweep, unless two objectives have such runs and one of them several settings.
     """
     explicit = [result for result in results if result.kind == "2d" and result.cell.betas is not None]
-    found = grouped(explicit, _place)
-    sweeps = [Sweep(dataset, row, members) for (dataset, row), members in found.items()]
+    found = grouped(explicit, lambda result: (result.cell.dataset, result.cell.objective_name, *result.row[1:]))
+    sweeps = [Sweep(dataset, tuple(row), members) for (dataset, *row), members in found.items()]
     objectives = {sweep.row[0] for sweep in sweeps}
     if len(objectives) < 2 or all(len(sweep.settings) == 1 for sweep in sweeps):
         return []
     # By data set, so that the objectives to compare stand beside each other.
     places = in_order(sweep.dataset for sweep in sweeps)
     return sorted(sweeps, key=lambda sweep: places.index(sweep.dataset))
-
-
-def _place(result: Result) -> tuple[str, tuple[str, str, str]]:
-    """Name the data set and the row of a run, without its hyper-parameters."""
-    cell = result.cell
-    return cell.dataset, (cell.objective_name, cell.prior, cell.regularizers)
 
 
 def is_collapsed(result: Result) -> bool | None:

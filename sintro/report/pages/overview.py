@@ -74,7 +74,7 @@ def _ledger(
 
 
 def table_view(study: str, table: Table, entries: Sequence[ledger.Reported]) -> dict[str, Any]:
-    """Lay out a table of the papers: each transcribed number beside ours; the others say that nobody transcribed them."""
+    """Lay out a table of the papers: each transcribed number beside ours, and a word in place of the others."""
     known = ledger.known_numbers(table, entries)
     columns = [(dataset, measure) for dataset in table.datasets for measure in table.reported]
     rows = []
