@@ -87,17 +87,19 @@ def _sheet(stacks: Sequence[np.ndarray], gap: int) -> np.ndarray:
 
 def draw_images(images: np.ndarray, title: str, most: int = 64) -> Figure:
     """Draw a sheet of images [N, C, H, W] in [0, 1], eight in a row."""
-    figure, axes = square(SHEET)
-    _show(axes, _sheet([in_range(images[:most])], gap=2))
-    axes.set_title(title)
-    return figure
+    return _draw_sheet([images[:most]], 2, title)
 
 
 def draw_pairs(data: np.ndarray, reconstructions: np.ndarray) -> Figure:
     """Draw images [N, C, H, W] and under each its reconstruction, eight pairs in a row."""
+    stacks = [data[:PAIRS], reconstructions[:PAIRS]]
+    return _draw_sheet(stacks, 3, "test images, under each its reconstruction")
+
+
+def _draw_sheet(stacks: Sequence[np.ndarray], gap: int, title: str) -> Figure:
     figure, axes = square(SHEET)
-    _show(axes, _sheet([in_range(data[:PAIRS]), in_range(reconstructions[:PAIRS])], gap=3))
-    axes.set_title("test images, under each its reconstruction")
+    _show(axes, _sheet(list(map(in_range, stacks)), gap))
+    axes.set_title(title)
     return figure
 
 

@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import EllipseCollection
 from matplotlib.figure import Figure
+from scipy.special import softmax
 
 from sintro.report.figures.plane import MOST_POINTS
 from sintro.report.figures.style import label_colours, square
@@ -22,10 +23,7 @@ def mean_responsibilities(
     squares = (z - means) ** 2 * np.exp(-log_vars)  # [N, K, L]
     log_joint = -0.5 * (squares + log_vars).sum(-1)  # [N, K]
     log_joint += np.log(np.maximum(weights, np.finfo(np.float64).tiny))
-    log_joint -= log_joint.max(-1, keepdims=True)
-    joint = np.exp(log_joint)
-    responsibilities = joint / joint.sum(-1, keepdims=True)
-    return responsibilities.mean(0)
+    return softmax(log_joint, axis=-1).mean(0)
 
 
 def first_two_axes(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
