@@ -55,6 +55,7 @@ class Result:
     extra: Mapping[str, Any] = field(default_factory=dict)  # what metrics.json holds beside numbers
     outdated: tuple[str, ...] = ()  # metrics that an older definition computed: their values do not count
     notes: tuple[str, ...] = ()
+    archived: str = ""  # of an archived run: its archive, commit, machine and date
 
     @property
     def kind(self) -> str:

@@ -167,7 +167,7 @@ def page_key(*parts: Any) -> str:
 def result_stamp(result: Result) -> str:
     """Spell what the page of one cell is made from."""
     files = [result.folder / name for name in FILES] + figure_paths(result.folder)
-    return f"{result.state} {result.reason} {result.notes} {stamp(files)}"
+    return f"{result.state} {result.reason} {result.notes} {result.archived} {stamp(files)}"
 
 
 def render(template: str, page: str, **context: Any) -> str:
