@@ -6,6 +6,8 @@ What goes into it is decided by ``sintro.runs.results``, what of each file by ``
 
 import hashlib
 import io
+import json
+import re
 import stat
 import zipfile
 import zlib
@@ -28,6 +30,8 @@ from sintro.runs.stored import METRICS, read_arrays
 NAMES = 2_000  # bytes for the names of a cell's files, in the zip and in the manifest
 MOST_BYTES = {"2d": 20_000 - NAMES, "images": 80_000 - NAMES}  # of a cell's files, compressed
 AS_THEY_ARE = ("cell.json", METRICS, PROVENANCE)
+PRIVATE = ("hostname", "commit_reason")  # names a machine or a folder, and nothing that a result depends on
+DATA_FOLDER = re.compile(r" --data (?:'[^']*'(?:\"'\"'[^']*')*|\S+)")  # in a command, as a shell reads it
 LEVEL = 9
 
 
@@ -123,7 +127,7 @@ def _foreign(cells: tuple[Cell, ...], kept: Mapping[str, Entry]) -> int:
 
 def _packed(cell: Cell, place: Path, found: Judged) -> tuple[Entry, dict[str, bytes]]:
     """What the manifest says of a finished cell, and its files, as small as they have to be."""
-    files = {name: (place / name).read_bytes() for name in AS_THEY_ARE if (place / name).is_file()}
+    files = {name: _public(place / name) for name in AS_THEY_ARE if (place / name).is_file()}
     left_out = []
     history = place / "history.csv"
     try:
@@ -150,6 +154,16 @@ def _packed(cell: Cell, place: Path, found: Judged) -> tuple[Entry, dict[str, by
         files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     )
     return entry, files
+
+
+def _public(path: Path) -> bytes:
+    """A cell's JSON file as it is, without the machine's name and the places on its disk."""
+    content = path.read_bytes()
+    value = json.loads(content)
+    kept = {name: each for name, each in value.items() if name not in PRIVATE}
+    if isinstance(command := kept.get("command"), str):
+        kept["command"] = DATA_FOLDER.sub("", command)
+    return content if kept == value else (json.dumps(kept, indent=1, sort_keys=True) + "\n").encode()
 
 
 def _arrays(path: Path, room: int, kind: str) -> dict[str, Any] | None:
