@@ -29,6 +29,8 @@ from sintro.runs.stored import METRICS, read_arrays
 
 NAMES = 2_000  # bytes for the names of a cell's files, in the zip and in the manifest
 MOST_BYTES = {"2d": 20_000 - NAMES, "images": 80_000 - NAMES}  # of a cell's files, compressed
+SETS = ("data", "samples")
+CALLED = {"energy": "density map", "data": "real data"}
 AS_THEY_ARE = ("cell.json", METRICS, PROVENANCE)
 PRIVATE = ("hostname", "commit_reason")  # names a machine or a folder, and nothing that a result depends on
 DATA_FOLDER = re.compile(r" --data (?:'[^']*'(?:\"'\"'[^']*')*|\S+)")  # in a command, as a shell reads it
@@ -138,10 +140,9 @@ def _packed(cell: Cell, place: Path, found: Judged) -> tuple[Entry, dict[str, by
     arrays = _arrays(place / "arrays.npz", MOST_BYTES[kind] - sum(map(_compressed, files.values())), kind)
     if arrays is not None:
         files["arrays.npz"] = thinning.npz(arrays)
-    expected = ("energy", "data") if kind == "2d" else ("samples", "data")
+    expected = ("energy", *SETS) if kind == "2d" else SETS
     if found.state == "done":
-        names = {"energy": "density map", "data": "real data", "samples": "samples"}
-        left_out += [names[name] for name in expected if name not in (arrays or {})]
+        left_out += [CALLED.get(name, name) for name in expected if name not in (arrays or {})]
     _check_size(cell, kind, files)
     provenance = found.provenance.content() if found.provenance else {}
     entry = Entry(
@@ -174,7 +175,7 @@ def _arrays(path: Path, room: int, kind: str) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        stored = read_arrays(path, ("energy", "data", "samples"))
+        stored = read_arrays(path, ("energy", *SETS))
     except SintroError:
         return None  # the page of the folder itself has no picture of it either
     found: dict[str, Any] = {}

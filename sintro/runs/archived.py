@@ -172,7 +172,7 @@ def _manifest(content: bytes) -> Manifest:
     except RecursionError:
         raise SintroError(f"{MANIFEST} is nested too deeply") from None
     version = value.get("version") if isinstance(value, dict) else None
-    if version != VERSION:
+    if type(version) is not int or version != VERSION:  # True is 1 too
         raise SintroError(f"{MANIFEST} is of version {in_a_line(str(version))[:40]}; this sintro reads {VERSION}")
     try:
         found = Manifest.model_validate_json(content)

@@ -20,7 +20,7 @@ ROWS = 100  # of a history
 DIGITS = 6  # of its numbers, save in the rows that claims read
 MAP_SIDE = 64
 NO_DENSITY = 7.0  # nats below the peak: exp(-7) is less than half a level of grey
-POINTS = (512, 256, 0)  # real points of a 2D cell, as many as there is room for
+POINTS = (512, 256, 0)  # samples of a 2D cell, and as many real points, as there is room for
 PICTURES = (12, 6, 3, 0)  # samples of an image cell, and as many real images
 LEVELS = 255
 SAME_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold
@@ -117,8 +117,8 @@ def images(pictures: "np.ndarray", count: int) -> "np.ndarray":
 def arrays(stored: "Mapping[str, np.ndarray]", room: int) -> "dict[str, np.ndarray]":
     """Choose what an archive keeps of a cell's arrays; ``room`` counts the steps that its size forced upon it.
 
-    Of a 2D cell the energy on the grid and real points, of an image cell samples and real images. ``room`` is from 0
-    (all) to the last step, where no picture is left.
+    Samples and real data, and of a 2D cell the energy on the grid. ``room`` is from 0 (all) to the last step, where no
+    samples are left.
     """
     import numpy as np
 
@@ -128,7 +128,7 @@ def arrays(stored: "Mapping[str, np.ndarray]", room: int) -> "dict[str, np.ndarr
         kept["energy"] = thin
     steps = POINTS if is_plane else PICTURES
     count = steps[min(room, len(steps) - 1)]
-    for name in ("data",) if is_plane else ("data", "samples"):
+    for name in ("data", "samples"):
         if name in stored and count:
             values = stored[name]
             kept[name] = images(values, count) if values.ndim == 4 else values[:count].astype(np.float16)

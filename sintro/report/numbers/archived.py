@@ -16,6 +16,7 @@ from sintro.runs.results import FINISHED
 
 CACHE = ".archive"  # in the reports folder: archives, unpacked
 NOTHING = "none"  # in the cache: results of which there are none
+BEGINNING = "archived run, "  # of every note
 MOST_KINDS = 6  # of code, machine and day that are told in a line
 
 
@@ -28,8 +29,8 @@ class Place(NamedTuple):
 
     @property
     def note(self) -> str:
-        """`archived run (archive/table1.zip), commit 0123abc45678, AMD EPYC, 2026-11-25`."""
-        return f"archived run ({self.archive}), {self.entry.origin}"
+        """`archived run, commit 0123abc45678, AMD EPYC, 2026-11-25 (archive/table1.zip)`."""
+        return f"{BEGINNING}{self.entry.origin} ({self.archive})"
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,6 @@ def in_words(results: Sequence[Result]) -> str:
     notes = [result.archived for result in results if result.archived]
     if not notes:
         return ""
-    kinds = list(dict.fromkeys(note.removeprefix("archived run ") for note in notes))
+    kinds = list(dict.fromkeys(note.removeprefix(BEGINNING) for note in notes))
     more = f" and {len(kinds) - MOST_KINDS} more" if len(kinds) > MOST_KINDS else ""
     return f"{len(notes)} of {len(results)} are archived runs: {'; '.join(kinds[:MOST_KINDS])}{more}"

@@ -104,6 +104,8 @@ def figure_views(result: Result) -> list[dict[str, Any]]:
 def _archived_figures(result: Result, captions: Mapping[str, str], expected: Sequence[str]) -> list[dict[str, Any]]:
     """Embed the pictures that an archive has the numbers for; the others are named as not packed."""
     drawn = archived.pictures(result)
+    if result.kind == "2d":
+        captions = {**captions, **archived.OF_POINTS}
     views: list[dict[str, Any]] = []
     for name, described in captions.items():
         if name in drawn:
