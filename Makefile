@@ -10,11 +10,12 @@ STAMP := $(VENV)/.installed
 # Python keeps what it has compiled, even where the shell says not to: every process would compile torch anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo table1 test test-fast bench lint format
+.PHONY: help setup demo gallery table1 test test-fast bench lint format
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo       install, run study "quick", show where its page is (CORES=2 to use two cores)'
+	@echo 'make gallery    install, build the pages of the published runs in archive/: tables and verdicts without training'
 	@echo 'make table1     train, evaluate and report all of study table1 on this machine'"'"'s GPU (DEVICE=cpu: on its cores; GRAPH=true: CUDA graphs)'
 	@echo 'make setup      install the exact versions of requirements.txt and sintro itself into $(VENV)'
 	@echo 'make test       run every test;  make test-fast leaves out the slow ones'
@@ -36,6 +37,10 @@ $(STAMP): requirements.txt pyproject.toml
 
 demo: setup
 	@$(RUN) -m sintro.runs.demo quick "$(CORES)"
+
+# Pages of the archived runs alone; results/ is not looked at.
+gallery: setup
+	@$(RUN) -m sintro report --archive
 
 # One fleet at a time has the GPU; the evaluations that follow share it.
 table1: setup

@@ -224,12 +224,34 @@ def report(
     studies: Annotated[
         list[str] | None, typer.Argument(metavar="[STUDY]...", help="Studies' names (default: all with results)")
     ] = None,
+    archive: Annotated[
+        bool, typer.Option("--archive", help="Show the runs packed in archive/ alone, whatever results/ holds")
+    ] = False,
 ) -> None:
-    """Write the HTML pages under reports/."""
+    """Write the HTML pages under reports/; an archived run, marked as such, stands where results/ lacks a cell."""
     from sintro import report as pages
 
-    for path in pages.build(studies or []):
+    for path in pages.build(studies or [], archived_only=archive):
         print(path)
+
+
+@app.command(epilog="Example: sintro archive table1-short")
+def archive(
+    studies: Annotated[
+        list[str], typer.Argument(metavar="STUDY...", help="Studies' names, as `sintro studies` lists them")
+    ],
+) -> None:
+    """Pack studies' finished cells into archive/STUDY.zip: numbers, settings, thin histories, a few pictures.
+
+    Cells of an archive that is there already stay in it where results/ lacks them. `sintro report` reads archives.
+    """
+    from sintro.runs import archive as archives
+
+    names = list(dict.fromkeys(studies))
+    for name in names:
+        archives.own_cells(name)
+    for name in names:
+        print(archives.pack(name).in_words())
 
 
 @app.command(epilog="Example: sintro status table1 --watch")

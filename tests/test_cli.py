@@ -29,6 +29,7 @@ VERBS = (
     "clean",
     "doctor",
     "report",
+    "archive",
     "choose",
     "compare",
     "theory",

@@ -39,6 +39,7 @@ class Result:
     outdated: tuple[str, ...] = ()  # metrics that an older definition computed: their values do not count
     notes: tuple[str, ...] = ()
     gone: str = ""  # which extension is missing, so that only what cell.json keeps is known of the cell
+    archived: str = ""  # of an archived run: its archive, commit, machine and date
 
     @property
     def kind(self) -> str:

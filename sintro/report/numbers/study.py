@@ -9,12 +9,15 @@ from typing import Any
 from sintro import SintroError
 from sintro.cells import studies
 from sintro.cells.cell import Cell
+from sintro.report.numbers import archived
+from sintro.report.numbers.archived import Archives
 from sintro.report.numbers.facts import shortened, study_facts
 from sintro.report.numbers.gone import read_gone
 from sintro.report.numbers.ranks import select_weight
 from sintro.report.numbers.results import Result, read_cells
 from sintro.report.numbers.tables import TABLE1, Floor, Table, family, image_measures, make_table
 
+NO_ARCHIVES = Archives()
 Kind = tuple[str, str, str, str]  # of cells that differ from the published ones in the same way
 
 
@@ -49,6 +52,11 @@ class StudyReport:
     def comparable(self) -> bool:
         """Whether its numbers may stand beside the papers'."""
         return bool(self.study.comparable)
+
+    @property
+    def archived(self) -> str:
+        """How many of its results are archived runs, and where they are from; empty where none is."""
+        return archived.in_words(self.results)
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -85,8 +93,8 @@ def kind_of(cell: Cell) -> Kind:
     return (cell.study, cell.dataset, cell.objective_name, cell.prior_spec.kind)
 
 
-def read_study(name: str, results: Path) -> StudyReport:
-    """Read every cell of a study; as many results as the study has cells.
+def read_study(name: str, results: Path, archives: Archives = NO_ARCHIVES) -> StudyReport:
+    """Read every cell of a study; as many results as the study has cells. Archived runs stand where one is missing.
 
     Raises SintroError for an unknown study and where a result would be lost.
     """
@@ -103,7 +111,7 @@ def read_study(name: str, results: Path) -> StudyReport:
         kind = kind_of(cell)
         if kind not in differences:
             differences[kind] = tuple(shortened(settings, cell))
-    found = read_cells(cells, results, digests)
+    found = archives.fill(read_cells(cells, results, digests), digests)
     found += read_gone(study.left_out, results)
     parts = tuple(study.include or ())
     return StudyReport(study, name, found, Path(results), parts, unresolved, differences)

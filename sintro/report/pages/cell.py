@@ -12,6 +12,7 @@ from sintro.cells import studies
 from sintro.cells.origins import in_words
 from sintro.cells.settings import Settings
 from sintro.metrics import METRICS, VERSIONS, Metric, definition
+from sintro.report.figures import archived
 from sintro.report.figures.captions import CAPTIONS, OF_IMAGES
 from sintro.report.figures.cell import CELL_FIGURES
 from sintro.report.figures.style import data_uri
@@ -88,14 +89,31 @@ def figure_views(result: Result) -> list[dict[str, Any]]:
     """Embed the cell's pictures; in place of one that should be there and is not, say so."""
     is_plane = result.kind == "2d"
     expected = CELL_FIGURES if is_plane else ("data.png", "samples.png", "history.png")
+    captions = CAPTIONS if is_plane else OF_IMAGES
+    if result.archived:
+        return _archived_figures(result, captions, expected)
     views = []
-    for name, described in (CAPTIONS if is_plane else OF_IMAGES).items():
+    for name, described in captions.items():
         path = result.folder / name
         content = path.read_bytes() if path.is_file() else b""
         if content.startswith(b"\x89PNG"):
-            views.append({"name": name, "alt": described, "uri": data_uri(content), "missing": False})
+            views.append({"name": name, "alt": described, "uri": data_uri(content), "missing": ""})
         elif path.is_file() or (name in expected and result.state == "done"):
-            views.append({"name": name, "alt": described, "missing": True})
+            views.append({"name": name, "alt": described, "missing": f"{name} is missing or not a picture"})
+    return views
+
+
+def _archived_figures(result: Result, captions: Mapping[str, str], expected: Sequence[str]) -> list[dict[str, Any]]:
+    """Embed the pictures that an archive has the numbers for; the others are named as not packed."""
+    drawn = archived.pictures(result)
+    if result.kind == "2d":
+        captions = {**captions, **archived.OF_POINTS}
+    views: list[dict[str, Any]] = []
+    for name, described in captions.items():
+        if name in drawn:
+            views.append({"name": name, "alt": described, "uri": data_uri(drawn[name]), "missing": ""})
+        elif name in expected and result.state == "done":
+            views.append({"name": name, "alt": described, "missing": f"{name} is not packed in the archive"})
     return views
 
 

@@ -121,6 +121,7 @@ def _verdict_view(name: str, claim: claim_files.Claim, report: StudyReport) -> d
     return {
         "study": report.name,
         "comparable": report.comparable,
+        "archived": report.archived,
         "verdict": verdict.verdict,
         "standard": standard.verdict if standard.claim != claim else "",
         "seeds": plural(many, "seed") if few == many else f"{few} to {many} seeds",

@@ -104,7 +104,9 @@ def _count_view(entry: Entry | None, link: Callable[[Entry], str]) -> dict[str, 
     if entry is None:
         return {"count": "", "note": "", "link": None, "whole": False}
     is_whole = entry.states["done"] == len(entry.results)
-    return {"count": entry.counted, "note": entry.note, "link": link(entry), "whole": is_whole}
+    archived = sum(bool(result.archived) for result in entry.results)
+    notes = [entry.note, f"({archived} archived)" if archived else ""]
+    return {"count": entry.counted, "note": " ".join(filter(None, notes)), "link": link(entry), "whole": is_whole}
 
 
 def _floor_view(table: Table) -> list[dict[str, str]]:

@@ -150,7 +150,7 @@ def page_key(*parts: Any) -> str:
 def result_stamp(result: Result) -> str:
     """Spell everything about a cell that its page is made from: state, remarks, and the times of its files."""
     files = [result.folder / name for name in FILES] + figure_paths(result.folder)
-    return f"{result.state} {result.reason} {result.notes} {stamp(files)}"
+    return f"{result.state} {result.reason} {result.notes} {result.archived} {stamp(files)}"
 
 
 def render(template: str, page: str, **context: Any) -> str:
