@@ -23,11 +23,15 @@ BINS = 64  # on each side of a map of points
 def pictures(result: Result) -> dict[str, bytes]:
     """Draw what the archive has the numbers for: PNGs by the name of the file that a cell's own folder has."""
     arrays = load_arrays(result.folder, ["energy", "data", "samples"])
-    drawn = {f"{name}.png": _of_set(result, arrays[name]) for name in ("data", "samples") if name in arrays}
+    drawn = {}
+    for name in ("data", "samples"):
+        png = _of_set(result, arrays[name]) if name in arrays else b""
+        if png:
+            drawn[f"{name}.png"] = png
     energy = arrays.get("energy")
     if energy is not None and energy.ndim == 2 and np.isfinite(energy).any():
         drawn["density.png"] = map_png(relative_density(energy), MAP_PIXELS)
-    return {name: png for name, png in drawn.items() if png}
+    return drawn
 
 
 def _of_set(result: Result, values: np.ndarray) -> bytes:

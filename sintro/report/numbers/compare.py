@@ -26,7 +26,7 @@ from sintro.report.numbers.compared_rows import (
 )
 from sintro.report.numbers.results import Result
 from sintro.report.numbers.tables import TABLE1, image_measures
-from sintro.report.numbers.trees import Tree
+from sintro.report.numbers.trees import Seeds, Tree
 
 
 @dataclass(eq=False)
@@ -83,7 +83,7 @@ def headline(results: Sequence[Result]) -> list[str]:
     return [measure.published for measure in measures]
 
 
-def _of_either(a: Mapping[int, Result], b: Mapping[int, Result]) -> list[str]:
+def _of_either(a: Seeds, b: Seeds) -> list[str]:
     """Name the headline metrics that any result of the group has, current definition or not."""
     # What both sides have decides between the Fréchet distances: a side without Inception weights has only the one.
     names_a, names_b = _names(a), _names(b)
@@ -92,11 +92,15 @@ def _of_either(a: Mapping[int, Result], b: Mapping[int, Result]) -> list[str]:
     return [name for name in headline(shared) if name in names_a | names_b]
 
 
-def _names(found: Mapping[int, Result]) -> set[str]:
-    return {name for result in found.values() for name in (*result.metrics, *result.outdated)}
+def _names(found: Seeds) -> set[str]:
+    names: set[str] = set()
+    for result in found.values():
+        names.update(result.metrics)
+        names.update(result.outdated)
+    return names
 
 
-def _one_sided(group: Group, a: Mapping[int, Result], b: Mapping[int, Result]) -> list[tuple[Group, str, str, str]]:
+def _one_sided(group: Group, a: Seeds, b: Seeds) -> list[tuple[Group, str, str, str]]:
     """List the group's metrics of which a side has no value of the current definition, though it has finished cells."""
     listed = []
     for metric in _of_either(a, b):
@@ -117,8 +121,8 @@ class Spreads:
     unstable row widens no other row's margin.
     """
 
-    def __init__(self, groups: Mapping[Group, Mapping[int, Result]]) -> None:
-        self.rows: dict[tuple[str, str], list[Mapping[int, Result]]] = {}
+    def __init__(self, groups: Mapping[Group, Seeds]) -> None:
+        self.rows: dict[tuple[str, str], list[Seeds]] = {}
         self.found: dict[tuple[str, str, str], float | None] = {}
         for (study, dataset, *_), seeds in groups.items():
             self.rows.setdefault((study, dataset), []).append(seeds)
@@ -135,15 +139,17 @@ class Spreads:
         return self.found[place]
 
 
-def _values(found: Mapping[int, Result], metric: str) -> dict[int, float]:
+def _values(found: Seeds, metric: str) -> dict[int, float]:
     """Map seed -> value of the cells that are done and have one; a NaN is one."""
-    of_all = {seed: result.value(metric) for seed, result in found.items() if result.state == "done"}
-    return {seed: value for seed, value in of_all.items() if value is not None}
+    values = {}
+    for seed, result in found.items():
+        value = result.value(metric)
+        if value is not None:  # None too where the cell is not done
+            values[seed] = value
+    return values
 
 
-def _compare_group(
-    group: Group, a: Mapping[int, Result], b: Mapping[int, Result], is_paired: bool, spreads: Spreads, factor: float
-) -> list[Row]:
+def _compare_group(group: Group, a: Seeds, b: Seeds, is_paired: bool, spreads: Spreads, factor: float) -> list[Row]:
     """Compare one group of seeds: how many diverged, and each metric."""
     rows = []
     diverged_a, diverged_b = _diverged(a), _diverged(b)
@@ -162,9 +168,9 @@ def _compare_group(
     return rows
 
 
-def _has_done(found: Mapping[int, Result]) -> bool:
+def _has_done(found: Seeds) -> bool:
     return any(result.state == "done" for result in found.values())
 
 
-def _diverged(found: Mapping[int, Result]) -> dict[int, float]:
+def _diverged(found: Seeds) -> dict[int, float]:
     return {seed: float(result.state == "diverged") for seed, result in found.items()}

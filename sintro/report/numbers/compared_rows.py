@@ -9,12 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sintro.report.numbers.differences import FISHER, Estimate, fisher, paired, welch
+from sintro.report.numbers.results import Group
 from sintro.report.numbers.statistics import LEVEL, holm
 
 DIFFERS, UNDECIDED, EQUIVALENT, EQUAL = VERDICTS = ("differs", "undecided", "equivalent", "equal")
 VALUE, UNDEFINED, DIVERGED = "mean", "share undefined", "share diverged"
 
-Group = tuple[str, str, str, str, str]  # study, data set, objective, prior, regularizers
 Sample = Mapping[int, float]  # seed -> value
 
 

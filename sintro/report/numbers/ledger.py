@@ -211,10 +211,16 @@ def _beside(entry: Reported, ours: Summary) -> dict[str, str]:
 # --- what is transcribed
 
 
-def known_numbers(table: Table, entries: Iterable[Reported]) -> dict[tuple[str, str, str, str, str], Reported]:
+Place = tuple[str, str, str, str, str]  # data set, objective, prior, regularizers, metric
+
+
+def known_numbers(table: Table, entries: Iterable[Reported]) -> dict[Place, Reported]:
     """Map dataset, objective, prior, regularizers and metric -> what was reported there in the papers' table."""
-    own = [entry for entry in entries if entry.table == table.name]
-    return {(*entry.place, entry.metric): entry for entry in own}
+    known = {}
+    for entry in entries:
+        if entry.table == table.name:
+            known[*entry.place, entry.metric] = entry
+    return known
 
 
 def transcribed(table: Table, entries: Iterable[Reported]) -> tuple[int, int]:

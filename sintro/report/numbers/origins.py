@@ -62,8 +62,12 @@ def _changed(a: object, b: object) -> list[tuple[str, str, str]]:
     """List the names whose values differ, with both values as texts; partners may have different seeds."""
     if not (isinstance(a, dict) and isinstance(b, dict)):
         return []
-    names = [name for name in dict.fromkeys((*a, *b)) if name != "seed" and a.get(name) != b.get(name)]
-    return [(one_line(name), _setting(a.get(name)), _setting(b.get(name))) for name in names]
+    changed = []
+    for name in dict.fromkeys((*a, *b)):
+        of_a, of_b = a.get(name), b.get(name)
+        if name != "seed" and of_a != of_b:
+            changed.append((one_line(name), _setting(of_a), _setting(of_b)))
+    return changed
 
 
 def _setting(value: object) -> str:

@@ -24,6 +24,9 @@ NO_RESULT = tuple(state for state in STATES if state not in FINISHED)  # states 
 FILES = ("cell.json", "history.csv", "metrics.json", "provenance.json", "arrays.npz")
 
 
+Group = tuple[str, str, str, str, str]  # study, data set, objective, prior, regularizers
+
+
 @dataclass(frozen=True, eq=False)
 class Result:
     """One cell and what its folder holds. ``metrics`` has numbers only; a NaN stays in it, as a NaN."""
@@ -52,7 +55,7 @@ class Result:
         return (self.cell.objective, self.cell.prior, self.cell.regularizers)
 
     @property
-    def group(self) -> tuple[str, str, str, str, str]:
+    def group(self) -> Group:
         """The cell without its seed: what a mean is taken over."""
         return (self.cell.study, self.cell.dataset, *self.row)
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from sintro import SintroError
 from sintro.cells.cell import PARTS, RESULTS, Cell
-from sintro.report.numbers.results import Result, read_cell
+from sintro.report.numbers.results import Group, Result, read_cell
 from sintro.runs.results import FINISHED
 from sintro.runs.stored import Unreadable, in_a_line, read_provenance
+
+Seeds = dict[int, Result]  # seed -> the finished cell
 
 
 @dataclass(eq=False)
@@ -25,9 +27,9 @@ class Tree:
         """The cells that have a result: done or diverged."""
         return {path: result for path, result in self.cells.items() if result.state in FINISHED}
 
-    def groups(self) -> dict[tuple[str, str, str, str, str], dict[int, Result]]:
+    def groups(self) -> dict[Group, Seeds]:
         """Group the finished cells over seeds, in the order of their paths -> the results by seed, in its order."""
-        found: dict[tuple[str, str, str, str, str], dict[int, Result]] = {}
+        found: dict[Group, Seeds] = {}
         in_order = sorted(self.finished.values(), key=lambda result: (result.group, result.cell.seed))
         for result in in_order:
             found.setdefault(result.group, {})[result.cell.seed] = result

@@ -20,7 +20,7 @@ from sintro.report.numbers.results import Result
 from sintro.report.numbers.study import StudyReport
 from sintro.report.numbers.tables import EVALUATE_AGAIN, Floor
 from sintro.report.numbers.words import ARROWS, show_in, show_number, show_setting
-from sintro.report.pages.writer import Writer, cell_page, group_page, page_key, render, result_stamp
+from sintro.report.pages.writer import View, Writer, cell_page, group_page, page_key, render, result_stamp
 
 # Heading -> how the names of its metrics begin. A metric stands below the first heading that fits.
 HEADINGS = {
@@ -85,7 +85,7 @@ def safe(text: str) -> Markup:
     return escape(text)
 
 
-def figure_views(result: Result) -> list[dict[str, Any]]:
+def figure_views(result: Result) -> list[View]:
     """Embed the cell's pictures; in place of one that should be there and is not, say so."""
     is_plane = result.kind == "2d"
     expected = CELL_FIGURES if is_plane else ("data.png", "samples.png", "history.png")
@@ -103,12 +103,12 @@ def figure_views(result: Result) -> list[dict[str, Any]]:
     return views
 
 
-def _archived_figures(result: Result, captions: Mapping[str, str], expected: Sequence[str]) -> list[dict[str, Any]]:
+def _archived_figures(result: Result, captions: Mapping[str, str], expected: Sequence[str]) -> list[View]:
     """Embed the pictures that an archive has the numbers for; the others are named as not packed."""
     drawn = archived.pictures(result)
     if result.kind == "2d":
         captions = {**captions, **archived.OF_POINTS}
-    views: list[dict[str, Any]] = []
+    views: list[View] = []
     for name, described in captions.items():
         if name in drawn:
             views.append({"name": name, "alt": described, "uri": data_uri(drawn[name]), "missing": ""})
@@ -120,7 +120,7 @@ def _archived_figures(result: Result, captions: Mapping[str, str], expected: Seq
 # --- metrics
 
 
-def metric_views(result: Result, floor: Floor) -> list[dict[str, Any]]:
+def metric_views(result: Result, floor: Floor) -> list[View]:
     """Lay out every metric that is defined for the cell's kind of data, and every other number in metrics.json."""
     views = [_metric_view(metric, result, floor) for metric in METRICS.values() if _is_shown(metric, result)]
     others = sorted(set(result.metrics) - set(METRICS))
@@ -136,7 +136,7 @@ def _is_shown(metric: Metric, result: Result) -> bool:
     return not is_optional or metric.name in result.metrics or metric.name in result.outdated
 
 
-def _metric_view(metric: Metric, result: Result, floor: Floor) -> dict[str, Any]:
+def _metric_view(metric: Metric, result: Result, floor: Floor) -> View:
     """Lay out a metric of today, with its value or the reason why there is none."""
     value = result.value(metric.name)
     if value is not None:
@@ -156,7 +156,7 @@ def _metric_view(metric: Metric, result: Result, floor: Floor) -> dict[str, Any]
     }
 
 
-def _other_view(name: str, result: Result) -> dict[str, Any]:
+def _other_view(name: str, result: Result) -> View:
     """Lay out a stored number that has no entry in METRICS: a metric of the last checkpoint, or one nobody defined."""
     metric, value = definition(name), result.metrics[name]
     view = {"name": name, "floor": "", "direction": ""}
@@ -172,9 +172,9 @@ def _other_view(name: str, result: Result) -> dict[str, Any]:
     }
 
 
-def blocks_of(views: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def blocks_of(views: Sequence[View]) -> list[View]:
     """Group metrics below headings, in the order of ORDER; long lists of scores are folded away."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, list[View]] = {}
     for view in views:
         title = heading_of(view["name"])
         found.setdefault(title, []).append(view)
@@ -214,7 +214,7 @@ def extra_views(result: Result) -> list[tuple[str, str]]:
 # --- how it was made
 
 
-def setting_views(result: Result) -> list[dict[str, Any]]:
+def setting_views(result: Result) -> list[View]:
     """Lay out the stored hyper-parameters, each beside the published value where the two differ, and its source."""
     stored = result.record.get("settings")
     if not isinstance(stored, Mapping):

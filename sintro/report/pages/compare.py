@@ -26,7 +26,7 @@ from sintro.report.numbers.compared_rows import (
 )
 from sintro.report.numbers.exports import as_csv
 from sintro.report.numbers.words import ABSENT, dataset_name, plural, row_label, show_number, show_p
-from sintro.report.pages.writer import render
+from sintro.report.pages.writer import View, render
 
 PAGE, CSV = "compare.html", "compare.csv"
 MOST_ON_TERMINAL = 20  # rows of a verdict, and lines of a list
@@ -109,7 +109,7 @@ def _count(row: Row) -> str:
     return count
 
 
-def view(found: Comparison) -> dict[str, Any]:
+def view(found: Comparison) -> View:
     """Lay out the page: verdicts, rows by verdict, what differs beside numbers, and what could not be compared."""
     return {
         "sides": [_side(name, tree) for name, tree in (("A", found.a), ("B", found.b))],

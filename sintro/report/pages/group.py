@@ -1,14 +1,13 @@
 """The page of a group: the training runs of one row and data set, which differ in their seed only."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from sintro.report.figures.study import band
 from sintro.report.numbers.detection import PREFIX
 from sintro.report.numbers.results import Result
 from sintro.report.numbers.study import StudyReport
 from sintro.report.numbers.tables import FORMS, Measure, Table, seed_text
-from sintro.report.pages.writer import Writer, cell_page, group_page, page_key, render, result_stamp
+from sintro.report.pages.writer import View, Writer, cell_page, group_page, page_key, render, result_stamp
 
 
 def build_group(writer: Writer, report: StudyReport, members: Sequence[Result], tables: Sequence[Table]) -> None:
@@ -46,7 +45,7 @@ def own_tables(members: Sequence[Result], tables: Sequence[Table]) -> list[Table
     return list(found.values())
 
 
-def _block(table: Table, members: Sequence[Result]) -> dict[str, Any]:
+def _block(table: Table, members: Sequence[Result]) -> View:
     """Lay out the seeds' numbers of one table's columns; a metric of one form only stands there once."""
     columns, heads = [], []
     for measure in table.measures:

@@ -13,7 +13,7 @@ from sintro.report.numbers import audit, claim_files, claims, ledger
 from sintro.report.numbers.study import StudyReport
 from sintro.report.numbers.tables import Table
 from sintro.report.numbers.words import ABSENT, dataset_name, plural, row_label, show_p
-from sintro.report.pages.writer import render
+from sintro.report.pages.writer import View, render
 
 
 def build(
@@ -59,7 +59,7 @@ def build(
 
 def _ledger(
     own: Sequence[StudyReport], tables: Mapping[str, Sequence[Table]], entries: Sequence[ledger.Reported]
-) -> dict[str, Any]:
+) -> View:
     """Lay out the reported numbers beside ours, and the papers' tables of the comparable studies."""
     comparable = [report for report in own if report.comparable]
     results = [result for report in comparable for result in report.results]
@@ -73,7 +73,7 @@ def _ledger(
     }
 
 
-def table_view(study: str, table: Table, entries: Sequence[ledger.Reported]) -> dict[str, Any]:
+def table_view(study: str, table: Table, entries: Sequence[ledger.Reported]) -> View:
     """Lay out a table of the papers: each transcribed number beside ours, and a word in place of the others."""
     known = ledger.known_numbers(table, entries)
     columns = [(dataset, measure) for dataset in table.datasets for measure in table.reported]
@@ -99,7 +99,7 @@ def table_view(study: str, table: Table, entries: Sequence[ledger.Reported]) -> 
 # --- claims
 
 
-def claims_view(own: Sequence[StudyReport]) -> list[dict[str, Any]]:
+def claims_view(own: Sequence[StudyReport]) -> list[View]:
     """Lay out every claim, and its verdict in each study that has cells for it."""
     views = []
     for name, claim in claim_files.load().items():
@@ -110,7 +110,7 @@ def claims_view(own: Sequence[StudyReport]) -> list[dict[str, Any]]:
     return views
 
 
-def _verdict_view(name: str, claim: claim_files.Claim, report: StudyReport) -> dict[str, Any] | None:
+def _verdict_view(name: str, claim: claim_files.Claim, report: StudyReport) -> View | None:
     """Lay out a claim's verdict in one study; None where the study has no cells for it."""
     verdict = claims.judge(claim, report.results)
     if verdict.verdict == "not run":
@@ -131,9 +131,9 @@ def _verdict_view(name: str, claim: claim_files.Claim, report: StudyReport) -> d
     }
 
 
-def exact_view(games: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def exact_view(games: Sequence[Mapping[str, Any]]) -> list[View]:
     """Lay out the claims on the exact equilibrium, each judged on every game that ``sintro theory`` has solved."""
-    no_studies: dict[str, Any] = {"studies": [], "by": {}}
+    no_studies: View = {"studies": [], "by": {}}
     exact = claim_files.load_exact()
     return [{"name": name, "claim": claim, "games": games} | no_studies for name, claim in exact.items()]
 

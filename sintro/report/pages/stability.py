@@ -1,16 +1,16 @@
 """The section on stability of a study's page: the table and the pictures over the grid of hyper-parameters."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from sintro.metrics import METRICS
 from sintro.report.figures.stability import draw_sweeps
 from sintro.report.numbers.results import NO_RESULT, Result
 from sintro.report.numbers.stability import LEVELS, MEASURES, numbers_of, sweeps_of, to_csv
 from sintro.report.numbers.words import ABSENT, dataset_name, row_label, show_number
+from sintro.report.pages.writer import View
 
 
-def stability_view(results: Sequence[Result]) -> dict[str, Any] | None:
+def stability_view(results: Sequence[Result]) -> View | None:
     """Lay out the section: lines, pictures and the table as CSV; None without a grid to compare over."""
     sweeps = sweeps_of(results)
     if not sweeps:
@@ -28,7 +28,7 @@ def stability_view(results: Sequence[Result]) -> dict[str, Any] | None:
     }
 
 
-def line_view(line: dict[str, Any]) -> dict[str, Any]:
+def line_view(line: View) -> View:
     """Spell one line of the table."""
     counts = {state: line[state.replace(" ", "_")] for state in NO_RESULT}
     absent = [f"{count} {state}" for state, count in counts.items() if count]
@@ -49,7 +49,7 @@ def share(part: int, whole: int) -> str:
     return f"{part}/{whole} ({part / whole:.1%})" if whole else ABSENT
 
 
-def _spread(line: dict[str, Any], metric: str) -> list[str]:
+def _spread(line: View, metric: str) -> list[str]:
     """Spell a metric's spread over the settings: median, quartiles, extremes, and how many settings have a number."""
     count = f"{line[f'{metric}_n']}/{line['settings']}"
     if not line[f"{metric}_n"]:

@@ -16,7 +16,7 @@ from sintro.report.pages.cell import build_cell
 from sintro.report.pages.group import build_group
 from sintro.report.pages.stability import stability_view
 from sintro.report.pages.tables import comparisons_view, table_view
-from sintro.report.pages.writer import Writer, cell_page, group_page, relative, render
+from sintro.report.pages.writer import View, Writer, cell_page, group_page, relative, render
 from sintro.runs.results import STATES
 
 MOST_PROBLEMS = 100  # cells of one state that are listed
@@ -77,7 +77,7 @@ def _view(
     made: Sequence[Table],
     more: Sequence[Table],
     detected: Sequence[Table],
-) -> dict[str, Any]:
+) -> View:
     """Collect what the study's page shows, and write the exports and pictures beside it.
 
     ``made``: the tables in the papers' layout; ``more``: those of metrics that the papers do not have.
@@ -90,7 +90,7 @@ def _view(
         # A row of Table 2 is one group too: the r was chosen.
         return relative(group_page(groups[entry.results[0].group]), page)
 
-    def laid_out(table: Table) -> dict[str, Any]:
+    def laid_out(table: Table) -> View:
         return table_view(table, entry_link) | {"exports": export(writer, report.name, table)}
 
     grid = read_grid(report.results)
@@ -139,7 +139,7 @@ def export(writer: Writer, study: str, table: Table) -> list[dict[str, str]]:
 # --- cells that are not simply done
 
 
-def problem_views(results: Iterable[Result], link: Callable[[Result], str]) -> list[dict[str, Any]]:
+def problem_views(results: Iterable[Result], link: Callable[[Result], str]) -> list[View]:
     """List the cells that are not simply done, by state, each with the reason; and how many of them there are."""
     groups = []
     for state in (*STATES[1:], "done"):

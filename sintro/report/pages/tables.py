@@ -2,17 +2,17 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from sintro.report.numbers.statistics import Comparison, best_of, compare, holm
 from sintro.report.numbers.tables import FORMS, SPREADS, Entry, Key, Measure, Table
 from sintro.report.numbers.words import ABSENT, ARROWS, dataset_name, row_label, show_p
+from sintro.report.pages.writer import View
 
 SIGNS = {"lower": "↓", "higher": "↑", "half": "→ 0.5", "none": ""}  # beside a column's head
 MOST_COMPARED = 40  # rows
 
 
-def table_view(table: Table, link: Callable[[Entry], str]) -> dict[str, Any]:
+def table_view(table: Table, link: Callable[[Entry], str]) -> View:
     """Lay a table out for the template: heads, and per row and data set the texts of every form and spread.
 
     ``link`` gives the address of the page behind an entry.
@@ -32,7 +32,7 @@ def table_view(table: Table, link: Callable[[Entry], str]) -> dict[str, Any]:
     }
 
 
-def _measure_view(measure: Measure) -> dict[str, Any]:
+def _measure_view(measure: Measure) -> View:
     """Lay out a column's head and what its two forms mean."""
     forms = []
     for form in FORMS:
@@ -74,9 +74,9 @@ def _shortened(texts: Sequence[str]) -> list[str]:
     return [first, *shorter]
 
 
-def _row_view(table: Table, row: Key, link: Callable[[Entry], str]) -> dict[str, Any]:
+def _row_view(table: Table, row: Key, link: Callable[[Entry], str]) -> View:
     """Lay out a row: per data set its numbers, then how many seeds they are over."""
-    cells: list[dict[str, Any]] = []
+    cells: list[View] = []
     for dataset in table.datasets:
         cells += [_number_view(table, row, dataset, measure) for measure in table.measures]
         entry = table.entries.get((row, dataset))
@@ -85,7 +85,7 @@ def _row_view(table: Table, row: Key, link: Callable[[Entry], str]) -> dict[str,
     return {"objective": objective, "prior": prior, "regularizers": regularizers, "cells": cells}
 
 
-def _number_view(table: Table, row: Key, dataset: str, measure: Measure) -> dict[str, Any]:
+def _number_view(table: Table, row: Key, dataset: str, measure: Measure) -> View:
     """Lay out one number: its texts, and the forms in which it is among the best (small) or the best (capital)."""
     texts = [table.text(row, dataset, measure, form, spread) for form in FORMS for spread in SPREADS]
     best, top = "", ""
@@ -99,7 +99,7 @@ def _number_view(table: Table, row: Key, dataset: str, measure: Measure) -> dict
     return {"text": texts[0], "variants": variants(texts), "best": best + top}
 
 
-def _count_view(entry: Entry | None, link: Callable[[Entry], str]) -> dict[str, Any]:
+def _count_view(entry: Entry | None, link: Callable[[Entry], str]) -> View:
     """Lay out how many seeds the numbers of a row and data set are over."""
     if entry is None:
         return {"count": "", "note": "", "link": None, "whole": False}
@@ -124,7 +124,7 @@ def _floor_view(table: Table) -> list[dict[str, str]]:
 # --- comparisons
 
 
-def comparisons_view(table: Table) -> list[dict[str, Any]]:
+def comparisons_view(table: Table) -> list[View]:
     """Compare every row with the best one, per data set and measure (published form), paired and Holm-corrected."""
     if len(table.rows) > MOST_COMPARED:
         return []
@@ -132,7 +132,7 @@ def comparisons_view(table: Table) -> list[dict[str, Any]]:
     return [block for block in blocks if block is not None]
 
 
-def _comparison(table: Table, dataset: str, measure: Measure) -> dict[str, Any] | None:
+def _comparison(table: Table, dataset: str, measure: Measure) -> View | None:
     """Compare the rows of one column with the best; None where there is no best, or nothing to compare it with."""
     metric = measure.metric("published")
     ranked = {row: entry.ranked(metric) for row, entry in table.column(dataset).items()}

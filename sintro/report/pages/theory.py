@@ -2,7 +2,6 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 from matplotlib import rc_context
 
@@ -12,14 +11,14 @@ from sintro.report.figures.style import VECTOR, to_svg
 from sintro.report.figures.theory import FIGURES, LEAST, read_result
 from sintro.report.numbers.facts import code_of
 from sintro.report.numbers.words import ABSENT
-from sintro.report.pages.writer import render
+from sintro.report.pages.writer import View, render
 from sintro.theory.experiment import RESULT
 
 PAGE = "theory/index.html"
 SHOWN_PROVENANCE = ("dirty", "finished", "hostname", "numpy")
 
 
-def build(results: Path, reports: Path) -> list[dict[str, Any]]:
+def build(results: Path, reports: Path) -> list[View]:
     """Write the page of all results -> per result its settings, findings and verdict; no results, no page."""
     paths = sorted(Path(results, "theory").glob(f"*/{RESULT}"))
     games, broken = [], []
@@ -35,7 +34,7 @@ def build(results: Path, reports: Path) -> list[dict[str, Any]]:
     return games
 
 
-def _view(result: dict[str, Any]) -> dict[str, Any]:
+def _view(result: View) -> View:
     """Lay out what the page shows of one result."""
     name = "{points} points, alpha {alpha:g}, gamma {gamma:g}, seed {seed}".format(**result["settings"])
     with rc_context(VECTOR):
@@ -62,7 +61,7 @@ def _view(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _sweep_line(at: dict[str, Any]) -> dict[str, Any]:
+def _sweep_line(at: View) -> View:
     """Spell one gamma of the sweep."""
     distance, gain = "none found", ABSENT
     if at["responses"]["at_rest"]:
@@ -82,7 +81,7 @@ def _sweep_line(at: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _prior_line(row: dict[str, Any]) -> dict[str, Any]:
+def _prior_line(row: View) -> View:
     """Spell one size of the latent space: where each game with a prior ends, and the slopes there."""
     line = {"latents": row["latents"]}
     for kind in ("fixed", "decoder", "encoder"):

@@ -24,6 +24,7 @@ from sintro.report.figures.captions import figure_paths
 from sintro.report.numbers import words
 from sintro.report.numbers.results import FILES, Result
 
+View = dict[str, Any]  # what a template is given of one thing: texts, numbers, addresses
 TEMPLATES = Path(__file__).parent / "templates"
 REPORT = Path(__file__).parents[1]
 MANIFEST = ".built.json"
