@@ -363,7 +363,7 @@ def new(
 
 @app.command(epilog="Example: sintro compare results ../another-machine/results --out compared")
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="A results folder, or a folder that holds one")],
+    a: Annotated[str, typer.Argument(metavar="A", help="A results folder, a folder that holds one, or an archive")],
     b: Annotated[str, typer.Argument(metavar="B", help="Another one: of another machine, commit or lab")],
     out: Annotated[str | None, typer.Option(metavar="FOLDER", help="Write a page and a CSV file there")] = None,
     margin: Annotated[

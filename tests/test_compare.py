@@ -422,6 +422,15 @@ def test_a_value_of_an_older_definition_is_no_value(tmp_path):
     assert found.of(EQUAL) == found.rows
 
 
+def test_an_archive_is_a_side_like_any_other(repository, capsys):
+    packed = repository / "archive" / "detection.zip"
+    tree = read_tree(packed)
+    assert len(tree.finished) == 9
+    assert main(["compare", str(packed), str(packed)]) == 0
+    assert "equal" in capsys.readouterr().out
+    assert compare(tree, read_tree(packed)).of(EQUAL) == compare(tree, tree).rows
+
+
 def test_links_are_followed_and_a_broken_one_hides_nothing(tmp_path):
     shutil.copytree(STORED / "results", tmp_path / "results")
     (tmp_path / "results" / "loop").symlink_to("loop")
@@ -434,10 +443,10 @@ def test_links_are_followed_and_a_broken_one_hides_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nowhere", "a"], "'nowhere' does not exist; legal is a folder results, or one that holds it"),
+        (["nowhere", "a"], "'nowhere' does not exist; legal is a folder results, one that holds it, or an archive"),
         (["", "a"], "'' does not exist"),
         (["~nobody", "a"], "'~nobody' does not exist"),
-        (["a", "file"], "'file' is no folder"),
+        (["a", "file"], "file is refused: "),
         (["a", "empty"], "'empty' holds no cell results/<study>/<dataset>"),
         (["a", "strange"], "'strange' holds no cell"),
         (["a", "other"], "have no finished cells in common"),

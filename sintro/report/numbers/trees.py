@@ -1,6 +1,7 @@
 """A results folder of whoever made it: every cell in it, judged by what it was made with, not by what is asked here."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from sintro import SintroError
 from sintro.cells.cell import PARTS, RESULTS, Cell
 from sintro.report.numbers.results import Group, Result, read_cell
+from sintro.runs import archived
 from sintro.runs.results import FINISHED
 from sintro.runs.stored import Unreadable, in_a_line, read_provenance
 
@@ -43,19 +45,26 @@ def open_tree(given: str | Path) -> Path:
     """
     folder = Path(given)
     if not str(given).strip() or not folder.is_dir():
-        missing = "is no folder" if folder.is_file() else "does not exist"
-        raise SintroError(f"{str(given)!r} {missing}; legal is a folder {RESULTS}, or one that holds it")
+        legal = f"legal is a folder {RESULTS}, one that holds it, or an archive"
+        raise SintroError(f"{str(given)!r} does not exist; {legal}")
     inner = folder / RESULTS
     return inner if inner.is_dir() else folder
 
 
 def read_tree(given: str | Path) -> Tree:
-    """Read every cell of a results folder. What cannot be read is listed and does not stop the others.
+    """Read every cell of a results folder or of an archive. What cannot be read is listed and does not stop the others.
 
-    Raises SintroError where there is no folder, or no cell in it.
+    Raises SintroError where there is no folder, where a file is no whole archive, and where there is no cell in it.
     """
-    root = open_tree(given)
-    tree = Tree(str(given))
+    if not os.path.isfile(given):
+        return _read_folder(open_tree(given), str(given))
+    with tempfile.TemporaryDirectory(prefix="sintro-compare-") as cache:
+        folder, _ = archived.unpacked(Path(given), Path(cache))
+        return _read_folder(open_tree(folder), str(given))
+
+
+def _read_folder(root: Path, given: str) -> Tree:
+    tree = Tree(given)
     for parts in _seed_folders(root, (), tree.refused):
         place = "/".join(parts)
         try:
@@ -66,7 +75,7 @@ def read_tree(given: str | Path) -> Tree:
         tree.cells[cell.path] = read_cell(cell, root, _own_digest(root / place))
     if not tree.cells:
         why = "; ".join(list(tree.refused.values())[:1])
-        raise SintroError(f"{str(given)!r} holds no cell {RESULTS}/<{'>/<'.join(PARTS)}>{why and f': {why}'}")
+        raise SintroError(f"{given!r} holds no cell {RESULTS}/<{'>/<'.join(PARTS)}>{why and f': {why}'}")
     return tree
 
 
