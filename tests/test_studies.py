@@ -102,7 +102,7 @@ def test_table1_short_is_all_of_table1_in_a_fifth_of_the_schedule() -> None:
         assert (settings.iterations, settings.warmup) == (6_000, 6_000 if vae else 400)
         assert settings.conversion == (380 if settings.prior == "mixture" else None)
         assert settings.milestones == (4_200, 5_400)
-        assert (settings.batch_size, settings.samples, settings.learning_rate) == (256, 100, 5e-4)
+        assert (settings.batch_size, settings.samples, settings.learning_rate) == (256, 20, 5e-4)
         assert (settings.evaluation_grid, settings.adam_at_introspection) == (256, None if vae else "restarted")
 
 
