@@ -58,6 +58,11 @@ class ImageSet:
         """(C, H, W)"""
         return tuple(self.images.shape[1:])
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether the labels tell images apart."""
+        return bool((self.labels != self.labels[0]).any())
+
     def to(self, device: torch.device | str) -> ImageSet:
         return replace(self, images=self.images.to(device), labels=self.labels.to(device), device=device)
 
