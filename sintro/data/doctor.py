@@ -17,7 +17,7 @@ class Row:
 
     what: str  # the data set or the purpose of the file
     path: str
-    state: str  # verified, unverified, missing, wrong, corrupted, unreadable, embedded, prepared, extension (reads it) or cached
+    state: str  # verified, unverified, missing, wrong, corrupted, unreadable, embedded, prepared, cached, or extension
     sha256: str = ""
     bytes: int | None = None
     reason: str = ""  # of the state

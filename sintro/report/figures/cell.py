@@ -48,7 +48,7 @@ def draw_cell(folder: Path) -> list[Path]:
     record = stored.read(folder, stored.CellFile)
     dataset = record.cell.get("dataset") if record else None
     try:
-        components.dataset(dataset)
+        components.dataset(str(dataset))
     except SintroError:
         raise SintroError(f"{folder / 'cell.json'} does not name the cell's data set") from None
     arrays = read_arrays(folder / "arrays.npz") if (folder / "arrays.npz").exists() else {}
