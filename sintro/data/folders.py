@@ -18,7 +18,7 @@ from sintro import SintroError
 from sintro.basics.files import read_json
 from sintro.cells.components import SOFT, SPLITS, ImageDataset, Row, Splits, register, register_reader
 from sintro.cells.components.component import LEGAL_NAME
-from sintro.cells.components.dataset import FEWEST_IMAGES
+from sintro.cells.presets import FEWEST_IMAGES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +54,7 @@ class FolderImages(ImageDataset):
     def __init__(self, name: str, stem: str, pixels: int, title: str):
         self.name, self.stem, self.title = name, stem, title
         self.event = (3, pixels, pixels)
+        self.weight = max(1, pixels // 32)
         self.rows = _rows(pixels, self.counts is not None)
 
     @property

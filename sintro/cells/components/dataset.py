@@ -34,6 +34,7 @@ class Dataset(Component):
     in_papers: bool = False
     in_si_program: bool = False  # S-IntroVAE's own program trains images such as these
     fetched: bool = False  # whether `sintro fetch` downloads it
+    weight: int = 1  # how many times as long its jobs may take on a cluster (slurm/config.yaml)
 
     def not_published(self, prior: str) -> str:
         """Say why no published run has a prior with this data set, where that must be said; else ""."""
