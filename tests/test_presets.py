@@ -165,6 +165,7 @@ def test_the_digest_changes_with_every_field_and_with_nothing_else() -> None:
         "fakes": "reused",
         "adam_at_introspection": "restarted",
         "training_images": 100,
+        "mirror": True,
         "revision": 2,
         "extension_sha256": "0" * 64,
     }

@@ -1,7 +1,7 @@
 """The image data sets, each held as one uint8 tensor on the training device (docs/science.md, section 6).
 
 A batch is an index into that tensor, without worker processes: 60,000 MNIST digits are 47 MB, the 73,257 images of SVHN
-225 MB. A prepared folder is mapped into memory, 32 GB for CelebA at 128, and goes to a GPU only where it fits.
+225 MB. A prepared folder is mapped into memory, 12 GB for FFHQ at 256, and goes to a GPU only where it fits.
 Each data set says itself how its files are read (:mod:`sintro.data.image_sets`).
 """
 
