@@ -349,6 +349,41 @@ def fetch(
     fetching.fetch(datasets or (), data)
 
 
+@app.command(epilog="Examples: sintro prepare celebahq-256 /scratch/celeba_hq; sintro prepare mine pictures --size 64")
+def prepare(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="celeba-128, celebahq-256, ffhq-256, or a name of yours")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The folder of the images; it is only read")],
+    size: Annotated[int | None, typer.Option(help="Pixels of a side, when prepared: 32, 64, 128 or 256")] = None,
+    crop: Annotated[
+        Literal["none", "centre", "celeba"] | None,
+        typer.Option(help="centre (default): the largest square; none: squeezed; celeba: 128 pixels around the face"),
+    ] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Only the first of the sorted names (default: all)")] = None,
+    test: Annotated[
+        int | None, typer.Option(min=1, help="How many of the last names are the test split (default: a tenth)")
+    ] = None,
+    split: Annotated[
+        Path | None, typer.Option(help="A file with the split of each image, as list_eval_partition.txt of CelebA")
+    ] = None,
+    force_count: Annotated[
+        bool, typer.Option("--force-count", help="Take other counts than published; all results say so")
+    ] = False,
+    data: Data = None,
+) -> None:
+    """Prepare a folder of images once, as data set folder-NAME-SIZE or as that of a released configuration.
+
+    Images that are converted or left out get a line each. A killed preparation goes on with the same command.
+    """
+    from sintro.data import prepare as preparing
+    from sintro.data import prepare_names as naming
+
+    request = naming.Request(path, crop or "", count, test, split, force_count)
+    images, request = naming.asked_for(name, size, request)
+    folder = preparing.prepare(images, request)
+    found = images.manifest(folder)["images"]
+    print(f"{images.name}: {found['train']:,} training and {found['test']:,} test images in {folder}")
+
+
 @app.command(epilog="Example: sintro new density moons")
 def new(
     kind: Annotated[Literal["density", "images", "prior", "objective"], typer.Argument(help="What the file defines")],

@@ -14,6 +14,7 @@ NONE_MEANS = {
     "fakes": ("drawn anew", f"{ADF}, released code; {SECTION_2}"),
     "adam_at_introspection": ("carried", f"{ADF}, released code (audit A22); {SECTION_4}"),
     "training_images": ("all", "the whole training split; docs/science.md, section 6"),
+    "mirror": ("never", f"{ADF} and {DT}, released code, small images: ToTensor only; docs/science.md, section 6"),
     "revision": ("1", REVISIONS[1]),
 }
 
@@ -42,6 +43,8 @@ def sources(settings: Settings, protocol: Protocol = "pl") -> dict[str, str]:
             told[name] = f"not the published {_plain(table[name])} ({origin[name]})"
         else:
             told[name] = origin[name]
+    if reason := dataset.not_published(settings.prior):
+        told["prior"] = f"{told['prior']}; {reason}"
     return told
 
 
@@ -62,7 +65,7 @@ def _applies(name: str, settings: Settings) -> bool:
         return is_like(components.objective(settings.objective), SOFT)
     if name == "adam_at_introspection":
         return 0 < settings.warmup < settings.iterations
-    if name == "training_images":
+    if name in ("training_images", "mirror"):
         return settings.network == "residual"
     return True
 

@@ -46,7 +46,10 @@ def resolve(
     """
     values = dict(values or {})
     adam = values.pop("adam_at_introspection", None)
-    training_images = values.pop("training_images", None) if cell.data.kind == "images" else None
+    of_images = {name: values.pop(name, None) for name in ("training_images", "mirror")}
+    if cell.data.kind != "images":
+        of_images = dict.fromkeys(of_images)
+    training_images = of_images["training_images"]
     table, _ = rows(cell.data, components.objective(cell.objective_name), protocol)
     fields = {name: value for name, value in table.items() if name in Settings.model_fields}
     fields |= _from_cell(cell, table)
@@ -56,6 +59,8 @@ def resolve(
     if cell.margin is not None:
         fields["margin"] = cell.margin
     fields["training_images"] = training_images
+    if of_images["mirror"] is not None:
+        fields["mirror"] = of_images["mirror"] or None
     batches = math.ceil((training_images or cell.data.size) / fields["batch_size"])
     per_unit = 1 if table["unit"] == "iterations" else batches
     fields |= _schedule(cell, table | _in_units(shares or {}, table["length"]), per_unit, length, iterations)

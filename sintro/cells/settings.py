@@ -50,6 +50,7 @@ class Settings(BaseModel):
     channels: tuple[PositiveInt, ...]
     event: tuple[PositiveInt, ...]  # the shape of one datum: (2,) or (C, H, W)
     training_images: PositiveInt | None = None  # how many, chosen at random once; None: the whole training split
+    mirror: Literal[True] | None = None  # images are mirrored with probability 1/2, anew in every epoch; None: never
     latent_size: PositiveInt
     batch_size: PositiveInt
     samples: PositiveInt  # drawn from the posterior, for the KL to a mixture

@@ -84,7 +84,8 @@ def _check_overrides(study: StudyFile, grid: Sequence[Cell]) -> None:
             raise SintroError(f"{study.file}: {key}.milestones: legal are shares that increase, not {listed}")
     kinds: dict[tuple, Cell] = {}
     for cell in grid:
-        if not any(one.source for one in cell.components):  # a fault of an extension is its own cells' alone
+        is_own = any(one.source for one in cell.components)  # a fault of an extension is its own cells' alone
+        if not is_own and _is_counted(cell):
             kinds.setdefault((cell.dataset, cell.objective_name, cell.prior), cell)
     for cell in kinds.values():
         key, values, shares = study.overrides_of(cell)
@@ -96,6 +97,14 @@ def _check_overrides(study: StudyFile, grid: Sequence[Cell]) -> None:
         except SintroError as error:
             where = f"{key}: " if getattr(study, key).given() else ""
             raise SintroError(f"{study.file}: {where}{error}") from None
+
+
+def _is_counted(cell: Cell) -> bool:
+    """Tell whether it is known how many data there are: not of a folder of images that is still to be prepared."""
+    try:
+        return bool(cell.data.size)
+    except SintroError:
+        return False
 
 
 def _check_includes(study: StudyFile, seen: tuple[str, ...]) -> None:

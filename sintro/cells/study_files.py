@@ -86,6 +86,7 @@ class Overrides(_Part):
     conversion_lead: Share | None = None  # from where a VampPrior becomes a mixture to the end of the warm-up
     channels: tuple[PositiveInt, ...] | None = Field(None, min_length=1)  # of the image networks
     training_images: PositiveInt | None = None  # as many of the training split, the same for every cell
+    mirror: bool | None = None  # whether training images are mirrored with probability 1/2
     evaluation_points: int | None = Field(None, gt=5)  # more than the neighbours of density and coverage
     evaluation_grid: PositiveInt | None = None
     evaluation_images: PositiveInt | None = None

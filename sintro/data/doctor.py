@@ -8,6 +8,7 @@ from pathlib import Path
 from sintro import SintroError
 from sintro.cells.components import ImageDataset, datasets
 from sintro.data import sources
+from sintro.data.folders import MANIFEST, RELEASED, FolderImages, prepared
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Row:
 
     what: str  # the data set or the purpose of the file
     path: str
-    state: str  # verified, unverified, missing, wrong, corrupted, unreadable, embedded, extension (reads it) or cached
+    state: str  # verified, unverified, missing, wrong, corrupted, unreadable, embedded, prepared, cached, or extension
     sha256: str = ""
     bytes: int | None = None
     reason: str = ""  # of the state
@@ -30,7 +31,9 @@ class Row:
 def rows(root: str | Path | None = None, results: str | Path = "results") -> list[Row]:
     """List every file that the image benchmark can use. Reads and hashes them all (seconds); never raises."""
     folder = sources.data_root(root)
-    table = [_not_fetched(one) for one in datasets("images").values() if not one.fetched]
+    listed = [one for one in datasets("images").values() if not one.fetched]
+    table = [_not_fetched(one) for one in listed if not isinstance(one, FolderImages)]
+    table += [_prepared(one, folder) for one in (*RELEASED.values(), *prepared(folder))]
     for name in sources.fetched():
         table += _dataset(name, folder)
     return [*table, _inception(folder), *_statistics(Path(results))]
@@ -44,6 +47,22 @@ def _not_fetched(one: ImageDataset) -> Row:
 
     return Row(
         one.name, str(Path(sklearn.__file__).parent), "embedded", reason=f"in scikit-learn {sklearn.__version__}"
+    )
+
+
+def _prepared(one: FolderImages, root: Path) -> Row:
+    """Return the row of a folder of images; its files are not read, but for the manifest."""
+    place = one.folder(root)
+    try:
+        manifest = one.manifest(place)
+    except SintroError as error:
+        is_there = (place / MANIFEST).exists()
+        state, reason = ("corrupted", str(error)) if is_there else ("missing", "")
+        return Row(one.name, str(place.absolute()), state, reason=reason, command=one.command())
+    size = sum(file["bytes"] for file in manifest["files"].values())
+    reason = one.why_unpublished(manifest)
+    return Row(
+        one.name, str(place.absolute()), "unverified" if reason else "prepared", manifest["sha256"], size, reason
     )
 
 

@@ -1,7 +1,8 @@
 """The image data sets, each held as one uint8 tensor on the training device (docs/science.md, section 6).
 
 A batch is an index into that tensor, without worker processes: 60,000 MNIST digits are 47 MB, the 73,257 images of SVHN
-225 MB. Each data set says itself how its files are read (:mod:`sintro.data.image_sets`).
+225 MB. A prepared folder is mapped into memory, 12 GB for FFHQ at 256, and goes to a GPU only where it fits.
+Each data set says itself how its files are read (:mod:`sintro.data.image_sets`).
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from torch import Tensor
 
 from sintro import SintroError
 from sintro.basics.randomness import generator
-from sintro.cells.components import SPLITS, ImageDataset, datasets, unknown
+from sintro.cells.components import SPLITS, ImageDataset, UnknownComponent, dataset, datasets, unknown
 from sintro.data import sources
 from sintro.data.facts import Facts
 
 ORDER = "order"  # the random stream of an epoch's order
+MIRROR = "mirror"  # the random stream of the images that are mirrored in an epoch
+LARGEST_SHARE = 0.4  # of a GPU's memory that images may take
 CHOICE = "training-images"  # the random stream of the choice of some images, the same for every cell
 
 
@@ -32,7 +35,8 @@ class ImageSet:
 
     `sha256` is of the content of the whole split (shape, pixels, labels), whatever files the images came from.
     `facts` are those of the whole data set. `state` is "verified", "unverified" (the content is not the published one)
-    or "embedded". `chosen` is the number of images where only some of the split were chosen, else None.
+    or "embedded". `chosen` is the number of images where only some of the split were chosen, else None. Batches go to
+    `device`; where the images are `mapped` into memory from a file, they themselves may be elsewhere.
     """
 
     images: Tensor
@@ -43,6 +47,8 @@ class ImageSet:
     state: str
     facts: Facts = field(default_factory=Facts)
     chosen: int | None = None
+    device: torch.device | str = "cpu"
+    mapped: bool = False
 
     def __len__(self) -> int:
         return len(self.images)
@@ -52,8 +58,13 @@ class ImageSet:
         """(C, H, W)"""
         return tuple(self.images.shape[1:])
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether the labels tell images apart."""
+        return bool((self.labels != self.labels[0]).any())
+
     def to(self, device: torch.device | str) -> ImageSet:
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device), device=device)
 
     def choose(self, count: int | None) -> ImageSet:
         """Choose `count` of the split's images at random, always the same ones, in their order; None: all of them.
@@ -69,7 +80,7 @@ class ImageSet:
             )
         chosen = torch.randperm(len(self), generator=generator(0, CHOICE))[:count].sort().values
         chosen = chosen.to(self.images.device)
-        return replace(self, images=self.images[chosen], labels=self.labels[chosen], chosen=count)
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen], chosen=count, mapped=False)
 
     def steps(self, batch_size: int) -> int:
         """Return the number of batches in an epoch; the last may be smaller."""
@@ -79,13 +90,21 @@ class ImageSet:
         """Return the images' permutation [N] in an epoch: a function of (seed, epoch), the same on every device."""
         return torch.randperm(len(self), generator=generator(seed, ORDER, epoch)).to(self.images.device)
 
+    def mirrored(self, seed: int, epoch: int) -> Tensor:
+        """Say which images are mirrored in an epoch, booleans [N] on the CPU, from (seed, epoch) alone."""
+        return torch.randint(2, (len(self),), generator=generator(seed, MIRROR, epoch)).bool()
+
     def batches(self, seed: int, epoch: int, batch_size: int) -> Iterator[Tensor]:
         """Yield the index batches [B] of an epoch; the last may be smaller."""
         yield from self.order(seed, epoch).split(batch_size)
 
     def batch(self, indices: Tensor | slice) -> Tensor:
         """Return images [B, C, H, W] as float32 in [0, 1]."""
-        return to_float(self.images[indices])
+        return self.on_device(self.images[indices.to(self.images.device) if isinstance(indices, Tensor) else indices])
+
+    def on_device(self, pixels: Tensor) -> Tensor:
+        """Bring uint8 images [B, C, H, W] to the batches' device, as float32 in [0, 1]."""
+        return to_float(pixels.to(self.device, non_blocking=True))
 
     def draw(self, count: int, seed: int, stream: str) -> Tensor:
         """Draw `count` different images as float32 [count, C, H, W], a function of (seed, stream), as pseudo-inputs."""
@@ -115,25 +134,54 @@ def load(name: str, split: str, root: str | Path | None = None, device: torch.de
     if split not in SPLITS:
         raise SintroError(f"unknown split {split!r} of {name}; there are {', '.join(SPLITS)}")
     found = one.load(sources.data_root(root))
-    hashes = {each: content_hash(*found.arrays[each]) for each in SPLITS}
+    hashes = found.hashes or {each: content_hash(*found.arrays[each]) for each in SPLITS}
     images, labels = found.arrays[split]
+    pixels = _tensor(images, torch.device(device))
     return ImageSet(
-        torch.from_numpy(images.copy()).to(device),
+        pixels,
         torch.from_numpy(labels.astype(np.int64)).to(device),
         name,
         split,
         hashes[split],
         found.state,
         Facts(hashes["train"], hashes["test"], found.verified, found.reason),
+        device=device,
+        mapped=isinstance(images, np.memmap) and pixels.device.type == "cpu",
     )
+
+
+def _tensor(images: np.ndarray, device: torch.device) -> Tensor:
+    """Copy images to a device; those that are mapped into memory stay in their file, unless a GPU has room."""
+    if not isinstance(images, np.memmap):
+        return torch.from_numpy(images.copy()).to(device)
+    pixels = torch.from_numpy(images)
+    fits = device.type == "cuda" and images.nbytes <= LARGEST_SHARE * torch.cuda.mem_get_info(device)[1]
+    return pixels.to(device) if fits else pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """Some of many images, read where a slice of them is asked for: they need not all be in memory at once."""
+
+    images: Tensor  # [N, C, H, W]
+    indices: Tensor  # [M]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, part: slice) -> Tensor:
+        return self.images[self.indices[part]]
 
 
 def image_dataset(name: str) -> ImageDataset:
     """Return the image data set of this name. Raises SintroError with the legal names where there is none."""
-    known = datasets("images")
-    if name not in known:
-        raise unknown(f"unknown image data set {name!r}; there are {', '.join(known)}", name)
-    return known[name]
+    try:
+        found = dataset(name)
+    except UnknownComponent:
+        found = None
+    if not isinstance(found, ImageDataset):
+        raise unknown(f"unknown image data set {name!r}; there are {', '.join(datasets('images'))}", name)
+    return found
 
 
 def content_hash(images: np.ndarray, labels: np.ndarray) -> str:

@@ -6,7 +6,7 @@ pictures show the end of training, for which nothing was selected.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,15 @@ from sintro.basics.randomness import generator
 from sintro.cells.components import dataset
 from sintro.cells.settings import Settings
 from sintro.data import images, sources
-from sintro.data.images import ImageSet, to_float
-from sintro.data.outliers import image_outliers
+from sintro.data.images import ImageSet
+from sintro.data.outliers import image_outliers, most_scored
+from sintro.evaluation.collected import collected
 from sintro.evaluation.image_arrays import picture_arrays
 from sintro.evaluation.ood import compare, score_batches
 from sintro.metrics import NotFinite
 from sintro.metrics.distances import floors, standard_distances
 from sintro.metrics.features import (
+    FOLDER,
     FeatureExtractor,
     Reference,
     classifier_features,
@@ -113,7 +115,7 @@ class ImageEvaluation:
         _set_mode(model, mode)
         noise = generator(self.settings.seed, "evaluation-images", 0, self.device)
         z = model.mixture().sample(self.settings.evaluation_images, noise)[0]
-        return torch.cat([to_uint8(model.decoder(part)).cpu() for part in z.split(self.settings.batch_size)])
+        return self._collected((model.decoder(part) for part in z.split(self.settings.batch_size)), len(z))
 
     def _reconstructed(self, model: Model, mode: str) -> torch.Tensor:
         """Reconstruct training images -> uint8 [M, C, H, W].
@@ -126,12 +128,15 @@ class ImageEvaluation:
         published = mode == "train"
         noise = generator(self.settings.seed, "evaluation-reconstructions", 0, self.device)
         indices = self._own_order(count) if published else reference_indices(self.train, count)
-        pictures = []
-        for part in indices.split(self.settings.batch_size):
+
+        def again(part: torch.Tensor) -> torch.Tensor:
             posterior = model.encode(self.train.batch(part))
-            z = posterior.sample(noise) if published else posterior.mean
-            pictures.append(to_uint8(model.decoder(z)).cpu())
-        return torch.cat(pictures)
+            return model.decoder(posterior.sample(noise) if published else posterior.mean)
+
+        return self._collected(map(again, indices.split(self.settings.batch_size)), count)
+
+    def _collected(self, batches: Iterable[torch.Tensor], count: int) -> torch.Tensor:
+        return collected(map(to_uint8, batches), count, self.train.event, self.results / FOLDER)
 
     def _own_order(self, count: int) -> torch.Tensor:
         """Draw indices [count] of training images in this cell's own random order: not the reference's batches."""
@@ -240,11 +245,11 @@ class ImageEvaluation:
         """Tell test images from each kind of outlier that is at hand; return metrics and scores."""
         seed, size = self.settings.seed, self.settings.batch_size
         outliers, missing = image_outliers(self.test, generator(seed, "evaluation-ood"))
-        most = min(len(self.test), self.settings.evaluation_images)
+        most = min(most_scored(self.test), self.settings.evaluation_images)
         noise = generator(seed, "evaluation-ood-noise", 0, self.device)
 
         def scored(pixels: torch.Tensor) -> dict[str, np.ndarray]:
-            batches = map(to_float, pixels[:most].split(size))
+            batches = map(self.test.on_device, pixels[:most].split(size))
             return score_batches(model, batches, model.mixture(), self.settings.samples, noise)
 
         own = scored(self.test.images) if outliers else {}
@@ -252,7 +257,12 @@ class ImageEvaluation:
         return metrics | ({"ood_missing": missing} if missing else {}), arrays
 
     def _probes(self, model: Model, test: dict[str, torch.Tensor]) -> dict[str, Any]:
-        """Train the probes on codes; return their accuracies, and the names of those that stopped at their limit."""
+        """Train the probes on codes; return their accuracies, and the names of those that stopped at their limit.
+
+        Nothing where images have no labels.
+        """
+        if not self.train.has_labels:
+            return {}
         noise = generator(self.settings.seed, "evaluation-probes", 0, self.device)
         posteriors = [model.encode(batch) for batch in _batches(self.train, self.settings.batch_size)]
         sampled = torch.cat([posterior.sample(noise) for posterior in posteriors])
@@ -277,7 +287,7 @@ def refresh_batch_norm(model: Model, train: ImageSet, settings: Settings) -> Non
     for network in (model.encoder, model.decoder):
         set_batch_norm(network, "eval")  # running statistics are kept again
         network.train()
-    noise = generator(settings.seed, "evaluation-refresh", 0, train.images.device)
+    noise = generator(settings.seed, "evaluation-refresh", 0, train.device)
     for batch in _batches(train, settings.batch_size):
         model.decoder(model.encode(batch).sample(noise))
 

@@ -1,12 +1,15 @@
 """A small classifier of a data set: its features stand in for Inception's where Inception has no weights or no sense.
 
-It is trained on the data set's own training split, by one rule for every data set (``RULE``). The Fréchet distance in
+It is trained on the data set's own training split, by one rule for every data set (``RULE``). Where images have no
+labels, it learns by which of four quarter turns an image was turned (Gidaris et al. 2018). It looks at averages over
+squares of pixels where an image is larger than 64 x 64. The Fréchet distance in
 its features is called ``cfid``: it compares cells of one data set with each other, and is no FID.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -24,6 +27,8 @@ BATCH = 128
 STEPS = 300  # on digits 99 % of the test images are then right, after about 10 seconds on one core
 LEARNING_RATE = 2e-3  # Adam
 SEED = 0
+LARGEST = 64  # pixels of a side
+TURNS = 4
 RULE = f"convolutions {CHANNELS}, Adam {LEARNING_RATE}, {STEPS} steps of {BATCH}, seed {SEED}, version 1"
 
 
@@ -41,10 +46,20 @@ class Classifier(nn.Module):
         self.head = nn.Linear(DIMENSION, 10)
 
     def forward(self, images: Tensor) -> Tensor:  # [B, 64]
-        return self.features(images)
+        return self.features(_shrunk(images))
 
     def classify(self, images: Tensor) -> Tensor:  # [B, 10]
-        return self.head(self.features(images))
+        return self.head(self(images))
+
+
+def _shrunk(images: Tensor) -> Tensor:
+    """Average images [B, C, H, W] over squares, so that no side has more than `LARGEST` pixels, or few more."""
+    side = _side(images.shape)
+    return F.avg_pool2d(images, side) if side > 1 else images
+
+
+def _side(shape: Sequence[int]) -> int:
+    return max(shape[-2:]) // LARGEST
 
 
 @torch.enable_grad()  # also inside a caller's no_grad
@@ -58,7 +73,8 @@ def train(images: ImageSet) -> Classifier:
     step, epoch = 0, 0
     while step < STEPS:
         for indices in images.batches(SEED, epoch, BATCH):
-            loss = F.cross_entropy(network.classify(images.batch(indices)), images.labels[indices])
+            batch, labels = _task(images, indices)
+            loss = F.cross_entropy(network.classify(batch), labels)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
@@ -69,13 +85,24 @@ def train(images: ImageSet) -> Classifier:
     return network.requires_grad_(False).eval()
 
 
+def _task(images: ImageSet, indices: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the images that the classifier sees, [B, C, H, W], and what it should say of each, [B]."""
+    batch, labels = images.batch(indices), images.labels[indices]
+    if images.has_labels:
+        return batch, labels
+    turns = torch.arange(len(batch)) % TURNS  # the images come in a random order
+    turned = [image.rot90(int(turn), (-2, -1)) for image, turn in zip(batch, turns, strict=True)]
+    return torch.stack(turned), turns
+
+
 def cached(images: ImageSet, folder: Path) -> tuple[Classifier, str]:
     """Return the classifier of a training split and the sha256 of its weights.
 
     Trains it once per content of the split and rule, and keeps it in `folder`. Raises SintroError where it cannot be
     stored.
     """
-    key = hashlib.sha256(f"{images.sha256} {RULE}".encode()).hexdigest()[:16]
+    rule = RULE + ("" if images.has_labels else ", turned") + (", shrunk" if _side(images.event) > 1 else "")
+    key = hashlib.sha256(f"{images.sha256} {rule}".encode()).hexdigest()[:16]
     path = folder / f"classifier-{images.name}-{key}.pt"
 
     def make() -> Classifier:

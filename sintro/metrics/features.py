@@ -24,7 +24,7 @@ from sintro import SintroError
 from sintro.basics.files import explained, whole
 from sintro.basics.randomness import generator
 from sintro.data import sources
-from sintro.data.images import ImageSet, to_float
+from sintro.data.images import Gathered, ImageSet, to_float
 from sintro.metrics import NotFinite, classifier
 from sintro.metrics.fid import FeatureStatistics
 from sintro.metrics.kept import kept
@@ -60,7 +60,7 @@ class FeatureExtractor:
     report: Callable[[int, int], None] | None = field(default=None, repr=False, compare=False)  # (images done, of all)
 
     @torch.no_grad()
-    def features(self, images: Tensor, mode: str, batch_size: int) -> Tensor:
+    def features(self, images: Tensor | Gathered, mode: str, batch_size: int) -> Tensor:
         """Compute features [N, dimension], float32 on the CPU, of images in order; the last batch may be smaller.
 
         Args:
@@ -68,8 +68,9 @@ class FeatureExtractor:
             mode: "train" or "eval", of batch norm.
             batch_size: part of the definition in train mode; in eval mode it changes the memory only.
         """
-        if images.dim() != 4 or not len(images) or batch_size < 1:
-            raise SintroError(f"features: images {tuple(images.shape)}, batch size {batch_size}; expected [N, C, H, W]")
+        shape = images.images.shape if isinstance(images, Gathered) else images.shape
+        if len(shape) != 4 or not len(images) or batch_size < 1:
+            raise SintroError(f"features: images {tuple(shape)}, batch size {batch_size}; expected [N, C, H, W]")
         set_batch_norm(self.network, mode)
         device = next(self.network.parameters()).device
         collected = torch.empty(len(images), self.dimension)
@@ -169,7 +170,7 @@ def reference(
     path = Path(results) / FOLDER / f"{images.name}-{images.split}-{extractor.name}-{batching}-{count}-{digest}.npz"
 
     def make() -> FeatureStatistics:
-        features = extractor.features(images.images[indices], mode, batch_size)
+        features = extractor.features(Gathered(images.images, indices), mode, batch_size)
         statistics = FeatureStatistics.of(features)
         _store(path, features, statistics, key)
         return statistics

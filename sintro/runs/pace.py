@@ -7,8 +7,9 @@ import contextlib
 import shutil
 import statistics
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,8 +32,11 @@ VAE, WARMUP, INTROSPECTIVE = (3.0, 16.0, 19.0), (3.0, 15.0, 18.0), (3.0, 68.0, 7
 EVALUATION = (11.0, 15.0)  # seconds of an evaluation at the published grid of 1024 x 1024 points: networks, mixture
 START = 6.0  # seconds: importing torch, drawing the figures
 IMAGE_ITERATION = 100.0  # milliseconds on a GPU: a guess, before anything is measured
+GPU_RATE = 50e12  # operations a second that a GPU of the class of an A100 sustains with large images: a guess
 # Milliseconds on one core with the networks of study fmnist-small; others are scaled by their layers' weights.
 IMAGE_ITERATION_ON_A_CORE, ITS_BATCH, ITS_CHANNELS = 450.0, 128, (16, 32)
+PASSES_OF_A_STEP = 13  # through encoder and decoder, that an introspective step is worth for each image of its batch
+PASSES_OF_AN_EVALUATION = 12  # for each generated image, besides one for each snapshot
 PROFILE = Path("slurm", "config.yaml")
 
 Row = tuple[str, str, str, str, str]
@@ -54,8 +58,12 @@ class Length(NamedTuple):
 def length(settings: Settings, on_gpu: bool = False) -> Length:
     """Return the length of a cell with these settings, by shipped measurements."""
     if settings.network != "mlp":  # guesses: no measurement of images is shipped
-        work = settings.batch_size / ITS_BATCH * _weights(settings.channels) / _weights(ITS_CHANNELS)
-        return Length(settings.iterations, IMAGE_ITERATION if on_gpu else IMAGE_ITERATION_ON_A_CORE * work, 60.0)
+        share = settings.batch_size / ITS_BATCH * _weights(settings.channels) / _weights(ITS_CHANNELS)
+        work = operations(settings.event, settings.channels, settings.latent_size)
+        large = 1e3 * PASSES_OF_A_STEP * work * settings.batch_size / GPU_RATE
+        milliseconds = max(IMAGE_ITERATION, large) if on_gpu else IMAGE_ITERATION_ON_A_CORE * share
+        passes = settings.evaluation_images * (len(settings.snapshots) + PASSES_OF_AN_EVALUATION)
+        return Length(settings.iterations, milliseconds, max(60.0, passes * work / GPU_RATE))
     size = settings.batch_size / 512
     share = settings.samples / 100 * (settings.components or 0) / 64
     introspective = components.objective(settings.objective).introspective
@@ -64,6 +72,30 @@ def length(settings: Settings, on_gpu: bool = False) -> Length:
     mean = cost[1] + (cost[0] - cost[1]) * settings.warmup / settings.iterations
     grid = (settings.evaluation_grid / 1024) ** 2
     return Length(settings.iterations, mean, (EVALUATION[0] + EVALUATION[1] * share) * grid + START)
+
+
+def operations(event: Sequence[int], channels: Sequence[int], latent_size: int) -> float:
+    """Return the operations of one image's way through encoder and decoder, a multiplication and an addition each one.
+
+    Convolutions and linear layers of docs/science.md, section 5; norms and activations are left out.
+    """
+    colours, height, width = event
+    first, last, pixels = channels[0], channels[-1], height * width
+    products = 2 * 25 * colours * first * pixels  # the 5 x 5 convolution at each end
+    for before, after in pairwise(channels):  # of the encoder
+        pixels //= 4
+        products += pixels * _block(before, after)
+    pixels //= 4
+    products += pixels * (_block(last, last) + 3 * latent_size * last)
+    for before, after in pairwise((last, *reversed(channels))):  # of the decoder
+        products += pixels * _block(before, after)
+        pixels *= 4
+    return 2.0 * (products + pixels * _block(first, first))
+
+
+def _block(before: int, after: int) -> int:
+    """Return the weights of a residual block's convolutions."""
+    return 9 * before * after + 9 * after**2 + (before * after if before != after else 0)
 
 
 def _weights(channels: Iterable[int]) -> int:

@@ -9,6 +9,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from sintro.cells.cell import RESULTS, Cell
+
 OPEN_TO_THE_SHELL = re.compile(r"""["'$`\\!]""")  # within double quotes, and in the quotes within them
 
 
@@ -27,3 +29,8 @@ def why_no_slurm_job_starts(interpreter: str | None = None, folder: str | Path |
     if OPEN_TO_THE_SHELL.search(folder):
         return f"Snakemake's Slurm jobs cannot start in {folder!r}: {advice}"
     return ""
+
+
+def weight(cell: str) -> int:
+    """Return how many times as long as small images a cell's jobs may take; ``cell`` is its path below results/."""
+    return Cell.from_path(f"{RESULTS}/{cell}").data.weight

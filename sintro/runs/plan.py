@@ -19,7 +19,14 @@ from sintro.runs.states import LOGS, State, listed, of_cells
 
 REPORTS = "reports"
 # Bytes of a finished cell and of a checkpoint, measured with the studies quick (2D) and the image networks.
-SHIPPED_SIZES = {"2d": (2_500_000, 3_500_000), "image": (60_000_000, 120_000_000)}
+# Those of large images follow from 42 million weights: twice the model and pictures; the weights, Adam's two moments
+# and ten snapshots.
+SHIPPED_SIZES = {
+    "2d": (2_500_000, 3_500_000),
+    "image": (60_000_000, 120_000_000),
+    "large image": (450_000_000, 1_350_000_000),
+}
+LARGE = 128  # pixels of a side
 MEASURED_CELLS = 5
 KEPT_OF_THE_DEAD = ("checkpoint.pt", "checkpoint.other-settings.pt")
 
@@ -60,8 +67,10 @@ def needs(states: Mapping[Cell, State], jobs: int, root: str | Path = ".") -> Ne
 
 
 def kind(cell: Cell) -> str:
-    """``2d`` or ``image``."""
-    return "image" if cell.data.kind == "images" else "2d"
+    """``2d``, ``image`` or ``large image``."""
+    if cell.data.kind != "images":
+        return "2d"
+    return "large image" if cell.data.event[-1] >= LARGE else "image"
 
 
 def _cell_sizes(states: Mapping[Cell, State], root: Path) -> tuple[dict[str, int], bool]:
@@ -90,7 +99,7 @@ def describe(study: str, cells: Sequence[Cell], jobs: int, root: str | Path = ".
     work = {"core hours": need.core_hours, "GPU hours": need.gpu_hours}
     hours = [f"{value:.1f} {name}" for name, value in work.items() if value]
     lines.append(f"  work left: {' and '.join(hours)} ({source})")
-    if not need.measured and any(kind(cell) == "image" for cell in cells):
+    if not need.measured and any(kind(cell) != "2d" for cell in cells):
         lines.append("  the hours of image cells are a guess: no measurement of one is shipped")
     time = duration_in_words(need.wall_seconds)
     lines.append(f"  time with {jobs} jobs at a time: {time}, waiting in queues not counted")

@@ -1,6 +1,7 @@
 """Training batches: fresh draws from a density, or epochs over an image set held on the device."""
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
@@ -37,22 +38,44 @@ class DensityBatches:
 
 
 class ImageBatches:
-    """Epochs over the cell's training images, ``[B, C, H, W]`` in [0, 1]; the order is a function of (seed, epoch)."""
+    """Epochs over the cell's training images, ``[B, C, H, W]`` in [0, 1].
+
+    The order of an epoch and which of its images are mirrored are functions of (seed, epoch).
+    """
 
     def __init__(self, settings: Settings, device: torch.device):
         self.settings = settings
         self.images = images.load(settings.dataset, "train", device=device).choose(settings.training_images)
         self.facts = self.images.facts
         self.steps = self.images.steps(settings.batch_size)
-        self.epoch, self.order = -1, torch.empty(0)
+        self.epoch, self.order, self.mirrored = -1, torch.empty(0), None
+        # One thread reads the next batch of a file while the device is busy with the one before.
+        self.ahead: dict[int, Future[torch.Tensor]] = {}
+        self.thread = ThreadPoolExecutor(1) if self.images.mapped else None
 
     def at(self, iteration: int) -> torch.Tensor:
         """Return the real batch of an iteration; the last batch of an epoch may be smaller."""
+        if self.thread is None:
+            return self.images.on_device(self._pixels(iteration))
+        now = self.ahead.pop(iteration, None) or self.thread.submit(self._pixels, iteration)
+        pixels = now.result()
+        self.ahead = {iteration + 1: self.thread.submit(self._pixels, iteration + 1)}
+        return self.images.on_device(pixels)
+
+    def _pixels(self, iteration: int) -> torch.Tensor:
+        """Gather the images of an iteration, uint8 [B, C, H, W], some of them mirrored where the settings say so."""
         epoch, step = divmod(iteration, self.steps)
+        seed, size = self.settings.seed, self.settings.batch_size
         if epoch != self.epoch:
-            self.epoch, self.order = epoch, self.images.order(self.settings.seed, epoch)
-        size = self.settings.batch_size
-        return self.images.batch(self.order[step * size : (step + 1) * size])
+            self.epoch, self.order = epoch, self.images.order(seed, epoch)
+            self.mirrored = self.images.mirrored(seed, epoch) if self.settings.mirror else None
+        indices = self.order[step * size : (step + 1) * size]
+        pixels = self.images.images[indices]
+        if self.mirrored is not None:
+            chosen = self.mirrored[indices.cpu()].to(pixels.device)
+            pixels = torch.where(chosen[:, None, None, None], pixels.flip(-1), pixels)
+        is_elsewhere = torch.device(self.images.device).type != pixels.device.type
+        return pixels.pin_memory() if is_elsewhere else pixels
 
     def pseudo_inputs(self, components: int) -> torch.Tensor:
         """Draw the K training images where a VampPrior starts, ``[K, C, H, W]``."""

@@ -21,6 +21,7 @@ from sintro.cells.components.registry import (
     prior,
     priors,
     register,
+    register_reader,
     unknown,
 )
 from sintro.cells.components.spelling import spell, suggestion

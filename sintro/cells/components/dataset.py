@@ -32,7 +32,13 @@ class Dataset(Component):
     event: tuple[int, ...]  # the shape of one datum
     size: int  # number of data from which pseudo-inputs start, and so the most components that a prior can have
     in_papers: bool = False
+    in_si_program: bool = False  # S-IntroVAE's own program trains images such as these
     fetched: bool = False  # whether `sintro fetch` downloads it
+    weight: int = 1  # how many times as long its jobs may take on a cluster (slurm/config.yaml)
+
+    def not_published(self, prior: str) -> str:
+        """Say why no published run has a prior with this data set, where that must be said; else ""."""
+        return ""
 
 
 def _is_width(value: Any) -> bool:
@@ -104,13 +110,15 @@ class Splits(NamedTuple):
     """Both splits of a set of images as they were read, and whether they are the published data.
 
     ``arrays``: by split (images uint8 [N, C, H, W], labels int64 [N]). ``verified``: whether the content is the
-    published one, None where no hash of it is published; ``reason`` says why it is not.
+    published one, None where no hash of it is published; ``reason`` says why it is not. ``hashes``: the content hash of
+    each split, where it is known without reading the split.
     """
 
     arrays: "dict[str, tuple[np.ndarray, np.ndarray]]"
     state: str
     verified: bool | None
     reason: str = ""
+    hashes: dict[str, str] | None = None
 
 
 class ImageDataset(Dataset):
@@ -122,7 +130,7 @@ class ImageDataset(Dataset):
 
     ``partner`` is the data set that serves as outliers in detection; without a partner, made-up images do.
     ``photographs`` says whether Inception's features mean anything for the images. ``origin`` says where they come
-    from, unless `sintro fetch` downloads them.
+    from, unless `sintro fetch` downloads them. Images without labels have one class.
     """
 
     kind, holds = IMAGES, "training images"

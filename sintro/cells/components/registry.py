@@ -19,6 +19,7 @@ import importlib
 import os
 import re
 import traceback
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -40,11 +41,18 @@ from sintro.cells.components.prior import Prior, PriorSpec
 from sintro.cells.components.spelling import suggestion
 
 # The modules that register the suite's own, by name, as an extension is found by its file: nothing here needs them.
-BUILT_IN = ("sintro.data.densities", "sintro.data.image_sets", "sintro.priors.builtin", "sintro.objectives.builtin")
+BUILT_IN = (
+    "sintro.data.densities",
+    "sintro.data.image_sets",
+    "sintro.data.folders",
+    "sintro.priors.builtin",
+    "sintro.objectives.builtin",
+)
 KINDS = (Dataset, Prior, Objective)
 
 AnyComponent = TypeVar("AnyComponent", bound=Component)
 Given = TypeVar("Given", bound=Component | type[Component])
+Reader = TypeVar("Reader", bound=Callable[[str], Dataset | None])
 
 
 class Registry:
@@ -107,6 +115,8 @@ class Registry:
         if there is not None:
             whose = f"{there.source} defines it too" if there.source else "the suite itself has one of this name"
             raise SintroError(f"{component.what} {component.name!r}: {whose}")
+        if kind is Dataset and _read_name(component.name) is not None:
+            raise SintroError(f"dataset {component.name!r}: such a name is that of a prepared folder")
         if kind is Objective and component.like not in (None, *self.known[kind]):
             legal = ", ".join(self.known[kind])
             raise SintroError(f"objective {component.name!r}: like {component.like!r} is not one of {legal}")
@@ -118,6 +128,8 @@ class Registry:
     def find(self, kind: type[AnyComponent], name: str) -> AnyComponent:
         """Find the component of this kind and name. Raises SintroError with the legal names, and what is broken."""
         found = self.known[kind].get(name)
+        if found is None and kind is Dataset:
+            found = _read_name(name)
         if found is None:
             names = list(self.known[kind])
             said = f"{kind.what} {name!r} is not one of {', '.join(names)}{suggestion(name, names)}"
@@ -144,6 +156,7 @@ class _Load(NamedTuple):
 _loading: list[_Load] = []
 _own: dict[str, list[Component]] = {}  # the suite's own components, by the module that registers them
 _registries: dict[tuple[str, str], Registry] = {}
+_readers: list[Callable[[str], Dataset | None]] = []
 
 
 def register(component: Given) -> Given:
@@ -164,6 +177,19 @@ def register(component: Given) -> Given:
     else:
         _own.setdefault(type(one).__module__, []).append(one)
     return component
+
+
+def register_reader(read: Reader) -> Reader:
+    """Let in every data set whose name a function reads: it returns the data set, or None for a name of another form.
+
+    These data sets are not listed, since there is no end to them.
+    """
+    _readers.append(read)
+    return read
+
+
+def _read_name(name: str) -> Dataset | None:
+    return next((found for read in _readers if (found := read(name)) is not None), None)
 
 
 def current() -> Registry:

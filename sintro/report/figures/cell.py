@@ -47,8 +47,10 @@ def draw_cell(folder: Path) -> list[Path]:
     folder = Path(folder)
     record = stored.read(folder, stored.CellFile)
     dataset = record.cell.get("dataset") if record else None
-    if dataset not in components.datasets():
-        raise SintroError(f"{folder / 'cell.json'} does not name the cell's data set")
+    try:
+        components.dataset(str(dataset))
+    except SintroError:
+        raise SintroError(f"{folder / 'cell.json'} does not name the cell's data set") from None
     arrays = read_arrays(folder / "arrays.npz") if (folder / "arrays.npz").exists() else {}
     metrics = stored.read(folder, stored.Metrics)
     pictures = _of_sets(arrays, dataset) | _of_latent(arrays)

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from sintro.cells.origins import in_words
 from sintro.cells.settings import Settings
+from sintro.data.folders import RELEASED
 from sintro.metrics import definition
 from sintro.report.numbers.audit_items import AUDIT_ITEMS, AuditItem
 from sintro.report.numbers.ranks import by_weight, mean_by_weight, rank
@@ -60,6 +61,11 @@ def _text(item: str, results: Sequence[Result], table: Table | None) -> str:
         return settings_seen(results, "logits_at_conversion")
     if item == "A11":
         return settings_seen(results, "beta_neg", "mnist")
+    if item == "A13":
+        at_256 = {name for name in RELEASED if name.endswith("-256")}
+        own = [result for result in results if result.cell.dataset in at_256]
+        seen = settings_seen(own, "beta_rec")
+        return f"reconstruction beta {seen}" if seen else ""
     if item == "A22":
         return adam_seen(results)
     if item == "A9" and table is not None:

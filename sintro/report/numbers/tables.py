@@ -149,9 +149,10 @@ class Table:
 
 
 def in_order(datasets: Iterable[str]) -> tuple[str, ...]:
-    """Name each data set once, in the registry's order: the papers', then the user's own."""
+    """Name each data set once, in the registry's order: the papers', then the user's own, then prepared folders."""
     found = set(datasets)
-    return tuple(dataset for dataset in known_datasets() if dataset in found)
+    listed = tuple(dataset for dataset in known_datasets() if dataset in found)
+    return (*listed, *sorted(found.difference(listed)))
 
 
 def seed_text(result: Result, measure: Measure, form: str) -> str:

@@ -1,0 +1,135 @@
+"""What ``sintro prepare`` is asked for: the images of a folder by name, and the split of each."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from sintro import SintroError
+from sintro.basics.files import explained
+from sintro.cells.components import SPLITS
+from sintro.data.folders import RELEASED, SIZES, FolderImages, folder_images
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+PARTITION_FILE = "list_eval_partition.txt"  # beside CelebA's images
+PARTITION = {"0": "train", "1": "", "2": "test", "train": "train", "test": "test"}  # of CelebA's list; 1 is validation
+
+
+class Request(NamedTuple):
+    """What is asked for: the folder, and the choices of which the manifest keeps a record."""
+
+    source: Path
+    crop: str
+    count: int | None = None  # only the first of the sorted names
+    test: int | None = None  # the last of the names are the test split; None: the last tenth
+    listed: Path | None = None  # a file that names the split of each image
+    force_count: bool = False
+
+
+class Item(NamedTuple):
+    """One image of the folder and its split."""
+
+    name: str
+    split: str
+
+
+def asked_for(name: str, size: int | None, request: Request) -> tuple[FolderImages, Request]:
+    """Return the data set that a name and a size mean, and the request with what a released set has fixed.
+
+    ``request.crop`` is "" where nobody chose one. Raises SintroError for choices that contradict a released set.
+    """
+    if name not in RELEASED:
+        if size is None:
+            raise SintroError(f"--size is needed for {name}: one of {', '.join(map(str, SIZES))}")
+        return folder_images(name, size), request._replace(crop=request.crop or "centre")
+    images = RELEASED[name]
+    for option, given, fixed in (("size", size, images.event[-1]), ("crop", request.crop, images.crop)):
+        if given not in (None, "", fixed):
+            raise SintroError(f"--{option} {given}: {name} has {fixed}")
+    request = request._replace(crop=images.crop)
+    if name.startswith("celeba-") and request.listed is None and request.test is None:
+        beside = [folder / PARTITION_FILE for folder in (request.source, request.source.parent)]
+        listed = next((path for path in beside if path.exists()), None)
+        if listed is None:
+            raise SintroError(
+                f"{name} is divided by CelebA's {PARTITION_FILE}, which is not beside {request.source}: --split FILE"
+            )
+        return images, request._replace(listed=listed)
+    if request.listed is None and request.test is None:
+        request = request._replace(test=images.counts[1])
+    return images, request
+
+
+def names_in(source: Path) -> list[str]:
+    """List the images below a folder by their sorted relative names; say how many files are none."""
+    if not source.is_dir():
+        raise SintroError(f"{source} is not a folder; legal is a folder with images")
+    found, others = [], []
+    for folder, inner, files in os.walk(source, onerror=_refuse):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        for file in files:
+            name = Path(folder, file).relative_to(source).as_posix()
+            (found if Path(file).suffix.lower() in ENDINGS else others).append(name)
+    if others:
+        say(f"{len(others)} files are no images by their endings, such as {min(others)}")
+    if not found:
+        raise SintroError(f"{source} holds no images; their names end in {', '.join(ENDINGS)}")
+    return sorted(found)
+
+
+def _refuse(error: OSError) -> None:
+    raise SintroError(f"{error.filename} cannot be read: {error.strerror}")
+
+
+def divided(names: Sequence[str], request: Request) -> list[Item]:
+    """Say of each image in which split it is. Raises SintroError where a split would be empty."""
+    if request.count is not None:
+        if request.count > len(names):
+            raise SintroError(f"--count {request.count}: {request.source} holds {len(names)} images; legal are as many")
+        names = names[: request.count]
+    if request.listed is not None:
+        items = _divided_by_list(names, request)
+    else:
+        test = len(names) // 10 if request.test is None else request.test
+        items = [Item(name, "train" if place < len(names) - test else "test") for place, name in enumerate(names)]
+    for split in SPLITS:
+        if not any(item.split == split for item in items):
+            raise SintroError(
+                f"no image of {len(names)} is in the {split} split; --test M takes the last M of the sorted names, "
+                "with M from 1 to one less than there are images, and --split FILE lists them"
+            )
+    return items
+
+
+def _divided_by_list(names: Sequence[str], request: Request) -> list[Item]:
+    """Read the split of each image from a list: on each line a name and 0, 1, 2, train or test."""
+    with explained(f"--split {request.listed} cannot be read"):
+        lines = request.listed.read_text(encoding="utf-8").splitlines()
+    pairs = [line.rsplit(maxsplit=1) for line in lines if line.strip()]
+    wrong = next((pair for pair in pairs if len(pair) != 2 or pair[1] not in PARTITION), None)
+    if wrong is not None:
+        raise SintroError(f"{request.listed}: {' '.join(wrong)!r}: legal is a name and one of {', '.join(PARTITION)}")
+    split_of = dict(pairs)
+    for known, others, what in ((names, split_of, f"is not in {request.listed}"), (split_of, set(names), "is missing")):
+        if absent := [name for name in known if name not in others]:
+            raise SintroError(f"{request.source}: {absent[0]} {what}, and so for {len(absent)} images")
+    return [Item(name, split) for name in names if (split := PARTITION[split_of[name]])]
+
+
+def check_counts(images: FolderImages, items: Sequence[Item], request: Request) -> None:
+    """Refuse other numbers of images than the published ones, unless the request forces them."""
+    found = tuple(sum(item.split == split for item in items) for split in SPLITS)
+    if images.counts is None or found == images.counts:
+        return
+    said = f"{images.name} has {images.counts[0]:,} training and {images.counts[1]:,} test images, not {found[0]:,} and"
+    if not request.force_count:
+        raise SintroError(f"{said} {found[1]:,}; --force-count takes these, and says so in all results")
+    say(f"{said} {found[1]:,}: results of these are not comparable")
+
+
+def say(line: str) -> None:
+    """Print a line on stderr at once."""
+    print(line, file=sys.stderr, flush=True)
