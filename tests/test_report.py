@@ -264,6 +264,22 @@ def test_pages_stand_alone_and_every_link_resolves(small):
         assert len(named) == len(set(named))
 
 
+def test_the_front_page_opens_with_pictures_that_lead_to_their_cells(small):
+    made_cells.write_cells("results", small)
+    build()
+    front, page = Page(Path("reports/index.html")), Page(Path("reports/small/index.html"))
+    text = Path("reports/index.html").read_text(encoding="utf-8")
+    assert text.rindex("<img") < text.index("<h2"), "claims and studies come after every picture"
+    sources = [image["src"] for image in front.images]
+    assert sources == [image["src"] for image in page.images][: len(sources)]
+    assert "Density maps" in {given.get("aria-label") for _, given in front.tags}
+    assert any(re.fullmatch(r"small/rings/\S+/seed0.html", href) for href in front.links)
+    for path in Path("reports/small").rglob("index.html"):
+        path.unlink()
+    report.build([])
+    assert not Page(Path("reports/index.html")).images, "no page is there to which a picture could lead"
+
+
 def test_the_study_page_says_what_is_there(small):
     made_cells.write_cells("results", small)
     made_cells.write_cell("results", small[0], diverged_at=99)

@@ -8,12 +8,14 @@ from typing import Any
 
 from sintro.basics.files import write_atomic
 from sintro.cells import studies
+from sintro.report.figures.maps import read_grid
+from sintro.report.figures.samples import samples_view
 from sintro.report.figures.study import draw_contrasts
 from sintro.report.numbers import audit, claim_files, claims, ledger
 from sintro.report.numbers.study import StudyReport
 from sintro.report.numbers.tables import Table
 from sintro.report.numbers.words import ABSENT, dataset_name, plural, row_label, show_p
-from sintro.report.pages.writer import View, render
+from sintro.report.pages.writer import View, cell_page, render
 
 
 def build(
@@ -33,9 +35,11 @@ def build(
     judged = sorted(views, key=lambda view: (len(view["name"]), view["name"]))
     entries = ledger.load()
     read = {report.name for report in reports_read}
+    ready = {name: (reports / name / "index.html").is_file() for name in read}
     index = {
         "studies": ordered,
-        "ready": {name: (reports / name / "index.html").is_file() for name in read},
+        "ready": ready,
+        "shown": pictures([report for report in own if ready[report.name]]),
         "now": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "idle": [name for name in studies.names() if name not in read],
         "claims": judged,
@@ -52,6 +56,25 @@ def build(
     for page, context in pages.items():
         write_atomic(reports / page, render(page, page, **context))
     return reports / "index.html"
+
+
+# --- the pictures that the index opens with
+
+
+def pictures(with_pages: Sequence[StudyReport]) -> View:
+    """Take density maps and strips of samples, each from the study that has most finished cells of its kind.
+
+    ``with_pages``: the studies whose pages are there, to which the pictures lead.
+    """
+    shown: View = {"maps": None, "samples": None}
+    for report in sorted(with_pages, key=lambda report: -report.facts["counts"]["done"]):
+        grid = None if shown["maps"] else read_grid(report.results)
+        if grid is not None:
+            shown |= {"maps": grid.view(cell_page), "maps_from": report.name}
+        blocks = [] if shown["samples"] else samples_view(report.results, cell_page)
+        if blocks:
+            shown |= {"samples": blocks[0], "samples_from": report.name}
+    return shown
 
 
 # --- the ledger
