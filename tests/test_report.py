@@ -274,10 +274,6 @@ def test_the_front_page_opens_with_pictures_that_lead_to_their_cells(small):
     assert sources == [image["src"] for image in page.images][: len(sources)]
     assert "Density maps" in {given.get("aria-label") for _, given in front.tags}
     assert any(re.fullmatch(r"small/rings/\S+/seed0.html", href) for href in front.links)
-    for path in Path("reports/small").rglob("index.html"):
-        path.unlink()
-    report.build([])
-    assert not Page(Path("reports/index.html")).images, "no page is there to which a picture could lead"
 
 
 def test_the_study_page_says_what_is_there(small):
