@@ -3,6 +3,7 @@ PYTHON ?= python3
 CORES ?= all
 DEVICE ?= cuda
 GRAPH ?= false
+WRITE ?=
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
@@ -10,12 +11,13 @@ STAMP := $(VENV)/.installed
 # Python keeps what it has compiled, even where the shell says not to: every process would compile torch anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo gallery table1 test test-fast bench lint format
+.PHONY: help setup demo gallery readme-results table1 test test-fast bench lint format
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo       install, run study "quick", show where its page is (CORES=2 to use two cores)'
 	@echo 'make gallery    install, build the pages of the published runs in archive/: tables and verdicts without training'
+	@echo 'make readme-results   check the tables of README.md and docs/results.md against archive/ (WRITE=1: write them anew)'
 	@echo 'make table1     train, evaluate and report all of study table1 on this machine'"'"'s GPU (DEVICE=cpu: on its cores; GRAPH=true: CUDA graphs)'
 	@echo 'make setup      install the exact versions of requirements.txt and sintro itself into $(VENV)'
 	@echo 'make test       run every test;  make test-fast leaves out the slow ones'
@@ -41,6 +43,9 @@ demo: setup
 # Pages of the archived runs alone; results/ is not looked at.
 gallery: setup
 	@$(RUN) -m sintro report --archive
+
+readme-results: setup
+	@$(RUN) -m sintro.report.pages.documents $(if $(WRITE),--write)
 
 # One fleet at a time has the GPU; the evaluations that follow share it.
 table1: setup

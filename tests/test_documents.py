@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+import statistics
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import pytest
 import typer
 import yaml
 
+from sintro import SintroError
 from sintro.__main__ import app
 from sintro.cells import studies
 from sintro.cells.cell import Cell
+from sintro.report.pages import documents
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -169,13 +172,32 @@ def test_every_picture_is_shown_and_small():
         assert picture.stat().st_size <= PICTURE_BYTES, picture.name
 
 
-def test_the_readme_has_the_results_of_the_page_it_links_to():
-    full = {tuple(row[:2]): row for row in table(RESULTS, "| density | prior | KL published")}
-    short = table(README, "| density | prior | KL published")
-    assert len(short) == len(full) == 6
-    for density, prior, *numbers in short:
-        row = full[density, prior.rstrip(" *")]
-        assert numbers == [*row[2:4], *row[-2:]]
+def test_the_tables_of_archived_runs_are_what_the_archive_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert documents.main(write=False) == 0, "make readme-results WRITE=1 writes them anew"
+    texts = {path: path.read_text() for path in documents.DOCUMENTS}
+    rows = re.findall(r"^\| soft-introvae \| normal \| (\S+)", texts[Path("README.md")], re.MULTILINE)
+    values = [
+        metrics["kl_published"]
+        for path, metrics in archived("table1-short").items()
+        if path.startswith("8gaussians/soft-introvae/normal/none/")
+    ]
+    assert rows[0].startswith(f"{statistics.fmean(values):.1f}±")
+    archive = documents.FOLDER.resolve()
+    monkeypatch.chdir(tmp_path)
+    Path("docs").mkdir()
+    Path("archive").symlink_to(archive)
+    for path, text in texts.items():
+        path.write_text(text.replace(rows[0], "0.1±0.0"))
+    assert documents.main(write=False) == 1
+    assert "not what the archive says: README.md, docs/results.md" in capsys.readouterr().out
+    assert documents.main(write=True) == 0
+    assert {path: path.read_text() for path in documents.DOCUMENTS} == texts
+
+
+def test_a_table_of_a_study_that_no_archive_has_is_a_clear_error(tmp_path):
+    with pytest.raises(SintroError, match="no finished cell of study table2"):
+        documents.filled("<!-- archived table2: fid -->\n<!-- end -->\n", tmp_path)
 
 
 def archived(study: str) -> dict[str, dict]:
