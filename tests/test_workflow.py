@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -423,14 +424,18 @@ exec -a {shlex.quote(str(python))} {shlex.quote(str(Path(sys.executable).resolve
     assert f"starts its Slurm jobs with the Python {str(python)!r} unquoted" in refused.stdout
 
 
-def test_every_try_on_a_cluster_asks_for_more_up_to_a_bound(repository: Path) -> None:
+@pytest.mark.parametrize(
+    "cell", ("table1/rings/vae/normal/none/seed0", "ffhq-256/ffhq-256/soft-introvae/normal/none/seed0")
+)
+def test_every_try_on_a_cluster_asks_for_more_up_to_a_bound(cell: str, repository: Path) -> None:
     profile = yaml.safe_load((repository / "slurm" / "config.yaml").read_text())
     assert profile["retries"] >= 2
     asked = {"default": profile["default-resources"], **profile["set-resources"]}
     assert asked.keys() == {"default", "train", "fleet", "evaluate"}
     for rule, resources in asked.items():
         for name in ("mem_mb", "runtime"):
-            tries = [eval(resources[name], {"attempt": attempt}) for attempt in range(1, 30)]
+            known = {"wildcards": SimpleNamespace(cell=cell)}
+            tries = [eval(resources[name], {"attempt": attempt, **known}) for attempt in range(1, 30)]
             assert tries[0] < tries[1] <= tries[2], (rule, name)
             assert tries == sorted(tries)
             assert tries[-2] == tries[-1] <= 6 * tries[0], (rule, name)
