@@ -295,9 +295,9 @@ class ImageEvaluation:
     def _probes(self, model: Model, test: dict[str, torch.Tensor]) -> dict[str, Any]:
         """Train the probes on codes; return their accuracies, and the names of those that stopped at their limit.
 
-        Nothing where images have no labels.
+        Nothing where images have no labels, or the test split other classes than the training split.
         """
-        if not self.train.has_labels:
+        if not self.train.has_labels or dataset(self.train.name).has_factors:
             return {}
         noise = generator(self.settings.seed, "evaluation-probes", 0, self.device)
         posteriors = [model.encode(batch) for batch in _batches(self.train, self.settings.batch_size)]

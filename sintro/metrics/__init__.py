@@ -10,6 +10,7 @@ from sintro import SintroError
 from sintro.metrics.definitions_2d import DENSITY, PLANE
 from sintro.metrics.definitions_checks import CHECKS
 from sintro.metrics.definitions_images import IMAGES
+from sintro.metrics.definitions_translation import DEFINITIONS as TRANSLATION
 from sintro.metrics.metric import EVERY, PRIOR, PUBLISHED, SECTION, SOFT, Direction, Metric
 
 
@@ -141,7 +142,7 @@ def _detection() -> tuple[Metric, ...]:
 
 
 METRICS: dict[str, Metric] = {
-    metric.name: metric for metric in (*DENSITY, *PLANE, *_MODEL, *IMAGES, *CHECKS, *_detection())
+    metric.name: metric for metric in (*DENSITY, *PLANE, *_MODEL, *IMAGES, *CHECKS, *TRANSLATION, *_detection())
 }
 
 

@@ -29,13 +29,14 @@ LEARNING_RATE = 2e-3  # Adam
 SEED = 0
 LARGEST = 64  # pixels of a side
 TURNS = 4
+FEWEST_CLASSES = 10  # outputs, however few classes there are
 RULE = f"convolutions {CHANNELS}, Adam {LEARNING_RATE}, {STEPS} steps of {BATCH}, seed {SEED}, version 1"
 
 
 class Classifier(nn.Module):
-    """Images [B, C, H, W] in [0, 1] to 64 pooled features; `classify` gives the logits of the 10 classes."""
+    """Images [B, C, H, W] in [0, 1] to 64 pooled features; `classify` gives the logits of the classes."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, classes: int = FEWEST_CLASSES):
         super().__init__()
         layers, before = [], channels
         for after in CHANNELS:
@@ -43,12 +44,12 @@ class Classifier(nn.Module):
             layers += [convolution, nn.BatchNorm2d(after), nn.LeakyReLU(0.2), nn.MaxPool2d(2)]
             before = after
         self.features = nn.Sequential(*layers[:-1], nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.head = nn.Linear(DIMENSION, 10)
+        self.head = nn.Linear(DIMENSION, classes)
 
     def forward(self, images: Tensor) -> Tensor:  # [B, 64]
         return self.features(_shrunk(images))
 
-    def classify(self, images: Tensor) -> Tensor:  # [B, 10]
+    def classify(self, images: Tensor) -> Tensor:  # [B, classes]
         return self.head(self(images))
 
 
@@ -68,7 +69,7 @@ def train(images: ImageSet) -> Classifier:
     images = images.to("cpu")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator(SEED, "classifier").initial_seed())
-        network = Classifier(images.event[0])
+        network = Classifier(images.event[0], _classes(images))
     optimiser = torch.optim.Adam(network.parameters(), LEARNING_RATE)
     step, epoch = 0, 0
     while step < STEPS:
@@ -111,12 +112,16 @@ def cached(images: ImageSet, folder: Path) -> tuple[Classifier, str]:
             torch.save(network.state_dict(), temporary)
         return network
 
-    network = kept(path, "the classifier", lambda: _read(path, images.event[0]), make)
+    network = kept(path, "the classifier", lambda: _read(path, images.event[0], _classes(images)), make)
     return network, weights_hash(network)
 
 
-def _read(path: Path, channels: int) -> Classifier | None:
-    network = Classifier(channels)
+def _classes(images: ImageSet) -> int:
+    return max(FEWEST_CLASSES, int(images.labels.max()) + 1)
+
+
+def _read(path: Path, channels: int, classes: int) -> Classifier | None:
+    network = Classifier(channels, classes)
     try:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception:  # not there, or not whole: torch raises many kinds for the latter
