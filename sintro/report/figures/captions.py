@@ -6,6 +6,8 @@ CAPTIONS = {
     "data.png": "Real data, coloured by mode, arm, square or ring",
     "samples.png": "Samples of the model, from the prior through the decoder",
     "reconstructions.png": "Test images, under each its reconstruction",
+    "translations.png": "Translations: each image has the class of the first column's image and the content of the "
+    "first row's; beside them the true images",
     "mode_images.png": "The means of the prior's modes through the decoder, by falling weight, with their weights",
     "mode_samples.png": "Samples of the prior's heaviest modes, a row each, by falling weight",
     "responsibilities.png": "Mean responsibility of each mode over the test images, from snapshot to snapshot",

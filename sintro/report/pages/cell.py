@@ -19,11 +19,14 @@ from sintro.report.figures.style import data_uri
 from sintro.report.numbers.results import Result
 from sintro.report.numbers.study import StudyReport
 from sintro.report.numbers.tables import EVALUATE_AGAIN, Floor
+from sintro.report.numbers.translation import REFERENCES
 from sintro.report.numbers.words import ARROWS, show_in, show_number, show_setting
 from sintro.report.pages.writer import View, Writer, cell_page, group_page, page_key, render, result_stamp
 
 # Heading -> how the names of its metrics begin. A metric stands below the first heading that fits.
 HEADINGS = {
+    "Translation": ("transfer", "retrieval", "kept", "fid_transfer", "cfid_transfer"),
+    "Codes of class and content": ("leakage", "control", "kl_class", "kl_content"),
     "Bounds and reconstruction": ("elbo", "reconstruction", "kl_posterior", "mse", "drift", "psnr", "ssim"),
     "Density against the data's": ("gnelbo", "kl", "jsd", "entropy_published", "out_of_range"),
     "Parts, shapes and coverage": ("modes", "off", "sliced", "energy", "density", "coverage", "one_nna"),
@@ -35,6 +38,8 @@ HEADINGS = {
     "Out-of-distribution detection": ("ood_",),
 }
 ORDER = (
+    "Translation",
+    "Codes of class and content",
     "Density against the data's",
     "Distances between images",
     "Precision and recall",
@@ -193,7 +198,7 @@ def heading_of(name: str) -> str:
     return "Others"
 
 
-NOT_MEASURED = ("status", "digest", "warning", "finished", "model_sha256", "data_sha256", VERSIONS)
+NOT_MEASURED = (REFERENCES, "status", "digest", "warning", "finished", "model_sha256", "data_sha256", VERSIONS)
 MOST_SHOWN = 50  # of the entries of one mapping
 
 
@@ -201,7 +206,7 @@ def extra_views(result: Result) -> list[tuple[str, str]]:
     """Spell the entries of metrics.json that are no numbers, such as the distance at every checkpoint."""
     views = []
     for name, value in sorted(result.extra.items()):
-        if isinstance(value, Mapping) and name != VERSIONS:
+        if isinstance(value, Mapping) and name not in NOT_MEASURED:
             shown = list(value.items())[:MOST_SHOWN]
             text = ", ".join(f"{key}: {show_setting(each)}" for key, each in shown)
         elif name not in NOT_MEASURED:

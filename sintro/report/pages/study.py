@@ -8,7 +8,8 @@ from typing import Any
 from sintro.report.figures.maps import read_grid
 from sintro.report.figures.samples import samples_view
 from sintro.report.figures.study import study_pictures
-from sintro.report.numbers import detection, errors, exports
+from sintro.report.figures.translation import grids_view
+from sintro.report.numbers import detection, errors, exports, translation
 from sintro.report.numbers.results import Result, grouped
 from sintro.report.numbers.study import StudyReport, tables_of
 from sintro.report.numbers.tables import FORMS, SPREADS, Entry, Floor, Table
@@ -23,6 +24,10 @@ MOST_PROBLEMS = 100  # cells of one state that are listed
 CONTENTS = {  # the table of contents calls a section by its id
     "maps": "Density maps",
     "samples": "Samples",
+    "translations": "Translations",
+    "translation": "Translations of unseen classes",
+    "translation-labels": "Translations of unseen classes, with labels",
+    "translation-codes": "What is in the codes",
     "table1": "2D densities (Table 1)",
     "table2": "Images, the best r (Table 2)",
     "table5": "Images, every r (Table 5)",
@@ -41,7 +46,7 @@ def build_study(report: StudyReport, reports: Path) -> Path:
     writer = Writer(reports, report.name)
     floors = errors.floors_of(report.results)
     made = tables_of(report, floors)
-    more = errors.tables_of(report.results, floors)
+    more = [*translation.tables_of(report.results), *errors.tables_of(report.results, floors)]
     detected = detection.tables_of(report.results)
     groups = grouped(report.results, lambda result: result.group)
     if not report.parts:
@@ -103,6 +108,7 @@ def _view(
     view = {
         "maps": grid.view(cell_link) if picture is not None else None,
         "samples": samples_view(report.results, cell_link),
+        "translations": translations_view(report.results, cell_link),
         "tables": [laid_out(table) for table in (*made, *more)],
         "detection": [laid_out(table) | {"summary": detection.summary(table)} for table in detected],
         "pictures": study_pictures(made),
@@ -111,6 +117,12 @@ def _view(
         "problems": problem_views(report.results, cell_link),
     }
     return view | {"contents": contents_of(view), "report": report, "facts": report.facts, "spreads": SPREADS}
+
+
+def translations_view(results: Sequence[Result], link: Callable[[Result], str]) -> View | None:
+    """Lay out the grids of translations and the rows without a model; None where no cell has any."""
+    grids, references = grids_view(results, link), translation.references_of(results)
+    return {"grids": grids, "references": references} if grids or references else None
 
 
 def contents_of(view: Mapping[str, Any]) -> list[tuple[str, str]]:
