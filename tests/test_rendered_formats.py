@@ -122,13 +122,16 @@ def test_shapes3d_has_the_shape_as_class_and_everything_else_as_content(tmp_path
     factors = [(0, 0, 0, 0, 0, 0), (0, 5, 0, 4, 2, 8), (0, 5, 0, 4, 3, 8), (0, 0, 0, 0, 1, 1)]
     rows = [int(np.ravel_multi_index(each, sizes)) for each in factors]
     pixels = made.shapes3d(path, rows).transpose(0, 3, 1, 2)
-    images, classes, contents = formats.read_shapes3d(path, THINNED)
+    images, classes, contents = formats.read_shapes3d(path, every=THINNED)
     assert images.shape == (4 * 8, 3, 64, 64)  # 2 walls, 2 scales, 2 orientations
     assert np.array_equal(classes, np.repeat(np.arange(4), 8))
     assert np.array_equal(contents, np.tile(np.arange(8), 4))
     for place, image in ((0, pixels[0]), (2 * 8 + 7, pixels[1]), (3 * 8 + 7, pixels[2])):
         assert np.array_equal(images[place], image)
     assert images.any((1, 2, 3)).sum() == 3  # the fourth that was written has an orientation that is not kept
+    images, classes, contents = formats.read_shapes3d(path, ("wall_hue", "shape"), THINNED)
+    assert np.array_equal(classes, np.repeat(np.arange(8), 4))
+    assert np.array_equal(images[(4 + 2) * 4 + 3], pixels[1])  # the second wall and shape 2; the last content
 
 
 def test_a_broken_shapes3d_is_refused_in_a_line(tmp_path):

@@ -129,11 +129,14 @@ def _sorted(images: np.ndarray, classes: np.ndarray, contents: np.ndarray, views
     return Rendered(images[order], sorted_places // views, sorted_places % views)
 
 
-def read_shapes3d(path: Path, every: dict[str, int] | None = None) -> Rendered:
-    """Read 3D Shapes: the class is the shape, the content all other factors, the last of them varying fastest.
+def read_shapes3d(
+    path: Path, class_factors: tuple[str, ...] = ("shape",), every: dict[str, int] | None = None
+) -> Rendered:
+    """Read 3D Shapes; what is not in the class is in the content, and the last factor of either varies fastest.
 
     Args:
-        every: {factor: n} keeps only every n-th value of a factor; of all 480,000 images there are 5.9 GB.
+        class_factors: the factors of `SHAPES` that make up the class, in that order.
+        every: {factor: n} keeps only every n-th value of a factor; all 480,000 images have 5.9 GB.
 
     Source: Burgess & Kim 2018, 3dshapes.h5.
     """
@@ -142,41 +145,65 @@ def read_shapes3d(path: Path, every: dict[str, int] | None = None) -> Rendered:
     except ImportError:
         raise SintroError(WITHOUT_H5PY) from None
 
-    kept = [np.arange(0, size, (every or {}).get(name, 1)) for name, size in SHAPES.items()]
+    values = {name: np.arange(0, size, (every or {}).get(name, 1)) for name, size in SHAPES.items()}
     with told(path), path.open("rb"):
         try:
             with h5py.File(path, "r", locking=False) as file:
-                images, labels = file["images"], file["labels"]
-                return _shapes(images, labels[:], kept)
+                _check_grid(file["images"], file["labels"][:])
+                rows = _rows(values)
+                images = _taken(file["images"], rows)
         except (OSError, KeyError, RuntimeError) as error:
             raise Broken(f"no HDF5 file with images and labels ({' '.join(str(error).split())})") from error
-
-
-def _shapes(images, labels: np.ndarray, kept: list[np.ndarray]) -> Rendered:
-    """Take the kept values of each factor out of the grid of images [480000, 64, 64, 3] in HDF5."""
-    sizes = tuple(SHAPES.values())
-    if images.dtype != np.uint8 or images.shape != (math.prod(sizes), SIZE, SIZE, 3):
-        raise Broken(
-            f"its images are {images.dtype} {images.shape}, expected bytes {(math.prod(sizes), SIZE, SIZE, 3)}"
+        lengths = {name: len(kept) for name, kept in values.items()}
+        places = dict(zip(SHAPES, np.unravel_index(np.arange(len(rows)), tuple(lengths.values())), strict=True))
+        content_factors = [name for name in SHAPES if name not in class_factors]
+        classes, contents = (
+            np.ravel_multi_index([places[name] for name in names], [lengths[name] for name in names])
+            for names in (class_factors, content_factors)
         )
-    grid = np.stack(np.meshgrid(*map(np.arange, sizes), indexing="ij"), -1).reshape(-1, len(sizes))
-    found = [np.unique(column, return_inverse=True)[1].reshape(-1) for column in np.reshape(labels, (-1, len(sizes))).T]
-    if not np.array_equal(np.stack(found, -1), grid):
+        return _sorted(images, classes, contents, math.prod(lengths[name] for name in content_factors))
+
+
+def _check_grid(images, labels: np.ndarray) -> None:
+    """Raise Broken unless there is one image [64, 64, 3] for each combination of the factors, in their order."""
+    sizes = tuple(SHAPES.values())
+    expected = (math.prod(sizes), SIZE, SIZE, 3)
+    if images.dtype != np.uint8 or images.shape != expected:
+        raise Broken(f"its images are {images.dtype} {images.shape}, expected bytes {expected}")
+    found = [np.unique(column, return_inverse=True)[1].reshape(-1) for column in labels.reshape(-1, len(sizes)).T]
+    if not np.array_equal(found, np.unravel_index(np.arange(expected[0]), sizes)):
         raise Broken(f"its labels are not the grid {' x '.join(map(str, sizes))} of {', '.join(SHAPES)}")
-    is_kept = np.logical_and.reduce([np.isin(grid[:, factor], values) for factor, values in enumerate(kept)])
-    rows = np.flatnonzero(is_kept)
-    small = np.empty((len(rows), 3, SIZE, SIZE), np.uint8)
-    block = math.prod(sizes[3:])  # read in pieces: the images of one colour of floor, wall and object
-    for start in range(0, len(images), block):
+
+
+def _rows(values: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the rows of 3D Shapes whose factors have these values, in their order."""
+    return np.ravel_multi_index(np.meshgrid(*values.values(), indexing="ij"), tuple(SHAPES.values())).reshape(-1)
+
+
+def _taken(images, rows: np.ndarray) -> np.ndarray:
+    """Take rows, in increasing order, out of images in HDF5 -> [N, 3, 64, 64]; reads a few hundred at once."""
+    block = SHAPES["scale"] * SHAPES["shape"] * SHAPES["orientation"]
+    taken = np.empty((len(rows), 3, SIZE, SIZE), np.uint8)
+    for start in np.unique(rows // block) * block:
         inside = slice(*np.searchsorted(rows, (start, start + block)))
-        if inside.start < inside.stop:
-            small[inside] = images[start : start + block][rows[inside] - start].transpose(0, 3, 1, 2)
-    shape = list(SHAPES).index("shape")
-    others = [factor for factor in range(len(sizes)) if factor != shape]
-    positions = [np.searchsorted(kept[factor], grid[rows, factor]) for factor in range(len(sizes))]
-    lengths = [len(kept[factor]) for factor in others]
-    contents = np.ravel_multi_index([positions[factor] for factor in others], lengths)
-    return _sorted(small, positions[shape], contents, math.prod(lengths))
+        taken[inside] = images[start : start + block][rows[inside] - start].transpose(0, 3, 1, 2)
+    return taken
+
+
+def listed_frames(folder: Path, condition: str = "d4") -> list[list[Path]]:
+    """List the frames ``<person>/<condition>/*.png`` of each person. SintroError where there are none."""
+    try:
+        persons = sorted(path for path in folder.iterdir() if (path / condition).is_dir())
+    except OSError as error:
+        raise SintroError(f"{folder} cannot be read: {error.strerror or error}") from error
+    frames = []
+    for person in persons:
+        frames.append(sorted(path for path in (person / condition).iterdir() if path.suffix.lower() == ".png"))
+        if not frames[-1]:
+            raise SintroError(f"{person / condition} holds no frames *.png")
+    if not frames:
+        raise SintroError(f"{folder} holds no frames; legal is {folder}/<person>/{condition}/*.png")
+    return frames
 
 
 def read_frames(folder: Path, condition: str = "d4") -> Rendered:
@@ -185,20 +212,10 @@ def read_frames(folder: Path, condition: str = "d4") -> Rendered:
     Persons and frames are in the order of their names. What a person does in a frame has no label: contents are all 0.
     The layout is that of LORD's KTH (Gabbay & Hoshen 2020); the frames themselves were never published.
     """
-    try:
-        persons = sorted(path for path in folder.iterdir() if (path / condition).is_dir())
-    except OSError as error:
-        raise SintroError(f"{folder} cannot be read: {error.strerror or error}") from error
-    images, classes = [], []
-    for number, person in enumerate(persons):
-        frames = sorted(path for path in (person / condition).iterdir() if path.suffix.lower() == ".png")
-        if not frames:
-            raise SintroError(f"{person / condition} holds no frames *.png")
-        images += [_frame(path) for path in frames]
-        classes += [number] * len(frames)
-    if not images:
-        raise SintroError(f"{folder} holds no frames; legal is {folder}/<person>/{condition}/*.png")
-    return Rendered(np.stack(images), np.array(classes, np.int64), np.zeros(len(images), np.int64))
+    frames = listed_frames(folder, condition)
+    classes = np.repeat(np.arange(len(frames)), [len(paths) for paths in frames])
+    images = np.stack([_frame(path) for paths in frames for path in paths])
+    return Rendered(images, classes, np.zeros_like(classes))
 
 
 def _frame(path: Path) -> np.ndarray:
