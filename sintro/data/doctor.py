@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sintro import SintroError
 from sintro.cells.components import ImageDataset, datasets
-from sintro.data import sources
+from sintro.data import solids, sources
 from sintro.data.folders import MANIFEST, RELEASED, FolderImages, prepared
 
 
@@ -40,9 +40,11 @@ def rows(root: str | Path | None = None, results: str | Path = "results") -> lis
 
 
 def _not_fetched(one: ImageDataset) -> Row:
-    """Return the row of a data set that comes with a library, or that an extension reads."""
+    """Return the row of a data set that comes with a library, that is drawn, or that an extension reads."""
     if one.source is not None:
         return Row(one.name, str(one.source.resolve()), "extension")
+    if one.has_factors:
+        return Row(one.name, str(Path(solids.__file__)), "embedded", reason=one.origin)
     import sklearn
 
     return Row(
