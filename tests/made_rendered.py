@@ -6,18 +6,21 @@ import struct
 
 import numpy as np
 import scipy.io
-from made_images import tar
+from made_images import Made, md5, sha256, tar
 from PIL import Image
+
+from sintro.cells.components import dataset
+from sintro.data import rendered_sets
 
 AZIMUTHS, ELEVATIONS = 24, 4
 NORB_ELEVATIONS, NORB_LIGHTINGS, NORB_AZIMUTHS = 2, 2, 18  # the real ones have 9 elevations and 6 lightings
 
 
 def car(number):
-    """A car's images [128, 128, 3, 24, 4] whose blocks of 2 x 2 pixels have one value each."""
+    """A car's images [128, 128, 3, 24, 4] whose blocks of 16 x 16 pixels have one value each."""
     generator = np.random.RandomState(number)
-    blocks = generator.randint(0, 256, (64, 64, 3, AZIMUTHS, ELEVATIONS), dtype=np.uint8)
-    return blocks.repeat(2, 0).repeat(2, 1)
+    blocks = generator.randint(0, 256, (8, 8, 3, AZIMUTHS, ELEVATIONS), dtype=np.uint8)
+    return blocks.repeat(16, 0).repeat(16, 1)
 
 
 def car_file(pixels):
@@ -82,3 +85,32 @@ def frames(folder, persons, count, size=64):
         for number, image in enumerate(images):
             Image.fromarray(image).convert("RGB").save(folder / person / "d4" / f"{number:03}.png")
     return pixels
+
+
+def make(name, monkeypatch, folder, address="http://127.0.0.1:9"):
+    """The small stand-in for data set `name`, which its component then describes; ``folder`` is to write into."""
+    one = dataset(name)
+    if name == "cars3d":
+        contents = {"nips2015-analogy-data.tar.gz": cars3d({f"car_{number}": car(number) for number in range(3)})}
+        monkeypatch.setattr(rendered_sets, "CARS3D_MD5", md5(*contents.values()))
+        monkeypatch.setattr(rendered_sets, "CARS3D_ADDRESS", f"{address}/")
+        small = {"classes": 3, "unseen": (1,)}
+    elif name == "smallnorb":
+        splits = [norb_files(norb([4, 6], 0)), norb_files(norb([0, 1], 1))]
+        files = [content for split in splits for content in split.values()]
+        contents = dict(zip(rendered_sets.NORB_FILES, files, strict=True))
+        published = {file: (len(content), sha256(content)) for file, content in contents.items()}
+        monkeypatch.setattr(rendered_sets, "NORB_FILES", published)
+        monkeypatch.setattr(rendered_sets, "NORB_ADDRESS", f"{address}/")
+        small = {"classes": 64, "unseen": range(32, 64)}
+    else:
+        shapes3d(folder / "3dshapes.h5", range(0, 480_000, 77_777))
+        contents = {"3dshapes.h5": (folder / "3dshapes.h5").read_bytes()}
+        monkeypatch.setattr(rendered_sets, "SHAPES3D_ADDRESS", f"{address}/")
+        monkeypatch.setattr(rendered_sets, "SHAPES3D_SIZE", len(contents["3dshapes.h5"]))
+        monkeypatch.setattr(rendered_sets, "SHAPES3D_SHA256", sha256(contents["3dshapes.h5"]))
+        monkeypatch.setattr(rendered_sets, "SHAPES3D_EVERY", {"floor_hue": 10, "wall_hue": 10, "scale": 4})
+        small = {"contents": 2 * 15}
+    for attribute, value in small.items():
+        monkeypatch.setattr(one, attribute, value)
+    return Made({f"{name}/{file}": content for file, content in contents.items()}, contents, {})

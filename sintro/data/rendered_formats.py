@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sintro import SintroError
+from sintro.cells.components import dataset
 from sintro.data.area import resize_area
 from sintro.data.formats import content_of, told
 from sintro.data.idx import Broken
@@ -26,7 +27,6 @@ CAR = (128, 128, 3, 24, 4)  # height, width, channels, azimuths, elevations
 NORB_KINDS = {0x1E3D4C55: np.uint8, 0x1E3D4C54: np.dtype("<i4")}  # the magic numbers of bytes and of integers
 NORB_AZIMUTHS = 18
 SHAPES = {"floor_hue": 10, "wall_hue": 10, "object_hue": 10, "scale": 8, "shape": 4, "orientation": 15}
-WITHOUT_H5PY = "3D Shapes is an HDF5 file, and h5py is missing: pip install sintro[shapes3d]"
 
 
 class Rendered(NamedTuple):
@@ -143,7 +143,8 @@ def read_shapes3d(
     try:
         import h5py
     except ImportError:
-        raise SintroError(WITHOUT_H5PY) from None
+        install = dataset("shapes3d").package[1]
+        raise SintroError(f"3D Shapes is an HDF5 file, and h5py is missing: {install}") from None
 
     values = {name: np.arange(0, size, (every or {}).get(name, 1)) for name, size in SHAPES.items()}
     with told(path), path.open("rb"):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sintro.data.published import Source
     from sintro.data.rendered_formats import Rendered
 
+CARS3D_ADDRESS = "http://www.scottreed.info/files/"
 CARS3D_MD5 = "4e866a7919c1beedf53964e6f7a23686"  # stated by nmichlo/disent
 NORB_ADDRESS = "https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/"
 NORB_FILES = {  # bytes and sha256, stated by tensorflow/datasets
@@ -44,7 +45,10 @@ NORB_FILES = {  # bytes and sha256, stated by tensorflow/datasets
         "16adf314226327ee006d1a44db8cfef52773c06c829951d5653a9f6f310248a2",
     ),
 }
+SHAPES3D_ADDRESS = "https://storage.googleapis.com/3d-shapes/"
 SHAPES3D_SIZE, SHAPES3D_SHA256 = 267_573_662, "0a0f6ed98baff276a50f3a081a7434d788da63cb135a98189b2a5b5769be1785"
+
+SHAPES3D_EVERY = {"floor_hue": 2, "wall_hue": 2, "scale": 2}  # of these factors every second value is used
 
 
 class FetchedFactors(FactorDataset):
@@ -105,8 +109,7 @@ class Cars3D(FetchedFactors):
         from sintro.data.published import Source, SourceFile
 
         file = "nips2015-analogy-data.tar.gz"
-        address = f"http://www.scottreed.info/files/{file}"
-        return Source(self.name, (SourceFile(f"cars3d/{file}", md5=CARS3D_MD5, urls=(address,)),))
+        return Source(self.name, (SourceFile(f"cars3d/{file}", md5=CARS3D_MD5, urls=(CARS3D_ADDRESS + file,)),))
 
     def read_files(self, paths: tuple[Path, ...]) -> Rendered:
         from sintro.data.rendered_formats import read_cars3d
@@ -166,19 +169,19 @@ class Shapes3D(FetchedFactors):
         "shape": tuple(number % 4 for number in range(40)),
     }
     folders = ("shapes3d", "3dshapes")
+    package = ("h5py", "pip install sintro[shapes3d]")
 
     def published(self) -> Source:
         from sintro.data.published import Source, SourceFile
 
-        address = "https://storage.googleapis.com/3d-shapes/3dshapes.h5"
-        file = SourceFile("shapes3d/3dshapes.h5", urls=(address,), sha256=SHAPES3D_SHA256, size=SHAPES3D_SIZE)
+        urls = (f"{SHAPES3D_ADDRESS}3dshapes.h5",)
+        file = SourceFile("shapes3d/3dshapes.h5", urls=urls, sha256=SHAPES3D_SHA256, size=SHAPES3D_SIZE)
         return Source(self.name, (file,))
 
     def read_files(self, paths: tuple[Path, ...]) -> Rendered:
         from sintro.data.rendered_formats import read_shapes3d
 
-        every = {"floor_hue": 2, "wall_hue": 2, "scale": 2}
-        return read_shapes3d(paths[0], ("object_hue", "shape"), every)
+        return read_shapes3d(paths[0], ("object_hue", "shape"), SHAPES3D_EVERY)
 
 
 @register
@@ -189,7 +192,7 @@ class Kth(FactorDataset):
     event = (1, 64, 64)
     classes, contents = 25, None
     unseen = range(20, 25)
-    origin = "frames of your own, <data root>/kth/handwaving/<person>/d4/*.png"
+    origin = "frames of your own belong there, <person>/d4/*.png"
 
     @property
     def size(self) -> int:
@@ -197,19 +200,19 @@ class Kth(FactorDataset):
         from sintro.data.rendered_formats import listed_frames
         from sintro.data.sources import data_root
 
-        frames = listed_frames(self.folder(data_root()))
+        frames = listed_frames(self.place(data_root()))
         return sum(map(len, frames[: self.unseen.start]))
 
-    def folder(self, root: Path) -> Path:
-        """Return the place of the frames under a data root."""
+    def place(self, root: Path) -> Path:
+        """Return where the frames lie under a data root."""
         return root / self.name / "handwaving"
 
     def factors(self, root: Path) -> Factors:
         """Read all frames. Raises SintroError where they are missing or broken, or not of 25 persons."""
         from sintro.data.rendered_formats import read_frames
 
-        images, classes, _ = read_frames(self.folder(root))
+        images, classes, _ = read_frames(self.place(root))
         persons = int(classes.max()) + 1
         if persons != self.classes:
-            raise SintroError(f"{self.folder(root)} holds frames of {persons} persons, KTH has {self.classes}")
+            raise SintroError(f"{self.place(root)} holds frames of {persons} persons, KTH has {self.classes}")
         return Factors(images, classes, None, "unverified", False, "no hash of KTH's frames is published")
