@@ -91,7 +91,19 @@ def test_no_page_complains_or_asks_for_anything(tab, site):
     for page in pages:
         tab.open(page)
         assert tab.problems == [], page
-        assert [url for url in tab.requests if not url.startswith(("data:", page.resolve().as_uri()))] == []
+        folder = site.parent / "results" / page.relative_to(site).with_suffix("")
+        own = ("data:", page.resolve().as_uri(), f"{folder.resolve().as_uri()}/")  # the pictures of the cell's folder
+        assert [url for url in tab.requests if not url.startswith(own)] == []
+
+
+def test_a_cell_page_shows_the_pictures_of_its_folder(tab, site):
+    tab.open(site / "small" / "8gaussians" / "vae" / "normal" / "none" / "seed0.html")
+    tab.run("Promise.all([...document.images].map(image => { image.loading = 'eager'; return image.decode(); }))")
+    assert tab.problems == []
+    shown = tab.run("[...document.images].map(image => [image.src, image.naturalWidth])")
+    assert len(shown) == 5
+    assert all(address.startswith("file:") and "/results/small/" in address for address, _ in shown)
+    assert min(width for _, width in shown) >= 200
 
 
 def test_hostile_strings_run_nothing(tab, site):
@@ -232,11 +244,13 @@ def test_a_number_leads_to_its_cells(tab, site):
 def test_copy_gives_a_command_that_runs(tab, site, repository_root):
     page = site / "small" / "8gaussians" / "vae" / "normal" / "none" / "seed0.html"
     tab.open(page)
-    copied = tab.run(
+    copied, said = tab.run(
         "(async () => { let got = null; navigator.clipboard.writeText = async (text) => { got = text; };"
         "document.querySelector('button[data-copy]').click();"
-        "await new Promise(r => setTimeout(r, 50)); return got; })()"
+        "await new Promise(r => setTimeout(r, 50));"
+        "return [got, document.querySelector('button[data-copy]').textContent]; })()"
     )
+    assert said == "Copied"
     assert copied == "sintro train results/small/8gaussians/vae/normal/none/seed0"
     words = shlex.split(copied)
     # The same verb's dry cousin: it reads the same path in the same way, and trains nothing.
@@ -245,7 +259,6 @@ def test_copy_gives_a_command_that_runs(tab, site, repository_root):
         cwd=site.parent, env=os.environ | {"PYTHONPATH": str(repository_root)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert tab.run("document.querySelector('button[data-copy]').textContent") == "Copied"
 
 
 CONTRAST = """

@@ -36,9 +36,12 @@ CONTENTS = {  # the table of contents calls a section by its id
 }
 
 
-def build_study(report: StudyReport, reports: Path) -> Path:
-    """Write a study's page, its exports, and the pages of its groups and cells; a union links to its parts' pages."""
-    writer = Writer(reports, report.name)
+def build_study(report: StudyReport, reports: Path, self_contained: bool = False) -> Path:
+    """Write a study's page, its exports, and the pages of its groups and cells; a union links to its parts' pages.
+
+    ``self_contained``: pages of cells carry the pictures of the cells' folders in themselves.
+    """
+    writer = Writer(reports, report.name, self_contained)
     floors = errors.floors_of(report.results)
     made = tables_of(report, floors)
     more = errors.tables_of(report.results, floors)

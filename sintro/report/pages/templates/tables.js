@@ -1,5 +1,5 @@
 "use strict";
-// Tables: switch of form and spread, sort, filters, with the state in the address; tips; copy buttons. No request, ever.
+// Tables: switch of form and spread, sort, filters, with the state in the address; tips. No request, ever.
 (() => {
   const all = (root, what) => [...root.querySelectorAll(what)];
   const spreads = ["published", "t95", "range"];
@@ -189,24 +189,4 @@
     button.addEventListener("blur", hideTip);
   }
   addEventListener("keydown", (event) => { if (event.key === "Escape") hideTip(); });
-
-  async function copy(source) {
-    try {
-      await navigator.clipboard.writeText(source.textContent);
-      return true;
-    } catch {
-      const range = document.createRange();
-      range.selectNodeContents(source);
-      getSelection().removeAllRanges();
-      getSelection().addRange(range);
-      return document.execCommand("copy");
-    }
-  }
-  for (const button of all(document, "button[data-copy]")) {
-    button.addEventListener("click", async () => {
-      const done = await copy(document.getElementById(button.dataset.copy));
-      button.textContent = done ? "Copied" : "Press Ctrl+C";
-      setTimeout(() => { button.textContent = "Copy"; }, 2000);
-    });
-  }
 })();
