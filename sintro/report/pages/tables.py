@@ -162,7 +162,8 @@ def _comparison_line(label: str, found: Comparison, adjusted: float | None, fact
     if found.low is not None:
         interval = f"{found.low * factor:.3g} to {found.high * factor:.3g}"
     if found.effect is not None:
-        effect = f"{found.effect:.2f} ({found.effect_low:.2f} to {found.effect_high:.2f})"
+        low, high = found.effect_interval
+        effect = f"{found.effect:.2f} ({low:.2f} to {high:.2f})"
     wilcoxon = "n too small" if found.p_wilcoxon is None else f"{found.p_wilcoxon:.3f}"
     return {
         "row": label,
