@@ -15,6 +15,7 @@ from test_report import EVIL, STUDY
 
 from sintro import report
 from sintro.cells import studies
+from sintro.report.pages import tables
 
 pytestmark = pytest.mark.skipif(
     driver.find() is None, reason="needs Chromium (Debian: apt-get install chromium; or set SINTRO_CHROMIUM)"
@@ -201,6 +202,49 @@ def test_the_address_keeps_the_state(tab, site):
     assert rows(tab) == seen
     assert tab.run("document.querySelector('#table1 [data-control=form][value=standard]').checked")
     assert tab.problems == []
+
+
+@pytest.fixture(scope="module")
+def folded(site) -> Path:
+    """The study's page where a table shows two of its four rows at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(site.parent)
+        patch.setattr(tables, "SHOWN_AT_ONCE", 2)
+        return report.build(["small"], reports=Path("folded"))[0].resolve()
+
+
+def test_rows_beyond_the_first_come_when_they_are_asked_for(tab, site, folded):
+    tab.open(site / "small" / "index.html")
+    whole = rows(tab)
+    tab.run("document.querySelector('#table1 button[data-sort=\"2\"]').click()")
+    ordered = rows(tab)
+    tab.open(folded)
+    assert rows(tab) == whole[:2]
+    shown = "document.querySelector('#table1 [data-shown]').textContent"
+    button = "document.querySelector('#table1 [data-control=all]')"
+    assert tab.run(shown) == "2 of 4 rows"
+    tab.run("document.querySelector('#table1 button[data-sort=\"2\"]').click()")
+    assert rows(tab) == ordered[:2], "all rows are sorted, and the first are shown"
+    tab.run(f"{button}.click()")
+    assert rows(tab) == ordered
+    assert tab.run(shown) == ""
+    assert tab.run(f"{button}.hidden")
+    tab.run("document.querySelector('#table1 [data-control=reset]').click()")
+    assert rows(tab) == whole[:2]
+    assert not tab.run(f"{button}.hidden")
+    change(tab, "prior", whole[3][0].split()[0])
+    assert whole[3] in rows(tab)
+    assert tab.problems == []
+
+
+def test_without_a_script_the_other_rows_follow(site, folded):
+    def texts(page: Path) -> list[str]:
+        table = re.search(r'<section class="result-table" id="table1">.*?</section>', page.read_text(), re.DOTALL)[0]
+        return re.findall(r"<tr data-r=.*?</tr>", table, re.DOTALL)
+
+    assert texts(folded) == texts(site / "small" / "index.html")
+    after = folded.read_text().partition("<noscript>")[2].partition("</noscript>")[0]
+    assert re.findall(r"<tr data-r=.*?</tr>", after, re.DOTALL) == texts(folded)[2:]
 
 
 @pytest.mark.parametrize(
