@@ -1,13 +1,14 @@
 """Image cells in the one training loop: networks, batch-norm rules, epochs, and a short evaluation on digits."""
 
+import copy
 import dataclasses
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch.nn.utils import parameters_to_vector
 
 from sintro import SintroError
 from sintro.basics.files import read_json
@@ -19,12 +20,13 @@ from sintro.evaluation import cell as evaluation
 from sintro.evaluation import snapshots
 from sintro.evaluation.images import ImageEvaluation, refresh_batch_norm
 from sintro.metrics import METRICS
-from sintro.metrics.features import reference_indices, to_uint8
+from sintro.metrics.features import classifier_features, reference_indices, to_uint8
 from sintro.metrics.fid import FeatureStatistics
 from sintro.metrics.kernel import kernel_distance
 from sintro.metrics.manifold import precision_recall, standard_manifolds
+from sintro.metrics.similarity import psnr, ssim
 from sintro.objectives.model import Model
-from sintro.objectives.networks import residual_pair
+from sintro.objectives.networks import ResidualBlock, UpsamplingBlock, residual_pair
 from sintro.priors import StandardNormal
 from sintro.training.batches import ImageBatches
 from sintro.training.players import Players
@@ -96,6 +98,43 @@ def test_the_pseudo_inputs_pass_moves_the_running_statistics_too():
     assert norm.num_batches_tracked.item() == 2  # the real batch and the pseudo-inputs
 
 
+@pytest.mark.parametrize(("inputs", "outputs"), [(4, 4), (5, 3)])
+def test_an_upsampling_block_is_a_residual_block_behind_an_upsampling(inputs, outputs):
+    """Values and gradients in float64, against PyTorch's own layers one after another."""
+    torch.manual_seed(0)
+    block = UpsamplingBlock(inputs, outputs).double()
+    plain = torch.nn.Sequential(torch.nn.Upsample(scale_factor=2), ResidualBlock(inputs, outputs).double())
+    plain[1].load_state_dict(block.state_dict())
+    given = torch.randn(6, inputs, 3, 5, dtype=torch.float64)
+    target = torch.randn(6, outputs, 6, 10, dtype=torch.float64)
+    found = []
+    for network in (block, plain):
+        leaf = given.clone().requires_grad_()
+        made = network(leaf)
+        gradients = torch.autograd.grad((made * target).sum(), [leaf, *network.parameters()])
+        found.append([made, *gradients, *network.buffers()])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_checkpoint_in_another_layout_goes_on_as_one_in_ours():
+    """Earlier versions stored plainly laid out tensors; the fused Adam steps element by element of memory."""
+    players = Players([small()])
+    for iteration in range(3):
+        players.step(iteration)
+    state = players.state()
+    plain = copy.deepcopy(state)
+    for moments in (each for player in plain["adam"].values() for each in player.values()):
+        moments |= {name: moments[name].contiguous() for name in ("exp_avg", "exp_avg_sq")}
+    ends = []
+    for stored in (state, plain):
+        again = Players([small()])
+        again.load([stored], 3)
+        again.step(3)
+        ends.append(_vectors(again)["encoder"])
+    assert torch.equal(*ends)
+
+
 def test_gradients_reach_every_parameter_of_both_networks():
     players = Players([small()])
     moved = {}
@@ -121,17 +160,25 @@ def test_adam_carried_over_holds_the_steps_down_and_restarted_it_does_not():
         players = Players([small("results/tiny/digits/soft-introvae/normal/none/seed0", **changes)])
         for iteration in range(100):
             players.step(iteration)
-        before = {name: parameters_to_vector(p.values()).detach() for name, p in _networks(players).items()}
+        before = {
+            name: torch.cat([each.detach().flatten() for each in p.values()]) for name, p in _networks(players).items()
+        }
         for iteration in range(100, 150):
             players.step(iteration)
-        after = {name: parameters_to_vector(p.values()).detach() for name, p in _networks(players).items()}
+        after = {
+            name: torch.cat([each.detach().flatten() for each in p.values()]) for name, p in _networks(players).items()
+        }
         moved[adam] = {name: float((after[name] - before[name]).norm() / before[name].norm()) for name in before}
     for name, distance in moved["restarted"].items():
         assert distance > 4 * moved[None][name], name
 
 
-def _networks(players):
-    return {name: parameters for name, parameters in players.parameters().items() if name != "prior"}
+def _vectors(players):
+    networks = {name: parameters for name, parameters in players.parameters().items() if name != "prior"}
+    return {
+        name: torch.cat([each.detach().flatten() for each in parameters.values()])
+        for name, parameters in networks.items()
+    }
 
 
 def test_an_epoch_shows_every_image_once_and_keeps_the_last_partial_batch():
@@ -231,10 +278,19 @@ def test_a_part_of_the_images_is_the_training_split_of_the_evaluation_too(tmp_pa
     assert len(fewer._reconstructed(model, "eval")) == 100
 
 
+@pytest.fixture(scope="module")
+def results_with_classifier(tmp_path_factory) -> Path:
+    """A results folder with the trained classifier of digits."""
+    folder = tmp_path_factory.mktemp("classifier")
+    classifier_features(images.load("digits", "train"), folder)
+    return folder
+
+
 @pytest.fixture
-def measured(tmp_path, monkeypatch) -> ImageEvaluation:
+def measured(tmp_path, monkeypatch, results_with_classifier) -> ImageEvaluation:
     """The evaluation of a small digits cell, in a folder of the test's own."""
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(results_with_classifier, "results")
     return ImageEvaluation(small(), lambda name: None, "cpu", Path("results"))
 
 
@@ -243,7 +299,7 @@ def test_the_modes_of_features_and_generator_are_two_switches(measured):
     """Four combinations for generated images: the feature network's mode stands first in the name."""
     model = Players([measured.settings]).model
     refresh_batch_norm(model, measured.train, measured.settings)
-    found = measured._distances(model, "train", "_published") | measured._distances(model, "eval", "")
+    found = measured._distances(model, "train", "_published")[0] | measured._distances(model, "eval", "")[0]
     names = {("train", "train"): "cfid_published", ("eval", "eval"): "cfid"}
     for features_mode in ("train", "eval"):
         for generator_mode in ("train", "eval"):
@@ -261,7 +317,7 @@ def test_the_other_distances_are_of_the_same_images_in_eval_mode(measured):
     """Generated images against the training images and the test split; the floor is of the reference alone."""
     model, size = Players([measured.settings]).model, measured.settings.batch_size
     refresh_batch_norm(model, measured.train, measured.settings)
-    found = measured._distances(model, "eval", "")
+    found, arrays = measured._distances(model, "eval", "")
     generated = measured.extractor.features(measured._generated(model, "eval"), "eval", size)
     test = measured.test.images[reference_indices(measured.test, 120)]
     test = measured.extractor.features(test, "eval", size)
@@ -269,11 +325,40 @@ def test_the_other_distances_are_of_the_same_images_in_eval_mode(measured):
     assert found["cfid_test"] == pytest.approx(FeatureStatistics.of(generated).distance(FeatureStatistics.of(test)))
     assert (found["ckid"], found["ckid_sd"]) == pytest.approx(kernel_distance(real, generated, 0))
     assert found["ckid_test"] == pytest.approx(kernel_distance(test, generated, 0)[0])
-    expected = standard_manifolds(real, generated)
+    expected, nearest = standard_manifolds(real, generated)
     assert (found["density"], found["coverage"]) == pytest.approx((expected["density"], expected["coverage"]))
     assert (found["precision"], found["recall"]) == pytest.approx(precision_recall(real, generated, 3))
-    published = measured._distances(model, "train", "_published")
+    again = measured.extractor.features(measured._reconstructed(model, "eval", measured.test), "eval", size)
+    expected_rec = FeatureStatistics.of(again).distance(FeatureStatistics.of(test))
+    assert found["cfid_rec_test"] == pytest.approx(expected_rec)
+    assert found["authenticity"] == nearest.authenticity
+    place = nearest.ratio.argsort(stable=True)[0]
+    training = measured.train.images[reference_indices(measured.train, 120)]
+    assert np.array_equal(arrays["nearest_training"][0], training[nearest.index[place]].numpy())
+    assert np.array_equal(arrays["nearest_samples"][0], measured._generated(model, "eval")[place].numpy())
+    published = measured._distances(model, "train", "_published")[0]
     assert not set(published) & {"ckid", "cfid_test", "density", "coverage"}
+
+
+@torch.no_grad()
+def test_the_classes_of_samples_and_of_modes_are_the_classifiers(measured):
+    model = Players([measured.settings]).model
+    refresh_batch_norm(model, measured.train, measured.settings)
+    found, arrays = measured._distances(model, "eval", "")
+    classify, pictures = measured.classifier.network.classify, measured._generated(model, "eval")
+    told = classify(images.to_float(pictures)).argmax(1)
+    data = classify(measured.train.batch(reference_indices(measured.train, 120))).argmax(1)
+    shares = torch.stack([torch.bincount(each, minlength=10) / 120 for each in (told, data)])
+    np.testing.assert_allclose(arrays["class_shares"], shares, rtol=1e-6)
+    assert found["class_tv"] == pytest.approx(0.5 * (shares[0] - shares[1]).abs().sum().item())
+    components, prior = measured._drawn(model)[1], model.mixture()
+    order = prior.weights.argsort(descending=True, stable=True)
+    expected = torch.stack([torch.bincount(told[components == mode], minlength=10) for mode in order])
+    assert np.array_equal(arrays["mode_classes"], expected)
+    assert found["mode_purity"] == pytest.approx(expected.amax(1).sum().item() / 120)
+    unlabelled = dataclasses.replace(measured.train, labels=torch.zeros_like(measured.train.labels))
+    measured.train = unlabelled
+    assert measured._classes(model, pictures, measured._features(pictures, "eval")) == ({}, {})
 
 
 @torch.no_grad()
@@ -314,6 +399,10 @@ def test_the_published_entropy_and_elbo_of_a_cell(measured):
     state, _ = measured._latent_state(model)
     assert state["elbo_published"] == pytest.approx(-(state["reconstruction"] / 2 + state["kl_posterior"]))
     assert state["elbo"] == pytest.approx(-(state["reconstruction"] + state["kl_posterior"]))
+    test = measured.test.batch(slice(None))
+    again = torch.cat([model.decoder(model.encode(part).mean) for part in test.split(measured.settings.batch_size)])
+    assert state["psnr"] == pytest.approx(psnr(test, again).mean().item(), rel=1e-5)
+    assert state["ssim"] == pytest.approx(ssim(test, again).mean().item(), rel=1e-5)
     assert 0 <= state["responsibility_entropy_published"] <= state["responsibility_entropy"] + 0.05
 
 

@@ -425,7 +425,7 @@ exec -a {shlex.quote(str(python))} {shlex.quote(str(Path(sys.executable).resolve
 
 
 @pytest.mark.parametrize(
-    "cell", ("table1/rings/vae/normal/none/seed0", "ffhq-256/ffhq-256/soft-introvae/normal/none/seed0")
+    "cell", ["table1/rings/vae/normal/none/seed0", "ffhq-256/ffhq-256/soft-introvae/normal/none/seed0"]
 )
 def test_every_try_on_a_cluster_asks_for_more_up_to_a_bound(cell: str, repository: Path) -> None:
     profile = yaml.safe_load((repository / "slurm" / "config.yaml").read_text())

@@ -21,12 +21,13 @@ from sintro.report.pages.writer import View, Writer, cell_page, group_page, page
 
 # Heading -> how the names of its metrics begin. A metric stands below the first heading that fits.
 HEADINGS = {
-    "Bounds and reconstruction": ("elbo", "reconstruction", "kl_posterior", "mse", "drift"),
+    "Bounds and reconstruction": ("elbo", "reconstruction", "kl_posterior", "mse", "drift", "psnr", "ssim"),
     "Density against the data's": ("gnelbo", "kl", "jsd", "entropy_published", "out_of_range"),
     "Parts, shapes and coverage": ("modes", "off", "sliced", "energy", "density", "coverage", "one_nna"),
     "Prior": ("responsibility", "inactive"),
     "Distances between images": ("fid", "cfid", "kid", "ckid"),
     "Precision and recall": ("precision", "recall"),
+    "Copies, classes and modes": ("authenticity", "class", "mode_purity"),
     "Representation": ("svc", "knn", "linear_probe"),
     "Out-of-distribution detection": ("ood_",),
 }
@@ -34,6 +35,7 @@ ORDER = (
     "Density against the data's",
     "Distances between images",
     "Precision and recall",
+    "Copies, classes and modes",
     "Parts, shapes and coverage",
     "Prior",
     "Bounds and reconstruction",
@@ -99,8 +101,7 @@ def _is_shown(metric: Metric, result: Result) -> bool:
     """Tell whether a cell's page has the metric: of optional ones, those that are stored or were."""
     if result.kind not in metric.datasets:
         return False
-    is_optional = result.kind == "images" or metric.name.startswith("ood_")  # cells of older versions have no scores
-    return not is_optional or metric.name in result.metrics or metric.name in result.outdated
+    return not metric.needs or metric.name in result.metrics or metric.name in result.outdated
 
 
 def _metric_view(metric: Metric, result: Result, floor: Floor) -> View:
@@ -109,7 +110,7 @@ def _metric_view(metric: Metric, result: Result, floor: Floor) -> View:
     if value is not None:
         shown = show_number(value * metric.display_scale)
     else:
-        shown = EVALUATE_AGAIN if metric.name in result.outdated else "not in metrics.json"
+        shown = EVALUATE_AGAIN if result.is_behind(metric.name) else "not in metrics.json"
     perfect = floor.get(metric.name)
     return {
         "label": metric.label,

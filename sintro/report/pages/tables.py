@@ -29,6 +29,7 @@ def table_view(table: Table, link: Callable[[Entry], str]) -> View:
         "more": rows[SHOWN_AT_ONCE:],
         "floor": _floor_view(table) if table.floors else None,
         "floor_kind": table.floor_kind,
+        "reading": table.reading,
         "objectives": list(dict.fromkeys(objectives)),
         "priors": list(dict.fromkeys(priors)),
         "regularizers": list(dict.fromkeys(regularizers)),
