@@ -314,7 +314,7 @@ def test_ways_between_test_images_begin_and_end_at_their_reconstructions(measure
         assert np.abs(ways[way, :, 0] - shown[0::2]).max() <= 1
         assert np.abs(ways[way, :, -1] - shown[1::2]).max() <= 1
     assert not np.array_equal(ways[0], ways[1])
-    standard = Model(model.encoder, model.decoder, StandardNormal(codes.shape[1]))  # its KL is not sampled
+    standard = dataclasses.replace(model, prior=StandardNormal(codes.shape[1]))  # its KL is not sampled
     elbos = picture_arrays(standard, measured.test, codes, 0, "cpu")["interpolation_elbos"]
     straight = model.decoder((codes[0] + 3 / 7 * (codes[1] - codes[0]))[None])
     posterior = model.encode(straight)
