@@ -9,7 +9,7 @@ from typing import Any
 from sintro import SintroError
 from sintro.metrics.definitions_2d import DENSITY, PLANE
 from sintro.metrics.definitions_checks import CHECKS
-from sintro.metrics.definitions_images import IMAGES
+from sintro.metrics.definitions_images import IMAGES, KERNELS, always_measured
 from sintro.metrics.metric import EVERY, PRIOR, PUBLISHED, SECTION, SOFT, Direction, Metric
 
 
@@ -153,6 +153,9 @@ def definition(name: str) -> Metric | None:
 VERSIONS = "metric_versions"  # the key of metrics.json that says by which definitions its numbers were computed
 
 
+NOT_MEASURED = "not_measured"  # the key of metrics.json that says why an evaluation has no number: name -> reason
+
+
 def versions(names: Iterable[str]) -> dict[str, int]:
     """Return the version of the definition of every named metric in the table, for ``metrics.json``."""
     return {name: METRICS[name].version for name in sorted(names) if name in METRICS}
@@ -168,3 +171,16 @@ def outdated(metrics: Mapping[str, Any]) -> tuple[str, ...]:
     known = stored if isinstance(stored, Mapping) else {}
     meant = {name: found for name in metrics if (found := definition(name))}
     return tuple(name for name, metric in meant.items() if known.get(metric.name, 1) != metric.version)
+
+
+def lacking(metrics: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what an evaluation of images measures or says the reason of, and this ``metrics.json`` of one does not.
+
+    Older evaluations measured less. Metrics that only some cells have, by their labels or outliers, are not among them.
+    """
+    distance = next((name for name in KERNELS if name in metrics), None)
+    if distance is None:
+        return ()
+    said = metrics.get(NOT_MEASURED)
+    known = {*metrics, *(said if isinstance(said, Mapping) else ())}
+    return tuple(name for name in always_measured(distance) if name not in known)

@@ -1,5 +1,6 @@
 """Definitions of the metrics of images alone; computed by ``fid``, ``manifold``, ``representation`` and others."""
 
+from sintro.metrics.definitions_checks import CHECKS
 from sintro.metrics.metric import PUBLISHED, SECTION, Direction, Form, Metric
 
 # The batch-norm modes of a Frechet distance: suffix of its name -> addition to its label, meaning.
@@ -65,8 +66,10 @@ def _others(name: str) -> tuple[Metric, ...]:
     subsets = "mean over 100 pairs of subsets of min(1,000, N/2) images"
     halves = "one half of the training images that are the reference against the other, so half as many images: "
 
-    def metric(name: str, label: str, definition: str, direction: Direction, form: Form = "standard") -> Metric:
-        cited = "Binkowski et al. 2018" if "kid" in name else source
+    def metric(
+        name: str, label: str, definition: str, direction: Direction, form: Form = "standard", citing: str = source
+    ) -> Metric:
+        cited = "Binkowski et al. 2018" if "kid" in name else citing
         return Metric(name, label, definition, "", direction, form, f"{cited}; {SECTION}", datasets=("images",))
 
     return (
@@ -86,6 +89,17 @@ def _others(name: str) -> tuple[Metric, ...]:
             f"{kernel} where the model copies training images.", "lower",
         ),
         metric(
+            f"{name}_infinity", f"{frechet}, infinite", f"{frechet} of infinitely many generated images: the intercept "
+            "of a line through 15 sizes from 5,000 images to all, least squares in 1 / size. Without the bias that "
+            "depends on the model; that of the reference stays. It may be negative. Not measured below 10,000 images.",
+            "lower", citing="Chong & Forsyth 2020",
+        ),
+        metric(
+            f"{name}_infinity_se", f"{frechet}, infinite, SE", f"Standard error of {frechet}, infinite, from the "
+            "scatter around its line: not over other draws of the images, nor over training runs.", "none",
+            citing="Chong & Forsyth 2020",
+        ),
+        metric(
             f"{name}_rec_test", f"{frechet} (rec, test)", f"{frechet} between reconstructions g(mu(x)) of test images "
             "and those images themselves. The model did not train on them.", "lower",
         ),
@@ -98,6 +112,12 @@ def _others(name: str) -> tuple[Metric, ...]:
         ),
         metric(f"{kid}_floor", f"{kernel}, floor", f"{kernel} of {halves}it has no bias.", "none"),
     )  # fmt: skip
+
+
+def always_measured(distance: str) -> tuple[str, ...]:
+    """Name the metrics that every evaluation with this Frechet distance has, or says the reason why not."""
+    others = tuple(metric.name for metric in _others(distance))
+    return (*others, *(metric.name for metric in CHECKS), "density", "coverage")
 
 
 # A metric -> the metric that is its floor.

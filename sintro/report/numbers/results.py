@@ -15,12 +15,13 @@ import numpy as np
 
 from sintro import SintroError
 from sintro.cells import components
-from sintro.metrics import METRICS, outdated
+from sintro.metrics import METRICS, NOT_MEASURED, lacking, outdated
 from sintro.runs.history import todays
 from sintro.runs.results import FINISHED, STATES, Asked, judge
-from sintro.runs.stored import CellFile, Unreadable, number, numbers, read
+from sintro.runs.stored import CellFile, Unreadable, in_a_line, number, numbers, read
 
 NO_RESULT = tuple(state for state in STATES if state not in FINISHED)  # states of cells without one
+EVALUATE_AGAIN = "evaluate again"  # in place of a number that an older definition computed, or no one yet
 FILES = ("cell.json", "history.csv", "metrics.json", "provenance.json", "arrays.npz")
 
 
@@ -40,6 +41,7 @@ class Result:
     record: Mapping[str, Any] = field(default_factory=dict)  # cell.json
     extra: Mapping[str, Any] = field(default_factory=dict)  # what metrics.json holds beside numbers
     outdated: tuple[str, ...] = ()  # metrics that an older definition computed: their values do not count
+    lacking: tuple[str, ...] = ()  # metrics that today's evaluation has and the one that made this result had not
     notes: tuple[str, ...] = ()
     gone: str = ""  # which extension is missing, so that only what cell.json keeps is known of the cell
     archived: str = ""  # of an archived run: its archive, commit, machine and date
@@ -66,6 +68,14 @@ class Result:
         """
         return self.metrics.get(metric) if self.state == "done" else None
 
+    def why_not(self, metric: str) -> str:
+        """Say why a finished cell has no number of this metric; "" where nothing is known of it."""
+        if metric in self.outdated or metric in self.lacking:
+            return EVALUATE_AGAIN
+        reasons = self.extra.get(NOT_MEASURED)
+        reason = reasons.get(metric) if isinstance(reasons, Mapping) else None
+        return f"not measured: {in_a_line(str(reason))}" if reason else ""
+
 
 def read_cell(cell: Any, results: Path = Path("results"), digest: str | None = None) -> Result:
     """Read one cell's folder. Never raises for what the folder holds: that becomes the state and its reason.
@@ -83,7 +93,8 @@ def read_cell(cell: Any, results: Path = Path("results"), digest: str | None = N
     old = outdated(stored)
     extra = {name: value for name, value in stored.items() if name not in counted and name not in old}
     notes += _notes(stored, old)
-    return Result(cell, folder, "done", metrics=counted, extra=extra, outdated=old, notes=notes, **kept)
+    new = lacking(stored)
+    return Result(cell, folder, "done", metrics=counted, extra=extra, outdated=old, lacking=new, notes=notes, **kept)
 
 
 def _read_record(cell: Any, folder: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
