@@ -15,7 +15,7 @@ import numpy as np
 
 from sintro import SintroError
 from sintro.cells import components
-from sintro.metrics import METRICS, NOT_MEASURED, lacking, outdated
+from sintro.metrics import METRICS, NOT_MEASURED, absent, outdated
 from sintro.runs.history import todays
 from sintro.runs.results import FINISHED, STATES, Asked, judge
 from sintro.runs.stored import CellFile, Unreadable, in_a_line, number, numbers, read
@@ -41,7 +41,7 @@ class Result:
     record: Mapping[str, Any] = field(default_factory=dict)  # cell.json
     extra: Mapping[str, Any] = field(default_factory=dict)  # what metrics.json holds beside numbers
     outdated: tuple[str, ...] = ()  # metrics that an older definition computed: their values do not count
-    lacking: tuple[str, ...] = ()  # metrics that today's evaluation has and the one that made this result had not
+    absent: tuple[str, ...] = ()  # metrics that an evaluation of today would have measured
     notes: tuple[str, ...] = ()
     gone: str = ""  # which extension is missing, so that only what cell.json keeps is known of the cell
     archived: str = ""  # of an archived run: its archive, commit, machine and date
@@ -70,7 +70,7 @@ class Result:
 
     def why_not(self, metric: str) -> str:
         """Say why a finished cell has no number of this metric; "" where nothing is known of it."""
-        if metric in self.outdated or metric in self.lacking:
+        if metric in self.outdated or metric in self.absent:
             return EVALUATE_AGAIN
         reasons = self.extra.get(NOT_MEASURED)
         reason = reasons.get(metric) if isinstance(reasons, Mapping) else None
@@ -93,8 +93,8 @@ def read_cell(cell: Any, results: Path = Path("results"), digest: str | None = N
     old = outdated(stored)
     extra = {name: value for name, value in stored.items() if name not in counted and name not in old}
     notes += _notes(stored, old)
-    new = lacking(stored)
-    return Result(cell, folder, "done", metrics=counted, extra=extra, outdated=old, lacking=new, notes=notes, **kept)
+    new = absent(stored, components.dataset(cell.dataset).kind)
+    return Result(cell, folder, "done", metrics=counted, extra=extra, outdated=old, absent=new, notes=notes, **kept)
 
 
 def _read_record(cell: Any, folder: Path) -> tuple[tuple[str, ...], dict[str, Any]]:

@@ -134,8 +134,7 @@ def _is_shown(metric: Metric, result: Result) -> bool:
     """Tell whether a cell's page has the metric: of optional ones, those that are stored or were."""
     if result.kind not in metric.datasets:
         return False
-    is_optional = result.kind == "images" or metric.name.startswith("ood_")  # cells of older versions have no scores
-    return not is_optional or metric.name in result.metrics or bool(result.why_not(metric.name))
+    return not metric.needs or metric.name in result.metrics or bool(result.why_not(metric.name))
 
 
 def _metric_view(metric: Metric, result: Result, floor: Floor) -> View:
