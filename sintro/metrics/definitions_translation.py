@@ -7,9 +7,29 @@ OF_PAIRS = "2,000 pairs of images that differ in class and content, codes are po
 _SEEN = {"": ("", "of classes that no cell was trained on"), "_seen": (" (seen)", "of classes of the training split")}
 
 
+CODES, CONTENTS = "two codes", "two codes and content labels"  # what the metrics need
+OTHERS = {  # and what some of them need beside
+    "retrieval_trait": "two codes, and classes with a coarser property",
+    "kl_class": "two codes with a prior",
+    "kl_content": "two codes with a prior",
+    "fid_transfer": "two codes, and Inception for photographs",
+    "cfid_transfer": "two codes, and no Inception",
+}
+
+
 def _metric(name: str, label: str, definition: str, direction: Direction, unit: str = "") -> Metric:
+    stem = name.removesuffix("_seen")
+    of_classes = "_class" in stem
     return Metric(
-        name, label, definition, unit, direction, "standard", f"{TRANSLATION}; {SECTION}", datasets=("images",)
+        name,
+        label,
+        definition,
+        unit,
+        direction,
+        "standard",
+        f"{TRANSLATION}; {SECTION}",
+        datasets=("images",),
+        needs=OTHERS.get(stem, CODES if of_classes else CONTENTS),
     )
 
 
@@ -101,7 +121,7 @@ def _leakage() -> tuple[Metric, ...]:
     return tuple(found)
 
 
-CODES = (
+OF_CODES = (
     _metric("kl_class", "KL of the class code", "Mean over held-out images of KL(q(c|x) || p(c)).", "none", "nats"),
     _metric(
         "kl_content", "KL of the content code", "Mean over held-out images of KL(q(t|x) || N(0, I)).", "none", "nats"
@@ -116,4 +136,4 @@ CODES = (
         for name, label in (("fid", "FID"), ("cfid", "cFID"))
     ),
 )
-DEFINITIONS = (*_transfer(), *_leakage(), *CODES)
+DEFINITIONS = (*_transfer(), *_leakage(), *OF_CODES)

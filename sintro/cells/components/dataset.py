@@ -150,6 +150,7 @@ class ImageDataset(Dataset):
     partner: str | None = None
     photographs: bool = True
     origin: str = "read by its extension"
+    package: tuple[str, str] | None = None  # the module that reads its files, where it is optional; what installs it
 
     def load(self, root: Path) -> Splits:
         """Read both splits, even for one of them: a broken test split must stop a training before it begins."""

@@ -67,6 +67,10 @@ class FactorDataset(ImageDataset):
             raise SintroError(f"dataset {self.name!r}: without contents it must say its size")
         return (self.classes - len(self.unseen)) * self.contents
 
+    def place(self, root: Path) -> Path | None:
+        """Return where files of the user's own lie, if the images are made of such; None of all others."""
+        return None
+
     if TYPE_CHECKING:  # not defined at run time, so that a data set without it is refused
 
         def factors(self, root: Path) -> Factors: ...

@@ -45,6 +45,7 @@ BUILT_IN = (
     "sintro.data.densities",
     "sintro.data.image_sets",
     "sintro.data.factor_sets",
+    "sintro.data.rendered_sets",
     "sintro.data.folders",
     "sintro.priors.builtin",
     "sintro.objectives.builtin",
