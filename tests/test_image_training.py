@@ -21,7 +21,8 @@ from sintro.evaluation import snapshots
 from sintro.evaluation.image_arrays import picture_arrays
 from sintro.evaluation.images import ImageEvaluation, refresh_batch_norm
 from sintro.metrics import METRICS, NOT_MEASURED
-from sintro.metrics.features import classifier_features, reference_indices, to_uint8
+from sintro.metrics.definitions_images import DINOV2
+from sintro.metrics.features import FeatureExtractor, classifier_features, reference_indices, to_uint8
 from sintro.metrics.fid import FeatureStatistics
 from sintro.metrics.kernel import kernel_distance
 from sintro.metrics.manifold import precision_recall, standard_manifolds
@@ -297,6 +298,25 @@ def test_the_other_distances_are_of_the_same_images_in_eval_mode(measured):
     assert not set(published) & {"ckid", "cfid_test", "density", "coverage"}
     said = {"cfid_infinity": "fewer than 10,000 images", "cfid_infinity_se": "fewer than 10,000 images"}
     assert found[NOT_MEASURED] == said
+
+
+@torch.no_grad()
+def test_dinov2_is_measured_where_it_is_at_hand_and_explained_where_not(measured):
+    """Stage: pictures to metrics; a network of averages stands for DINOv2, which tests/test_dinov2.py is about."""
+    drawn = measured._generated(Players([measured.settings]).model, "eval")
+    assert measured._dinov2(drawn) == {}, "digits are no photographs"
+    measured.why_no_dinov2 = "sintro fetch dinov2"
+    assert measured._dinov2(drawn) == {NOT_MEASURED: dict.fromkeys(DINOV2, "sintro fetch dinov2")}
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 6, 8, stride=8), torch.nn.Flatten())
+    measured.dinov2 = FeatureExtractor("dinov2", "fd_dinov2", network, 24, "made")
+    found = measured._dinov2(drawn)
+    assert set(found) == set(DINOV2)
+    real = network(measured.train.batch(reference_indices(measured.train, 120)))
+    made = network(images.to_float(drawn))
+    assert found["fd_dinov2"] == pytest.approx(
+        FeatureStatistics.of(made).distance(FeatureStatistics.of(real)), rel=1e-4
+    )
+    assert found["recall_dinov2"] == precision_recall(real, made, 3)[1]
 
 
 @torch.no_grad()

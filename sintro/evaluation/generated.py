@@ -1,18 +1,23 @@
 """What is asked of generated images beside distances: are they copies of training images, and of which classes are
 they? docs/science.md, section 7."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from sintro.cells.components import dataset
+from sintro.cells.settings import Settings
+from sintro.data import sources
 from sintro.data.images import Gathered
 from sintro.metrics import NOT_MEASURED, classes
-from sintro.metrics.features import FeatureExtractor
+from sintro.metrics.features import FeatureExtractor, dinov2_features
 from sintro.metrics.manifold import Nearest
 from sintro.priors import Prior
 
+MOST_ON_CPU = 1000  # images for DINOv2, which takes some 0.16 TFLOP for each
 PAIRS = 16  # of the sheet of nearest training images
 
 Measured = tuple[dict[str, Any], dict[str, np.ndarray]]  # metrics, and the arrays of their pictures
@@ -29,6 +34,18 @@ def together(*found: Mapping[str, Any]) -> dict[str, Any]:
     metrics = {name: value for each in found for name, value in each.items()}
     reasons = {name: why for each in found for name, why in each.get(NOT_MEASURED, {}).items()}
     return metrics | ({NOT_MEASURED: reasons} if reasons else {})
+
+
+def pick_dinov2(
+    settings: Settings, device: str, report: Callable[[int, int], None]
+) -> tuple[FeatureExtractor | None, str]:
+    """Return DINOv2 as an extractor, or None and in a few words why not; "" where the data are no photographs."""
+    if not dataset(settings.dataset).photographs:
+        return None, ""
+    why = sources.why_no_dinov2()
+    if not why and torch.device(device).type == "cpu" and settings.evaluation_images > MOST_ON_CPU:
+        why = f"more than {MOST_ON_CPU:,} images need a GPU"
+    return (None, why) if why else (replace(dinov2_features(device=device), report=report), "")
 
 
 def copies(nearest: Nearest, pictures: torch.Tensor, training: Gathered) -> Measured:

@@ -25,8 +25,9 @@ from sintro.evaluation import generated as samples
 from sintro.evaluation.collected import collected
 from sintro.evaluation.image_arrays import picture_arrays
 from sintro.evaluation.ood import compare, score_batches
-from sintro.metrics import NotFinite
-from sintro.metrics.distances import floors, standard_distances
+from sintro.metrics import NOT_MEASURED, NotFinite
+from sintro.metrics.definitions_images import DINOV2
+from sintro.metrics.distances import dinov2_metrics, floors, standard_distances
 from sintro.metrics.features import (
     FOLDER,
     FeatureExtractor,
@@ -82,6 +83,7 @@ class ImageEvaluation:
         self.test = images.load(settings.dataset, "test", device=device)
         # The classifier learns from the whole split: one network for all cells of a data set.
         self.extractor = replace(pick_extractor(train, results, device), report=self.steps.part)
+        self.dinov2, self.why_no_dinov2 = samples.pick_dinov2(settings, device, self.steps.part)
         is_classifier = self.extractor.distance == "cfid"
         self.classifier = self.extractor if is_classifier else classifier_features(train, results, device)
 
@@ -226,7 +228,14 @@ class ImageEvaluation:
         training = Gathered(self.train.images, reference_indices(self.train, len(real.features)))
         copied, sheet = samples.copies(nearest, pictures, training)
         classes, bars = self._classes(model, pictures, generated)
-        return samples.together(found, manifolds, others, copied, classes), sheet | bars
+        return samples.together(found, manifolds, others, copied, classes, self._dinov2(pictures)), sheet | bars
+
+    def _dinov2(self, pictures: torch.Tensor) -> dict[str, Any]:
+        """Measure generated images in DINOv2's features, or say why not."""
+        if self.dinov2 is None:
+            return {NOT_MEASURED: dict.fromkeys(DINOV2, self.why_no_dinov2)} if self.why_no_dinov2 else {}
+        generated = self.dinov2.features(pictures, "eval", self.settings.batch_size)
+        return dinov2_metrics(self._reference("eval", extractor=self.dinov2), generated, self.settings.seed)
 
     def _classes(self, model: Model, pictures: torch.Tensor, generated: torch.Tensor) -> samples.Measured:
         """Measure of which classes the samples and those of every mode are; nothing where images have no labels."""
