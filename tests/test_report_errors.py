@@ -9,7 +9,7 @@ from sintro import SintroError, report
 from sintro.cells import studies
 from sintro.cells.cell import Cell
 from sintro.metrics import NOT_MEASURED
-from sintro.metrics.definitions_images import always_measured
+from sintro.metrics.definitions_checks import CHECKS
 from sintro.report.numbers import claim_files, errors, exports, results, tables
 from sintro.report.numbers import study as study_numbers
 from sintro.report.pages.cell import metric_views
@@ -97,10 +97,12 @@ def test_references_that_differ_give_their_floor_a_spread(small):
 
 def test_evaluations_of_before_stay_readable(small):
     """Without these metrics there is no table of them and no floor row of images; with some, cells are counted."""
-    added = {*always_measured("fid"), *always_measured("cfid"), *errors.PLANE}
+    added = {metric.name for metric in CHECKS} | {*errors.PLANE}
+    endings = ("kid", "kid_sd", "_test", "_infinity", "_infinity_se")
 
     def older(cell, metrics):
-        return {name: value for name, value in metrics.items() if name not in added and "_floor" not in name}
+        kept = {name: value for name, value in metrics.items() if name not in added and "_floor" not in name}
+        return {name: value for name, value in kept.items() if not name.endswith(endings)}
 
     made_cells.write_cells("results", small, values=older)
     made = made_tables(small)
@@ -112,7 +114,10 @@ def test_evaluations_of_before_stay_readable(small):
     made_cells.write_cells("results", small[1:2])
     table = made_tables(small)["errors"]
     assert table.text(VAE, "rings", table.measures[0], "standard", "published").endswith("(n = 1)")
-    assert table.text(SOFT, "rings", table.measures[0], "standard", "published") == "–"
+    assert table.text(SOFT, "rings", table.measures[0], "standard", "published") == "evaluate again"
+    assert f"rings,{','.join(SOFT)},evaluate again,standard,sliced_w2," in exports.to_csv(table)
+    views = {view["name"]: view["value"] for view in metric_views(results.read_cell(small[4]), {})}
+    assert views["sliced_w2"] == "evaluate again"
 
 
 def test_what_an_older_evaluation_did_not_measure_is_asked_for_and_what_todays_could_not_is_explained(small):
@@ -126,9 +131,8 @@ def test_what_an_older_evaluation_did_not_measure_is_asked_for_and_what_todays_c
 
     made_cells.write_cells("results", small, values=measured)
     found = {result.cell.objective: result for result in results.read_cells(small) if result.kind == "images"}
-    assert set(found["soft-introvae"].lacking) == added
-    assert set(found["vae"].lacking) == added - set(reasons)
-    assert not any(result.lacking for result in results.read_cells(small) if result.kind == "2d")
+    assert set(found["soft-introvae"].absent) == added
+    assert set(found["vae"].absent) == added - set(reasons)
     shown = {objective: {view["name"]: view["value"] for view in metric_views(each, {})}
              for objective, each in found.items()}  # fmt: skip
     assert [shown[objective]["psnr"] for objective in shown] == ["evaluate again"] * 2
@@ -155,6 +159,7 @@ def test_pages_show_the_tables_and_a_cell_its_floors(small):
     made_cells.write_cells("results", small)
     report.build(["small"])
     page = Path("reports/small/index.html").read_text()
+    assert "A part that is twice as heavy raises sliced W2 and energy distance." in page
     for words in ("a metric for each kind of error", "floor: data against data", "floor: a perfect model"):
         assert words in page
     cell = next(cell for cell in small if cell.dataset == "mnist")

@@ -9,8 +9,8 @@ from typing import Any
 from sintro import SintroError
 from sintro.metrics.definitions_2d import DENSITY, PLANE
 from sintro.metrics.definitions_checks import CHECKS
-from sintro.metrics.definitions_images import IMAGES, KERNELS, always_measured
-from sintro.metrics.metric import EVERY, PRIOR, PUBLISHED, SECTION, SOFT, Direction, Metric
+from sintro.metrics.definitions_images import FEATURES, IMAGES, PHOTOGRAPHS
+from sintro.metrics.metric import EVERY, LABELS, MODES, PRIOR, PUBLISHED, SECTION, SOFT, Direction, Metric
 
 
 class NotFinite(SintroError):
@@ -68,6 +68,7 @@ _MODEL = (
         "standard",
         f"{PRIOR}; {SECTION}",
         datasets=EVERY,
+        needs=MODES,
     ),
     Metric(
         "responsibility_entropy_published",
@@ -80,6 +81,7 @@ _MODEL = (
         "published",
         PUBLISHED,
         datasets=("images",),
+        needs=MODES,
     ),
     Metric(
         "inactive_modes",
@@ -90,6 +92,7 @@ _MODEL = (
         "both",
         f"{PRIOR}; docs/science.md, section 9",
         datasets=EVERY,
+        needs=MODES,
     ),
 )
 
@@ -133,6 +136,7 @@ def _detection() -> tuple[Metric, ...]:
             f"{source}; {SECTION}",
             display_scale=factor,
             datasets=(data,),
+            needs="" if data == "2d" else "outliers for the data set",
         )
         for kind, (suffix, outliers, data) in OOD_KINDS.items()
         for score, (label, ranked, source) in OOD_SCORES.items()
@@ -161,6 +165,27 @@ def versions(names: Iterable[str]) -> dict[str, int]:
     return {name: METRICS[name].version for name in sorted(names) if name in METRICS}
 
 
+# What a metric needs -> the metric that every evaluation has measured where the need is met.
+_EVIDENCE = {
+    FEATURES["fid"]: "fid",
+    FEATURES["cfid"]: "cfid",
+    PHOTOGRAPHS: "fid",
+    MODES: "responsibility_entropy",
+    LABELS: "linear_probe",
+}
+
+
+def absent(metrics: Mapping[str, Any], kind: str) -> tuple[str, ...]:
+    """Return the metrics that an evaluation of today measures of such a cell and a ``metrics.json`` lacks.
+
+    Those are not among them of which it says why they are not measured, nor those whose need is not known to be met.
+    """
+    said = metrics.get(NOT_MEASURED)
+    known = {*metrics, *(said if isinstance(said, Mapping) else ())}
+    meant = {name: metric for name, metric in METRICS.items() if kind in metric.datasets and name not in known}
+    return tuple(name for name, metric in meant.items() if not metric.needs or _EVIDENCE.get(metric.needs) in metrics)
+
+
 def outdated(metrics: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the metrics in a ``metrics.json`` that an older definition computed.
 
@@ -171,16 +196,3 @@ def outdated(metrics: Mapping[str, Any]) -> tuple[str, ...]:
     known = stored if isinstance(stored, Mapping) else {}
     meant = {name: found for name in metrics if (found := definition(name))}
     return tuple(name for name, metric in meant.items() if known.get(metric.name, 1) != metric.version)
-
-
-def lacking(metrics: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what an evaluation of images measures or says the reason of, and this ``metrics.json`` of one does not.
-
-    Older evaluations measured less. Metrics that only some cells have, by their labels or outliers, are not among them.
-    """
-    distance = next((name for name in KERNELS if name in metrics), None)
-    if distance is None:
-        return ()
-    said = metrics.get(NOT_MEASURED)
-    known = {*metrics, *(said if isinstance(said, Mapping) else ())}
-    return tuple(name for name in always_measured(distance) if name not in known)

@@ -1,7 +1,6 @@
 """Definitions of the metrics of images alone; computed by ``fid``, ``manifold``, ``representation`` and others."""
 
-from sintro.metrics.definitions_checks import CHECKS
-from sintro.metrics.metric import PUBLISHED, SECTION, Direction, Form, Metric
+from sintro.metrics.metric import LABELS, PUBLISHED, SECTION, Direction, Form, Metric
 
 # The batch-norm modes of a Frechet distance: suffix of its name -> addition to its label, meaning.
 _MODES = {
@@ -17,6 +16,14 @@ _RECONSTRUCTED = {
     "_published": "reconstructions g(z), z sampled from q(z|x), of images in an order of their own",
     "": "reconstructions g(mu(x)) of the reference's images",
 }
+
+
+# What the metrics of a Frechet distance's features need: an evaluation measures one kind of them.
+FEATURES = {
+    "fid": "photographs, and Inception's weights",
+    "cfid": "images that are no photographs, or no weights of Inception",
+}
+PHOTOGRAPHS = "photographs"
 
 
 def _distances() -> tuple[Metric, ...]:
@@ -47,6 +54,7 @@ def _distance(name: str, mode: str, reconstructed: str = "") -> Metric:
         form,
         PUBLISHED if published and name == "fid" else source,
         datasets=("images",),
+        needs=FEATURES[name],
         version=2 if reconstructed and published else 1,
     )
 
@@ -61,6 +69,7 @@ KERNELS = {"fid": "kid", "cfid": "ckid"}  # the Frechet distance in some feature
 def _others(name: str) -> tuple[Metric, ...]:
     """Define the other metrics in a Frechet distance's features: kernel distance, test split, floors."""
     frechet, kernel, network, source = _NETWORKS[name]
+    needed = FEATURES[name]
     kid = KERNELS[name]
     cubic = f"Squared maximum mean discrepancy under the kernel (x.y / F + 1)^3, features of {network}, unbiased"
     subsets = "mean over 100 pairs of subsets of min(1,000, N/2) images"
@@ -70,7 +79,9 @@ def _others(name: str) -> tuple[Metric, ...]:
         name: str, label: str, definition: str, direction: Direction, form: Form = "standard", citing: str = source
     ) -> Metric:
         cited = "Binkowski et al. 2018" if "kid" in name else citing
-        return Metric(name, label, definition, "", direction, form, f"{cited}; {SECTION}", datasets=("images",))
+        return Metric(
+            name, label, definition, "", direction, form, f"{cited}; {SECTION}", datasets=("images",), needs=needed
+        )
 
     return (
         metric(
@@ -132,19 +143,12 @@ def _dinov2() -> tuple[Metric, ...]:
     )
     source = f"Stein et al. 2023; {SECTION}"
     return tuple(
-        Metric(name, label, definition, "", direction, "standard", source, datasets=("images",))
+        Metric(name, label, definition, "", direction, "standard", source, datasets=("images",), needs=PHOTOGRAPHS)
         for name, label, definition, direction in kinds
     )
 
 
 DINOV2 = tuple(metric.name for metric in _dinov2())
-
-
-def always_measured(distance: str) -> tuple[str, ...]:
-    """Name the metrics that every evaluation with this Frechet distance has, or says the reason why not."""
-    others = tuple(metric.name for metric in _others(distance))
-    of_photographs = DINOV2 if distance == "fid" else ()
-    return (*others, *(metric.name for metric in CHECKS), "density", "coverage", *of_photographs)
 
 
 # A metric -> the metric that is its floor.
@@ -197,7 +201,9 @@ def _manifolds() -> tuple[Metric, ...]:
 
 def _probe(name: str, label: str, definition: str, form: Form) -> Metric:
     source = PUBLISHED if form == "published" else SECTION
-    return Metric(name, label, definition, "%", "higher", form, source, display_scale=100.0, datasets=("images",))
+    return Metric(
+        name, label, definition, "%", "higher", form, source, display_scale=100.0, datasets=("images",), needs=LABELS
+    )
 
 
 _SAMPLED = "on z sampled once per image from q(z|x), standardised"

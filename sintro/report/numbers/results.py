@@ -8,6 +8,7 @@ import csv
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from sintro import SintroError
 from sintro.cells import components
-from sintro.metrics import METRICS, NOT_MEASURED, lacking, outdated
+from sintro.metrics import METRICS, NOT_MEASURED, absent, outdated
 from sintro.runs.history import todays
 from sintro.runs.results import FINISHED, STATES, Asked, judge
 from sintro.runs.stored import CellFile, Unreadable, in_a_line, number, numbers, read
@@ -41,22 +42,22 @@ class Result:
     record: Mapping[str, Any] = field(default_factory=dict)  # cell.json
     extra: Mapping[str, Any] = field(default_factory=dict)  # what metrics.json holds beside numbers
     outdated: tuple[str, ...] = ()  # metrics that an older definition computed: their values do not count
-    lacking: tuple[str, ...] = ()  # metrics that today's evaluation has and the one that made this result had not
+    absent: tuple[str, ...] = ()  # metrics that an evaluation of today would have measured
     notes: tuple[str, ...] = ()
     gone: str = ""  # which extension is missing, so that only what cell.json keeps is known of the cell
     archived: str = ""  # of an archived run: its archive, commit, machine and date
 
-    @property
+    @cached_property
     def kind(self) -> str:
         """The kind of the cell's data: ``2d`` or ``images``."""
         return components.dataset(self.cell.dataset).kind
 
-    @property
+    @cached_property
     def row(self) -> tuple[str, str, str]:
         """What a table's row is about: objective, prior, regularizers."""
         return (self.cell.objective, self.cell.prior, self.cell.regularizers)
 
-    @property
+    @cached_property
     def group(self) -> Group:
         """The cell without its seed: what a mean is taken over."""
         return (self.cell.study, self.cell.dataset, *self.row)
@@ -70,7 +71,7 @@ class Result:
 
     def why_not(self, metric: str) -> str:
         """Say why a finished cell has no number of this metric; "" where nothing is known of it."""
-        if metric in self.outdated or metric in self.lacking:
+        if metric in self.outdated or metric in self.absent:
             return EVALUATE_AGAIN
         reasons = self.extra.get(NOT_MEASURED)
         reason = reasons.get(metric) if isinstance(reasons, Mapping) else None
@@ -93,8 +94,8 @@ def read_cell(cell: Any, results: Path = Path("results"), digest: str | None = N
     old = outdated(stored)
     extra = {name: value for name, value in stored.items() if name not in counted and name not in old}
     notes += _notes(stored, old)
-    new = lacking(stored)
-    return Result(cell, folder, "done", metrics=counted, extra=extra, outdated=old, lacking=new, notes=notes, **kept)
+    new = absent(stored, components.dataset(cell.dataset).kind)
+    return Result(cell, folder, "done", metrics=counted, extra=extra, outdated=old, absent=new, notes=notes, **kept)
 
 
 def _read_record(cell: Any, folder: Path) -> tuple[tuple[str, ...], dict[str, Any]]:

@@ -98,6 +98,7 @@ class Table:
     best: dict[tuple[str, str, str], set[Key]] = field(default_factory=dict)  # data set, metric, form -> rows in bold
     top: dict[tuple[str, str, str], Key | None] = field(default_factory=dict)  # the single best of them
     decimals: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    reading: str = ""  # what a reader should know of its columns, beside their definitions
 
     @property
     def reported(self) -> tuple[Measure, ...]:
@@ -215,6 +216,7 @@ def make_table(
     floors: Mapping[str, Floor] | None = None,
     notes: Mapping[tuple[Key, str], str] | None = None,
     row_key: Callable[[Result], Key] = lambda result: result.row,
+    reading: str = "",
 ) -> Table:
     """Arrange results in rows and data sets, rows by first appearance and data sets in the papers' order.
 
@@ -226,7 +228,7 @@ def make_table(
     datasets = in_order(dataset for _, dataset in found)
     rows = tuple(dict.fromkeys(row for row, _ in found))
     known = {dataset: values for dataset, values in (floors or {}).items() if dataset in datasets and values}
-    table = Table(name, title, tuple(measures), datasets, rows, entries, known)
+    table = Table(name, title, tuple(measures), datasets, rows, entries, known, reading=reading)
     if len(table.results) != len(results):
         raise AssertionError(f"table {name}: {len(results)} results in, {len(table.results)} out")
     for dataset in datasets:
