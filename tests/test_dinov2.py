@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from sintro import SintroError
 from sintro.basics.randomness import generator
 from sintro.data import fetch, sources
-from sintro.evaluation import generated
+from sintro.evaluation import extractors
 from sintro.metrics.definitions_images import DINOV2, FLOORS
 from sintro.metrics.distances import dinov2_metrics
 from sintro.metrics.features import FeatureExtractor, Reference, dinov2_features
@@ -220,15 +220,25 @@ def test_the_size_and_hash_are_whole():
 
 
 def test_why_a_cell_has_no_dinov2(stored, monkeypatch):
-    class Of:
-        dataset, evaluation_images = "cifar10", 50_000
-
-    assert generated.pick_dinov2(Of, "cpu", None) == (None, "sintro fetch dinov2")
+    assert extractors.why_no_dinov2(100, "cpu") == "sintro fetch dinov2"
     monkeypatch.setattr(sources, "why_no_dinov2", lambda: "")
-    assert generated.pick_dinov2(Of, "cpu", None) == (None, "more than 1,000 images need a GPU")
-    Of.dataset = "digits"
-    assert generated.pick_dinov2(Of, "cpu", None) == (None, "")
-    Of.dataset, Of.evaluation_images = "cifar10", 100
-    picked = FeatureExtractor("dinov2", "fd_dinov2", torch.nn.Identity(), 3, "made")
-    monkeypatch.setattr(generated, "dinov2_features", lambda device: picked)
-    assert generated.pick_dinov2(Of, "cpu", None) == (picked, "")
+    assert extractors.why_no_dinov2(50_000, "cpu") == "more than 1,000 images need a GPU"
+    assert extractors.why_no_dinov2(100, "cpu") == extractors.why_no_dinov2(50_000, "cuda:0") == ""
+
+
+@pytest.mark.parametrize("name", ["svhn", "digits"])
+def test_photographs_have_dinov2_and_grey_images_have_not(name, stored, monkeypatch):
+    class Split:
+        pass
+
+    Split.name = name
+    made = FeatureExtractor("made", "cfid", torch.nn.Identity(), 3, "made")
+    monkeypatch.setattr(extractors, "classifier_features", lambda *_: made)
+    monkeypatch.setattr(extractors, "dinov2_features", lambda device: made)
+    monkeypatch.setattr(sources, "missing_inception", lambda name: "none")
+    found = extractors.pick(Split, None, "cpu", 100, lambda done, total: None)
+    assert (found.dinov2, found.why_no_dinov2) == (None, "sintro fetch dinov2" if name == "svhn" else "")
+    assert found.main is found.classifier
+    monkeypatch.setattr(sources, "why_no_dinov2", lambda: "")
+    found = extractors.pick(Split, None, "cpu", 100, lambda done, total: None)
+    assert found.dinov2 == (made if name == "svhn" else None)

@@ -1,23 +1,18 @@
 """What is asked of generated images beside distances: are they copies of training images, and of which classes are
 they? docs/science.md, section 7."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
-from sintro.cells.components import dataset
-from sintro.cells.settings import Settings
-from sintro.data import sources
 from sintro.data.images import Gathered
 from sintro.metrics import NOT_MEASURED, classes
-from sintro.metrics.features import FeatureExtractor, dinov2_features
+from sintro.metrics.features import FeatureExtractor
 from sintro.metrics.manifold import Nearest
 from sintro.priors import Prior
 
-MOST_ON_CPU = 1000  # images for DINOv2, which takes some 0.16 TFLOP for each
 PAIRS = 16  # of the sheet of nearest training images
 
 Measured = tuple[dict[str, Any], dict[str, np.ndarray]]  # metrics, and the arrays of their pictures
@@ -34,18 +29,6 @@ def together(*found: Mapping[str, Any]) -> dict[str, Any]:
     metrics = {name: value for each in found for name, value in each.items()}
     reasons = {name: why for each in found for name, why in each.get(NOT_MEASURED, {}).items()}
     return metrics | ({NOT_MEASURED: reasons} if reasons else {})
-
-
-def pick_dinov2(
-    settings: Settings, device: str, report: Callable[[int, int], None]
-) -> tuple[FeatureExtractor | None, str]:
-    """Return DINOv2 as an extractor, or None and in a few words why not; "" where the data are no photographs."""
-    if not dataset(settings.dataset).photographs:
-        return None, ""
-    why = sources.why_no_dinov2()
-    if not why and torch.device(device).type == "cpu" and settings.evaluation_images > MOST_ON_CPU:
-        why = f"more than {MOST_ON_CPU:,} images need a GPU"
-    return (None, why) if why else (replace(dinov2_features(device=device), report=report), "")
 
 
 def copies(nearest: Nearest, pictures: torch.Tensor, training: Gathered) -> Measured:
@@ -65,12 +48,15 @@ def copies(nearest: Nearest, pictures: torch.Tensor, training: Gathered) -> Meas
     return {"authenticity": nearest.authenticity}, {name: values.cpu().numpy() for name, values in found.items()}
 
 
-def class_shares(classifier: FeatureExtractor, generated: torch.Tensor, real: torch.Tensor) -> tuple[Measured, Any]:
-    """Compare the classes of generated images with those of the data -> metrics and arrays, and the classes [M].
+def classes_and_modes(
+    classifier: FeatureExtractor, generated: torch.Tensor, real: torch.Tensor, prior: Prior, components: torch.Tensor
+) -> Measured:
+    """Compare the classes of generated images with those of the data, and measure how pure the prior's modes are.
 
     Args:
         classifier: a :class:`sintro.metrics.classifier.Classifier` as an extractor.
         generated, real: features in it, [M, F] and [N, F].
+        components: the mode [M] that each generated image is of.
     """
     head = classifier.network.head
     count = head.out_features
@@ -80,16 +66,12 @@ def class_shares(classifier: FeatureExtractor, generated: torch.Tensor, real: to
         "class_tv": classes.total_variation(ours, data),
         "class_tv_floor": classes.total_variation_floor(data, len(told), len(known)),
     }
-    return (metrics, {"class_shares": torch.stack([ours, data]).numpy()}), told
-
-
-def mode_purity(prior: Prior, components: torch.Tensor, told: torch.Tensor, count: int) -> Measured:
-    """Measure how pure the modes of a prior are, from the mode [M] and the class [M] of every sample."""
+    arrays = {"class_shares": torch.stack([ours, data]).numpy()}
+    if not prior.has_modes:
+        return metrics | NO_MODES, arrays
     components, modes = components.cpu(), prior.components
     counts = classes.table(components, told, modes, count)
-    metrics = {
-        "mode_purity": classes.purity(counts),
-        "mode_purity_floor": classes.purity_floor(components, told, modes, count),
-    }
+    metrics["mode_purity"] = classes.purity(counts)
+    metrics["mode_purity_floor"] = classes.purity_floor(components, told, modes, count)
     order = prior.weights.argsort(descending=True, stable=True).cpu()
-    return metrics, {"mode_classes": counts[order].numpy()}
+    return metrics, arrays | {"mode_classes": counts[order].numpy()}
