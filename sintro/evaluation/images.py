@@ -24,7 +24,7 @@ from sintro.evaluation import generated as samples
 from sintro.evaluation.batch_norm import batches, refresh_batch_norm, set_mode
 from sintro.evaluation.collected import collected
 from sintro.evaluation.image_arrays import picture_arrays
-from sintro.evaluation.ood import compare
+from sintro.evaluation.ood import compare, score_batches
 from sintro.metrics import NOT_MEASURED, NotFinite
 from sintro.metrics.definitions_images import DINOV2
 from sintro.metrics.distances import dinov2_metrics, floors, standard_distances
@@ -142,8 +142,8 @@ class ImageEvaluation:
 
         return self._collected(map(again, indices.split(self.settings.batch_size)), count)
 
-    def _collected(self, batches: Iterable[torch.Tensor], count: int) -> torch.Tensor:
-        return collected(map(to_uint8, batches), count, self.train.event, self.results / FOLDER)
+    def _collected(self, parts: Iterable[torch.Tensor], count: int) -> torch.Tensor:
+        return collected(map(to_uint8, parts), count, self.train.event, self.results / FOLDER)
 
     def _own_order(self, count: int) -> torch.Tensor:
         """Draw indices [count] of training images in this cell's own random order: not the reference's batches."""
