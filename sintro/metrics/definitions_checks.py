@@ -4,9 +4,16 @@ from sintro.metrics.metric import SECTION, Direction, Metric
 
 
 def _of_images(
-    name: str, label: str, definition: str, direction: Direction, unit: str = "share", source: str = "ours"
+    name: str,
+    label: str,
+    definition: str,
+    direction: Direction,
+    unit: str = "share",
+    source: str = "ours",
+    needs: str = "",
 ) -> Metric:
-    return Metric(name, label, definition, unit, direction, "standard", f"{source}; {SECTION}", datasets=("images",))
+    cited = f"{source}; {SECTION}"
+    return Metric(name, label, definition, unit, direction, "standard", cited, datasets=("images",), needs=needs)
 
 
 _CLASSES = "classes as the data set's own classifier tells them, of generated images and of the training images"
@@ -24,20 +31,20 @@ CHECKS = (
     ),
     _of_images(
         "class_tv", "class shares, TV", f"Total variation distance, 1/2 sum |p - q|, of the shares of the {_CLASSES}. "
-        "Large where a class is missing or too frequent.", "lower",
+        "Large where a class is missing or too frequent.", "lower", needs="labels",
     ),
     _of_images(
         "class_tv_floor", "class shares, TV, floor", "The distance that two samples of these numbers of images have on "
-        "average where the shares are equal.", "none",
+        "average where the shares are equal.", "none", needs="labels",
     ),
     _of_images(
         "mode_purity", "purity of modes", "Share of generated images that are of the most frequent class of the "
         "prior's mode that they are drawn from; classes as the data set's classifier tells them. 1: every mode makes "
-        "one class.", "higher",
+        "one class.", "higher", needs="labels, and a prior with modes",
     ),
     _of_images(
         "mode_purity_floor", "purity of modes, floor", "The same of the same images with their classes shuffled: what "
-        "modes score that have nothing to do with classes.", "none",
+        "modes score that have nothing to do with classes.", "none", needs="labels, and a prior with modes",
     ),
     _of_images(
         "psnr", "PSNR", "Mean over test images of the peak signal-to-noise ratio, -10 log10 of the mean squared error "
