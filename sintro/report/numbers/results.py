@@ -15,7 +15,7 @@ import numpy as np
 
 from sintro import SintroError
 from sintro.cells import components
-from sintro.metrics import METRICS, absent, outdated
+from sintro.metrics import METRICS, absent, noise, outdated
 from sintro.runs.history import todays
 from sintro.runs.results import FINISHED, STATES, Asked, judge
 from sintro.runs.stored import CellFile, Unreadable, number, numbers, read
@@ -66,6 +66,16 @@ class Result:
         Only a finished cell has numbers: one that diverged has none, whatever its folder holds.
         """
         return self.metrics.get(metric) if self.state == "done" else None
+
+    def noise(self, metric: str) -> float | None:
+        """Find the standard deviation of the metric's value over draws of the evaluation; None where none was measured.
+
+        Of a value that does not count, the noise does not count either.
+        """
+        measured = self.extra.get(noise.NOISE)
+        if not isinstance(measured, Mapping) or self.value(metric) is None:
+            return None
+        return number(measured.get(metric))
 
     def is_behind(self, metric: str) -> bool:
         """Tell whether evaluating the cell again would give it the metric, or a value of today's definition."""
