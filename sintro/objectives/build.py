@@ -34,7 +34,7 @@ def model_of(settings: Sequence[Settings], objective: Objective, prior: Prior, d
     else:
         first = generator(one.seed, "initialisation")  # on the processor: the same start on every device
         pair = residual_pair(one.event, one.channels, one.latent_size, first)
-        layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
+        layout = torch.channels_last
     encoder, decoder = (network.to(device, memory_format=layout) for network in pair)
     encoder.precision = decoder.precision = one.precision
     target = deepcopy(decoder).requires_grad_(False) if objective.target_decoder else None

@@ -219,9 +219,10 @@ class Players:
         self.restart_optimisers()
         for player, parameters in self.parameters().items():
             for name in states[0]["adam"][player]:
-                stored = [state["adam"][player][name] for state in states]
-                self.optimisers[player].state[parameters[name]] = {
-                    "step": stored[0]["step"].clone().to(self.device),
-                    "exp_avg": together([one["exp_avg"] for one in stored]).to(self.device),
-                    "exp_avg_sq": together([one["exp_avg_sq"] for one in stored]).to(self.device),
+                stored, parameter = [state["adam"][player][name] for state in states], parameters[name]
+                # The fused Adam takes the moments in the parameter's own layout for granted, and checks no strides.
+                moments = {
+                    moment: torch.empty_like(parameter).copy_(together([one[moment] for one in stored]))
+                    for moment in ("exp_avg", "exp_avg_sq")
                 }
+                self.optimisers[player].state[parameter] = {"step": stored[0]["step"].clone().to(self.device)} | moments
