@@ -160,14 +160,10 @@ def test_adam_carried_over_holds_the_steps_down_and_restarted_it_does_not():
         players = Players([small("results/tiny/digits/soft-introvae/normal/none/seed0", **changes)])
         for iteration in range(100):
             players.step(iteration)
-        before = {
-            name: torch.cat([each.detach().flatten() for each in p.values()]) for name, p in _networks(players).items()
-        }
+        before = _vectors(players)
         for iteration in range(100, 150):
             players.step(iteration)
-        after = {
-            name: torch.cat([each.detach().flatten() for each in p.values()]) for name, p in _networks(players).items()
-        }
+        after = _vectors(players)
         moved[adam] = {name: float((after[name] - before[name]).norm() / before[name].norm()) for name in before}
     for name, distance in moved["restarted"].items():
         assert distance > 4 * moved[None][name], name

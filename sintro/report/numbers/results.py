@@ -8,6 +8,7 @@ import csv
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,17 +46,17 @@ class Result:
     gone: str = ""  # which extension is missing, so that only what cell.json keeps is known of the cell
     archived: str = ""  # of an archived run: its archive, commit, machine and date
 
-    @property
+    @cached_property
     def kind(self) -> str:
         """The kind of the cell's data: ``2d`` or ``images``."""
         return components.dataset(self.cell.dataset).kind
 
-    @property
+    @cached_property
     def row(self) -> tuple[str, str, str]:
         """What a table's row is about: objective, prior, regularizers."""
         return (self.cell.objective, self.cell.prior, self.cell.regularizers)
 
-    @property
+    @cached_property
     def group(self) -> Group:
         """The cell without its seed: what a mean is taken over."""
         return (self.cell.study, self.cell.dataset, *self.row)
