@@ -1,19 +1,15 @@
 """Definitions of what is asked of images beside distances: copies, classes, modes, likeness of reconstructions."""
 
-from sintro.metrics.metric import SECTION, Direction, Metric
+from sintro.metrics.metric import LABELS, MODES, SECTION, Direction, Metric
+
+NEEDS = {"class": LABELS, "mode": MODES}  # beginning of a name -> what the metric needs
 
 
 def _of_images(
-    name: str,
-    label: str,
-    definition: str,
-    direction: Direction,
-    unit: str = "share",
-    source: str = "ours",
-    needs: str = "",
+    name: str, label: str, definition: str, direction: Direction, unit: str = "share", source: str = "ours"
 ) -> Metric:
-    cited = f"{source}; {SECTION}"
-    return Metric(name, label, definition, unit, direction, "standard", cited, datasets=("images",), needs=needs)
+    cited, needed = f"{source}; {SECTION}", NEEDS.get(name.partition("_")[0], "")
+    return Metric(name, label, definition, unit, direction, "standard", cited, datasets=("images",), needs=needed)
 
 
 _CLASSES = "classes as the data set's own classifier tells them, of generated images and of the training images"
@@ -31,20 +27,20 @@ CHECKS = (
     ),
     _of_images(
         "class_tv", "class shares, TV", f"Total variation distance, 1/2 sum |p - q|, of the shares of the {_CLASSES}. "
-        "Large where a class is missing or too frequent.", "lower", needs="labels",
+        "Large where a class is missing or too frequent.", "lower",
     ),
     _of_images(
         "class_tv_floor", "class shares, TV, floor", "The distance that two samples of these numbers of images have on "
-        "average where the shares are equal.", "none", needs="labels",
+        "average where the shares are equal.", "none",
     ),
     _of_images(
         "mode_purity", "purity of modes", "Share of generated images that are of the most frequent class of the "
         "prior's mode that they are drawn from; classes as the data set's classifier tells them. 1: every mode makes "
-        "one class.", "higher", needs="labels, and a prior with modes",
+        "one class.", "higher",
     ),
     _of_images(
         "mode_purity_floor", "purity of modes, floor", "The same of the same images with their classes shuffled: what "
-        "modes score that have nothing to do with classes.", "none", needs="labels, and a prior with modes",
+        "modes score that have nothing to do with classes.", "none",
     ),
     _of_images(
         "psnr", "PSNR", "Mean over test images of the peak signal-to-noise ratio, -10 log10 of the mean squared error "
