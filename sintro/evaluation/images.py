@@ -15,6 +15,7 @@ import torch
 
 from sintro.basics.progress import Steps
 from sintro.basics.randomness import generator
+from sintro.cells.components import dataset
 from sintro.cells.settings import Settings
 from sintro.data import images
 from sintro.data.images import Gathered, ImageSet
