@@ -18,13 +18,17 @@ from sintro.cells.presets import published
 from sintro.data import images
 from sintro.evaluation import cell as evaluation
 from sintro.evaluation import snapshots
-from sintro.evaluation.images import ImageEvaluation, refresh_batch_norm
-from sintro.metrics import METRICS
-from sintro.metrics.features import classifier_features, reference_indices, to_uint8
+from sintro.evaluation.batch_norm import refresh_batch_norm
+from sintro.evaluation.image_arrays import picture_arrays
+from sintro.evaluation.images import ImageEvaluation
+from sintro.metrics import METRICS, NOT_MEASURED
+from sintro.metrics.definitions_images import DINOV2
+from sintro.metrics.features import FeatureExtractor, classifier_features, reference_indices, to_uint8
 from sintro.metrics.fid import FeatureStatistics
 from sintro.metrics.kernel import kernel_distance
 from sintro.metrics.manifold import precision_recall, standard_manifolds
 from sintro.metrics.similarity import psnr, ssim
+from sintro.objectives import kl
 from sintro.objectives.model import Model
 from sintro.objectives.networks import ResidualBlock, UpsamplingBlock, residual_pair
 from sintro.priors import StandardNormal
@@ -334,6 +338,50 @@ def test_the_other_distances_are_of_the_same_images_in_eval_mode(measured):
     assert np.array_equal(arrays["nearest_samples"][0], measured._generated(model, "eval")[place].numpy())
     published = measured._distances(model, "train", "_published")[0]
     assert not set(published) & {"ckid", "cfid_test", "density", "coverage"}
+    said = {"cfid_infinity": "fewer than 10,000 images", "cfid_infinity_se": "fewer than 10,000 images"}
+    assert found[NOT_MEASURED] == said
+
+
+@torch.no_grad()
+def test_dinov2_is_measured_where_it_is_at_hand_and_explained_where_not(measured):
+    """Stage: pictures to metrics; a network of averages stands for DINOv2, which tests/test_dinov2.py is about."""
+    drawn = measured._generated(Players([measured.settings]).model, "eval")
+    assert measured._dinov2(drawn) == {}, "digits are no photographs"
+    measured.networks.why_no_dinov2 = "sintro fetch dinov2"
+    assert measured._dinov2(drawn) == {NOT_MEASURED: dict.fromkeys(DINOV2, "sintro fetch dinov2")}
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 6, 8, stride=8), torch.nn.Flatten())
+    measured.networks.dinov2 = FeatureExtractor("dinov2", "fd_dinov2", network, 24, "made")
+    found = measured._dinov2(drawn)
+    assert set(found) == set(DINOV2)
+    real = network(measured.train.batch(reference_indices(measured.train, 120)))
+    made = network(images.to_float(drawn))
+    assert found["fd_dinov2"] == pytest.approx(
+        FeatureStatistics.of(made).distance(FeatureStatistics.of(real)), rel=1e-4
+    )
+    assert found["recall_dinov2"] == precision_recall(real, made, 3)[1]
+
+
+@torch.no_grad()
+def test_ways_between_test_images_begin_and_end_at_their_reconstructions(measured):
+    model = Players([measured.settings]).model
+    refresh_batch_norm(model, measured.train, measured.settings)
+    measured._generated(model, "eval")  # leaves the model in eval mode
+    test = measured.test.batch(slice(8))
+    codes = model.encode(test).mean
+    arrays = picture_arrays(model, measured.test, codes, 0, "cpu")
+    ways, elbos = arrays["interpolations"], arrays["interpolation_elbos"]
+    assert (ways.shape, ways.dtype, elbos.shape) == ((2, 4, 8, 1, 16, 16), np.uint8, (2, 4, 8))
+    shown = model.decoder(codes).clamp(0, 1).mul(255).round().numpy()
+    for way in (0, 1):
+        assert np.abs(ways[way, :, 0] - shown[0::2]).max() <= 1
+        assert np.abs(ways[way, :, -1] - shown[1::2]).max() <= 1
+    assert not np.array_equal(ways[0], ways[1])
+    standard = dataclasses.replace(model, prior=StandardNormal(codes.shape[1]))  # its KL is not sampled
+    elbos = picture_arrays(standard, measured.test, codes, 0, "cpu")["interpolation_elbos"]
+    straight = model.decoder((codes[0] + 3 / 7 * (codes[1] - codes[0]))[None])
+    posterior = model.encode(straight)
+    energy = model.squared_error(straight, model.decoder(posterior.mean)) + kl(*posterior, standard.prior, 0, None)
+    assert elbos[1, 0, 3] == pytest.approx(-energy.item(), rel=1e-4)
 
 
 @torch.no_grad()
@@ -341,7 +389,7 @@ def test_the_classes_of_samples_and_of_modes_are_the_classifiers(measured):
     model = Players([measured.settings]).model
     refresh_batch_norm(model, measured.train, measured.settings)
     found, arrays = measured._distances(model, "eval", "")
-    classify, pictures = measured.classifier.network.classify, measured._generated(model, "eval")
+    classify, pictures = measured.networks.classifier.network.classify, measured._generated(model, "eval")
     told = classify(images.to_float(pictures)).argmax(1)
     data = classify(measured.train.batch(reference_indices(measured.train, 120))).argmax(1)
     shares = torch.stack([torch.bincount(each, minlength=10) / 120 for each in (told, data)])
@@ -354,7 +402,11 @@ def test_the_classes_of_samples_and_of_modes_are_the_classifiers(measured):
     assert found["mode_purity"] == pytest.approx(expected.amax(1).sum().item() / 120)
     unlabelled = dataclasses.replace(measured.train, labels=torch.zeros_like(measured.train.labels))
     measured.train = unlabelled
-    assert measured._classes(model, pictures, measured._features(pictures, "eval")) == ({}, {})
+    metrics, arrays = measured._classes(model, pictures, measured._features(pictures, "eval"))
+    assert metrics == {
+        NOT_MEASURED: dict.fromkeys([name for name in found if "class" in name or "mode" in name], "no labels")
+    }
+    assert not arrays
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """Definitions of the metrics of images alone; computed by ``fid``, ``manifold``, ``representation`` and others."""
 
-from sintro.metrics.metric import PUBLISHED, SECTION, Direction, Form, Metric
+from sintro.metrics.metric import LABELS, PUBLISHED, SECTION, Direction, Form, Metric
 
 # The batch-norm modes of a Frechet distance: suffix of its name -> addition to its label, meaning.
 _MODES = {
@@ -23,6 +23,7 @@ FEATURES = {
     "fid": "photographs, and Inception's weights",
     "cfid": "images that are no photographs, or no weights of Inception",
 }
+PHOTOGRAPHS = "photographs"
 
 
 def _distances() -> tuple[Metric, ...]:
@@ -74,8 +75,10 @@ def _others(name: str) -> tuple[Metric, ...]:
     subsets = "mean over 100 pairs of subsets of min(1,000, N/2) images"
     halves = "one half of the training images that are the reference against the other, so half as many images: "
 
-    def metric(name: str, label: str, definition: str, direction: Direction, form: Form = "standard") -> Metric:
-        cited = "Binkowski et al. 2018" if "kid" in name else source
+    def metric(
+        name: str, label: str, definition: str, direction: Direction, form: Form = "standard", citing: str = source
+    ) -> Metric:
+        cited = "Binkowski et al. 2018" if "kid" in name else citing
         return Metric(
             name, label, definition, "", direction, form, f"{cited}; {SECTION}", datasets=("images",), needs=needed
         )
@@ -97,6 +100,17 @@ def _others(name: str) -> tuple[Metric, ...]:
             f"{kernel} where the model copies training images.", "lower",
         ),
         metric(
+            f"{name}_infinity", f"{frechet}, infinite", f"{frechet} of infinitely many generated images: the intercept "
+            "of a line through 15 sizes from 5,000 images to all, least squares in 1 / size. Without the bias that "
+            "depends on the model; that of the reference stays. It may be negative. Not measured below 10,000 images.",
+            "lower", citing="Chong & Forsyth 2020",
+        ),
+        metric(
+            f"{name}_infinity_se", f"{frechet}, infinite, SE", f"Standard error of {frechet}, infinite, from the "
+            "scatter around its line: not over other draws of the images, nor over training runs.", "none",
+            citing="Chong & Forsyth 2020",
+        ),
+        metric(
             f"{name}_rec_test", f"{frechet} (rec, test)", f"{frechet} between reconstructions g(mu(x)) of test images "
             "and those images themselves. The model did not train on them.", "lower",
         ),
@@ -111,6 +125,32 @@ def _others(name: str) -> tuple[Metric, ...]:
     )  # fmt: skip
 
 
+def _dinov2() -> tuple[Metric, ...]:
+    """Define the distances and manifolds in DINOv2's features, of the end and of the selected snapshot in eval mode."""
+    features = "features of DINOv2 ViT-L/14, class token, at 224 x 224 pixels (PIL's bicubic filter); photographs only"
+    of_samples = f"of generated and training images; {features}"
+    halves = "of one half of the training images that are the reference against the other"
+    kinds: tuple[tuple[str, str, str, Direction], ...] = (
+        ("fd_dinov2", "FD-DINOv2", f"Frechet distance {of_samples}. Not comparable with FID.", "lower"),
+        ("fd_dinov2_floor", "FD-DINOv2, floor", f"FD-DINOv2 {halves}: its bias is about twice as large.", "none"),
+        ("kd_dinov2", "KD-DINOv2", f"Kernel distance, computed as KID, {of_samples}.", "lower"),
+        ("kd_dinov2_sd", "KD-DINOv2, sd", "Standard deviation of KD-DINOv2 over its 100 pairs of subsets.", "none"),
+        ("kd_dinov2_floor", "KD-DINOv2, floor", f"KD-DINOv2 {halves}: it has no bias.", "none"),
+        ("precision_dinov2", "precision (DINOv2)", f"Precision, k = 3, {of_samples}.", "higher"),
+        ("recall_dinov2", "recall (DINOv2)", f"Recall, k = 3, {of_samples}.", "higher"),
+        ("density_dinov2", "density (DINOv2)", f"Density, k = 5, {of_samples}.", "higher"),
+        ("coverage_dinov2", "coverage (DINOv2)", f"Coverage, k = 5, {of_samples}.", "higher"),
+    )
+    source = f"Stein et al. 2023; {SECTION}"
+    return tuple(
+        Metric(name, label, definition, "", direction, "standard", source, datasets=("images",), needs=PHOTOGRAPHS)
+        for name, label, definition, direction in kinds
+    )
+
+
+DINOV2 = tuple(metric.name for metric in _dinov2())
+
+
 # A metric -> the metric that is its floor.
 FLOORS = {
     metric: floor
@@ -120,7 +160,7 @@ FLOORS = {
         (f"{name}_published", f"{name}_floor_published"),
         (kid, f"{kid}_floor"),
     )
-} | {name: f"{name}_floor" for name in ("authenticity", "class_tv", "mode_purity")}
+} | {name: f"{name}_floor" for name in ("authenticity", "class_tv", "mode_purity", "fd_dinov2", "kd_dinov2")}
 
 
 def _manifolds() -> tuple[Metric, ...]:
@@ -162,7 +202,7 @@ def _manifolds() -> tuple[Metric, ...]:
 def _probe(name: str, label: str, definition: str, form: Form) -> Metric:
     source = PUBLISHED if form == "published" else SECTION
     return Metric(
-        name, label, definition, "%", "higher", form, source, display_scale=100.0, datasets=("images",), needs="labels"
+        name, label, definition, "%", "higher", form, source, display_scale=100.0, datasets=("images",), needs=LABELS
     )
 
 
@@ -211,4 +251,4 @@ _REPRESENTATION = (
     ),
 )
 
-IMAGES = (*_distances(), *_others("fid"), *_others("cfid"), *_manifolds(), *_REPRESENTATION)
+IMAGES = (*_distances(), *_others("fid"), *_others("cfid"), *_dinov2(), *_manifolds(), *_REPRESENTATION)

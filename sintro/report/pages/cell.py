@@ -11,10 +11,11 @@ from sintro.basics.progress import duration_in_words, size_in_words
 from sintro.cells import studies
 from sintro.cells.origins import in_words
 from sintro.cells.settings import Settings
-from sintro.metrics import METRICS, VERSIONS, Metric, definition
+from sintro.metrics import METRICS, NOT_MEASURED, VERSIONS, Metric, definition
+from sintro.metrics.noise import NOISE
 from sintro.report.numbers.results import Result
 from sintro.report.numbers.study import StudyReport
-from sintro.report.numbers.tables import EVALUATE_AGAIN, Floor
+from sintro.report.numbers.tables import Floor
 from sintro.report.numbers.words import ARROWS, show_in, show_number, show_setting
 from sintro.report.pages.pictures import figure_views
 from sintro.report.pages.writer import View, Writer, cell_page, group_page, page_key, render, result_stamp
@@ -25,7 +26,7 @@ HEADINGS = {
     "Density against the data's": ("gnelbo", "kl", "jsd", "entropy_published", "out_of_range"),
     "Parts, shapes and coverage": ("modes", "off", "sliced", "energy", "density", "coverage", "one_nna"),
     "Prior": ("responsibility", "inactive"),
-    "Distances between images": ("fid", "cfid", "kid", "ckid"),
+    "Distances between images": ("fid", "cfid", "kid", "ckid", "fd_", "kd_"),
     "Precision and recall": ("precision", "recall"),
     "Copies, classes and modes": ("authenticity", "class", "mode_purity"),
     "Representation": ("svc", "knn", "linear_probe"),
@@ -101,7 +102,7 @@ def _is_shown(metric: Metric, result: Result) -> bool:
     """Tell whether a cell's page has the metric: of optional ones, those that are stored or were."""
     if result.kind not in metric.datasets:
         return False
-    return not metric.needs or metric.name in result.metrics or metric.name in result.outdated
+    return not metric.needs or metric.name in result.metrics or bool(result.why_not(metric.name))
 
 
 def _metric_view(metric: Metric, result: Result, floor: Floor) -> View:
@@ -110,8 +111,8 @@ def _metric_view(metric: Metric, result: Result, floor: Floor) -> View:
     if value is not None:
         shown = show_number(value * metric.display_scale)
     else:
-        shown = EVALUATE_AGAIN if result.is_behind(metric.name) else "not in metrics.json"
-    perfect = floor.get(metric.name)
+        shown = result.why_not(metric.name) or "not in metrics.json"
+    perfect, noise = floor.get(metric.name), result.noise(metric.name)
     return {
         "label": metric.label,
         "name": metric.name,
@@ -121,13 +122,14 @@ def _metric_view(metric: Metric, result: Result, floor: Floor) -> View:
         "definition": safe(metric.definition),
         "direction": ARROWS[metric.direction],
         "floor": show_number(perfect[0] * metric.display_scale, 3) if perfect else "",
+        "noise": "" if noise is None else f"± {show_number(noise * metric.display_scale, 2)}",
     }
 
 
 def _other_view(name: str, result: Result) -> View:
     """Lay out a stored number that has no entry in METRICS: a metric of the last checkpoint, or one nobody defined."""
     metric, value = definition(name), result.metrics[name]
-    view = {"name": name, "floor": "", "direction": ""}
+    view = {"name": name, "floor": "", "noise": "", "direction": ""}
     if metric is None:
         label = name.replace("_", " ")
         return view | {"label": label, "value": show_number(value), "unit": "", "form": "", "definition": ""}
@@ -160,7 +162,9 @@ def heading_of(name: str) -> str:
     return "Others"
 
 
-NOT_MEASURED = ("status", "digest", "warning", "finished", "model_sha256", "data_sha256", VERSIONS)
+NOT_SHOWN = (
+    "status", "digest", "warning", "finished", "model_sha256", "data_sha256", VERSIONS, NOT_MEASURED, NOISE,
+)  # fmt: skip
 MOST_SHOWN = 50  # of the entries of one mapping
 
 
@@ -168,13 +172,13 @@ def extra_views(result: Result) -> list[tuple[str, str]]:
     """Spell the entries of metrics.json that are no numbers, such as the distance at every checkpoint."""
     views = []
     for name, value in sorted(result.extra.items()):
-        if isinstance(value, Mapping) and name != VERSIONS:
+        if name in NOT_SHOWN:
+            continue
+        if isinstance(value, Mapping):
             shown = list(value.items())[:MOST_SHOWN]
             text = ", ".join(f"{key}: {show_setting(each)}" for key, each in shown)
-        elif name not in NOT_MEASURED:
-            text = show_setting(value)
         else:
-            continue
+            text = show_setting(value)
         views.append((name.replace("_", " "), text))
     return views
 
