@@ -26,7 +26,7 @@ HEADINGS = {
     "Density against the data's": ("gnelbo", "kl", "jsd", "entropy_published", "out_of_range"),
     "Parts, shapes and coverage": ("modes", "off", "sliced", "energy", "density", "coverage", "one_nna"),
     "Prior": ("responsibility", "inactive"),
-    "Distances between images": ("fid", "cfid", "kid", "ckid"),
+    "Distances between images": ("fid", "cfid", "kid", "ckid", "fd_", "kd_"),
     "Precision and recall": ("precision", "recall"),
     "Copies, classes and modes": ("authenticity", "class", "mode_purity"),
     "Representation": ("svc", "knn", "linear_probe"),
