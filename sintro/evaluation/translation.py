@@ -15,7 +15,7 @@ from sintro.cells.settings import Settings
 from sintro.data import factors
 from sintro.data.factors import FactorImages
 from sintro.data.images import to_float
-from sintro.evaluation.images import pick_extractor
+from sintro.evaluation import extractors
 from sintro.metrics import NotFinite
 from sintro.metrics.features import reference, to_uint8
 from sintro.metrics.fid import FeatureStatistics
@@ -67,7 +67,7 @@ def measure_translation(
         found, translations = _transfers(model, codes, every, seen)
         metrics[REFERENCES] |= {f"{row}{suffix}": scores for row, scores in found.pop(REFERENCES).items()}
         metrics |= {f"{name}{suffix}": value for name, value in found.items()}
-    metrics |= _distance(translations, every, settings, device, results)
+    metrics |= _distance(translations, every, settings, device, results, steps)
     steps.begin(STEPS[3])
     metrics |= _leakage(codes, every)
     if components.objective(settings.objective).has_density:
@@ -134,10 +134,10 @@ def _against_ceiling(
 
 
 def _distance(
-    translations: Tensor, every: FactorImages, settings: Settings, device: str, results: Path
+    translations: Tensor, every: FactorImages, settings: Settings, device: str, results: Path, steps: Steps
 ) -> dict[str, float]:
     """Measure the Fréchet distance of translations of seen classes to the training images."""
-    extractor = pick_extractor(every.train, results, device)
+    extractor = extractors.pick(every.train, results, device, len(translations), steps.part).main
     train = every.train.choose(settings.training_images)
     size, count = settings.batch_size, settings.evaluation_images
     real = reference(train, extractor, "eval", size, count, results)
