@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,11 @@ from sintro.evaluation import cell as evaluation
 from sintro.evaluation import snapshots
 from sintro.evaluation.images import ImageEvaluation, refresh_batch_norm
 from sintro.metrics import METRICS
-from sintro.metrics.features import reference_indices, to_uint8
+from sintro.metrics.features import classifier_features, reference_indices, to_uint8
 from sintro.metrics.fid import FeatureStatistics
 from sintro.metrics.kernel import kernel_distance
 from sintro.metrics.manifold import precision_recall, standard_manifolds
+from sintro.metrics.similarity import psnr, ssim
 from sintro.objectives.model import Model
 from sintro.objectives.networks import residual_pair
 from sintro.priors import StandardNormal
@@ -231,10 +233,19 @@ def test_a_part_of_the_images_is_the_training_split_of_the_evaluation_too(tmp_pa
     assert len(fewer._reconstructed(model, "eval")) == 100
 
 
+@pytest.fixture(scope="module")
+def results_with_classifier(tmp_path_factory) -> Path:
+    """A results folder with the trained classifier of digits."""
+    folder = tmp_path_factory.mktemp("classifier")
+    classifier_features(images.load("digits", "train"), folder)
+    return folder
+
+
 @pytest.fixture
-def measured(tmp_path, monkeypatch) -> ImageEvaluation:
+def measured(tmp_path, monkeypatch, results_with_classifier) -> ImageEvaluation:
     """The evaluation of a small digits cell, in a folder of the test's own."""
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(results_with_classifier, "results")
     return ImageEvaluation(small(), lambda name: None, "cpu", Path("results"))
 
 
@@ -243,7 +254,7 @@ def test_the_modes_of_features_and_generator_are_two_switches(measured):
     """Four combinations for generated images: the feature network's mode stands first in the name."""
     model = Players([measured.settings]).model
     refresh_batch_norm(model, measured.train, measured.settings)
-    found = measured._distances(model, "train", "_published") | measured._distances(model, "eval", "")
+    found = measured._distances(model, "train", "_published")[0] | measured._distances(model, "eval", "")[0]
     names = {("train", "train"): "cfid_published", ("eval", "eval"): "cfid"}
     for features_mode in ("train", "eval"):
         for generator_mode in ("train", "eval"):
@@ -261,7 +272,7 @@ def test_the_other_distances_are_of_the_same_images_in_eval_mode(measured):
     """Generated images against the training images and the test split; the floor is of the reference alone."""
     model, size = Players([measured.settings]).model, measured.settings.batch_size
     refresh_batch_norm(model, measured.train, measured.settings)
-    found = measured._distances(model, "eval", "")
+    found, arrays = measured._distances(model, "eval", "")
     generated = measured.extractor.features(measured._generated(model, "eval"), "eval", size)
     test = measured.test.images[reference_indices(measured.test, 120)]
     test = measured.extractor.features(test, "eval", size)
@@ -269,11 +280,40 @@ def test_the_other_distances_are_of_the_same_images_in_eval_mode(measured):
     assert found["cfid_test"] == pytest.approx(FeatureStatistics.of(generated).distance(FeatureStatistics.of(test)))
     assert (found["ckid"], found["ckid_sd"]) == pytest.approx(kernel_distance(real, generated, 0))
     assert found["ckid_test"] == pytest.approx(kernel_distance(test, generated, 0)[0])
-    expected = standard_manifolds(real, generated)
+    expected, nearest = standard_manifolds(real, generated)
     assert (found["density"], found["coverage"]) == pytest.approx((expected["density"], expected["coverage"]))
     assert (found["precision"], found["recall"]) == pytest.approx(precision_recall(real, generated, 3))
-    published = measured._distances(model, "train", "_published")
+    again = measured.extractor.features(measured._reconstructed(model, "eval", measured.test), "eval", size)
+    expected_rec = FeatureStatistics.of(again).distance(FeatureStatistics.of(test))
+    assert found["cfid_rec_test"] == pytest.approx(expected_rec)
+    assert found["authenticity"] == nearest.authenticity
+    place = nearest.ratio.argsort(stable=True)[0]
+    training = measured.train.images[reference_indices(measured.train, 120)]
+    assert np.array_equal(arrays["nearest_training"][0], training[nearest.index[place]].numpy())
+    assert np.array_equal(arrays["nearest_samples"][0], measured._generated(model, "eval")[place].numpy())
+    published = measured._distances(model, "train", "_published")[0]
     assert not set(published) & {"ckid", "cfid_test", "density", "coverage"}
+
+
+@torch.no_grad()
+def test_the_classes_of_samples_and_of_modes_are_the_classifiers(measured):
+    model = Players([measured.settings]).model
+    refresh_batch_norm(model, measured.train, measured.settings)
+    found, arrays = measured._distances(model, "eval", "")
+    classify, pictures = measured.classifier.network.classify, measured._generated(model, "eval")
+    told = classify(images.to_float(pictures)).argmax(1)
+    data = classify(measured.train.batch(reference_indices(measured.train, 120))).argmax(1)
+    shares = torch.stack([torch.bincount(each, minlength=10) / 120 for each in (told, data)])
+    np.testing.assert_allclose(arrays["class_shares"], shares, rtol=1e-6)
+    assert found["class_tv"] == pytest.approx(0.5 * (shares[0] - shares[1]).abs().sum().item())
+    components, prior = measured._drawn(model)[1], model.mixture()
+    order = prior.weights.argsort(descending=True, stable=True)
+    expected = torch.stack([torch.bincount(told[components == mode], minlength=10) for mode in order])
+    assert np.array_equal(arrays["mode_classes"], expected)
+    assert found["mode_purity"] == pytest.approx(expected.amax(1).sum().item() / 120)
+    unlabelled = dataclasses.replace(measured.train, labels=torch.zeros_like(measured.train.labels))
+    measured.train = unlabelled
+    assert measured._classes(model, pictures, measured._features(pictures, "eval")) == ({}, {})
 
 
 @torch.no_grad()
@@ -314,6 +354,10 @@ def test_the_published_entropy_and_elbo_of_a_cell(measured):
     state, _ = measured._latent_state(model)
     assert state["elbo_published"] == pytest.approx(-(state["reconstruction"] / 2 + state["kl_posterior"]))
     assert state["elbo"] == pytest.approx(-(state["reconstruction"] + state["kl_posterior"]))
+    test = measured.test.batch(slice(None))
+    again = torch.cat([model.decoder(model.encode(part).mean) for part in test.split(measured.settings.batch_size)])
+    assert state["psnr"] == pytest.approx(psnr(test, again).mean().item(), rel=1e-5)
+    assert state["ssim"] == pytest.approx(ssim(test, again).mean().item(), rel=1e-5)
     assert 0 <= state["responsibility_entropy_published"] <= state["responsibility_entropy"] + 0.05
 
 

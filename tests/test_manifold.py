@@ -136,7 +136,7 @@ def test_density_and_coverage_are_the_definition_ball_by_ball(monkeypatch, block
     for k in (1, 5):
         expected = naive_density_coverage(real.tolist(), generated.tolist(), k)
         assert density_coverage(real, generated, k) == pytest.approx(expected, abs=1e-12)
-    found = standard_manifolds(real, generated)
+    found, _ = standard_manifolds(real, generated)
     assert (found["precision"], found["recall"]) == precision_recall(real, generated, 3)
     assert (found["density"], found["coverage"]) == density_coverage(real, generated, 5)
 

@@ -115,14 +115,17 @@ def test_a_stored_model_gives_the_stored_metrics(stored, cell):
     before = read(cell, "metrics.json")
     assert main(["evaluate", cell, *ON_ONE_THREAD]) == 0
     after = read(cell, "metrics.json")
-    assert after.keys() == before.keys()
+    assert after.keys() >= before.keys()
     for name, value in before.items():
         if name == "evaluated":
             continue
+        # A Frechet distance in a classifier's features: the evaluation trains that classifier, and training amplifies what
+        # another processor rounds otherwise (1.2e-5 was seen).
+        close = 1e-4 if name.startswith("cfid") else 1e-5
         if isinstance(value, Real) and math.isfinite(value):
-            assert after[name] == pytest.approx(value, rel=1e-5, abs=1e-9), name
+            assert after[name] == pytest.approx(value, rel=close, abs=1e-9), name
         elif name.endswith("_over_iterations"):
-            assert after[name] == pytest.approx(value, rel=1e-5), name
+            assert after[name] == pytest.approx(value, rel=close), name
         else:
             assert after[name] == value, name
 

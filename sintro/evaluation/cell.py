@@ -54,7 +54,7 @@ def evaluate(cell: Cell, device: str = "auto", threads: int | None = None, label
     else:
         save_arrays(folder / "arrays.npz", arrays)
     write_json(folder / "metrics.json", metrics | {"evaluated": now()})
-    if settings is not None and metrics["status"] == "done" and settings.network == "residual":
+    if settings is not None and metrics["status"] == "done" and settings.network != "mlp":
         snapshots.remove_snapshots(folder, settings, metrics)
     return metrics
 

@@ -19,8 +19,9 @@ from sintro.basics.randomness import generator
 from sintro.cells.components import dataset
 from sintro.cells.settings import Settings
 from sintro.data import images, sources
-from sintro.data.images import ImageSet
+from sintro.data.images import Gathered, ImageSet
 from sintro.data.outliers import image_outliers, most_scored
+from sintro.evaluation import generated as samples
 from sintro.evaluation.collected import collected
 from sintro.evaluation.image_arrays import picture_arrays
 from sintro.evaluation.ood import compare, score_batches
@@ -47,6 +48,7 @@ from sintro.metrics.latent import (
 )
 from sintro.metrics.manifold import published_precision_recall, standard_manifolds
 from sintro.metrics.representation import linear_probe, published_probes
+from sintro.metrics.similarity import psnr, ssim
 from sintro.objectives import kl
 from sintro.objectives.model import Model
 from sintro.runs.stored import MEAN_RESPONSIBILITIES, RESPONSIBILITY_ITERATIONS
@@ -80,6 +82,8 @@ class ImageEvaluation:
         self.test = images.load(settings.dataset, "test", device=device)
         # The classifier learns from the whole split: one network for all cells of a data set.
         self.extractor = replace(pick_extractor(train, results, device), report=self.steps.part)
+        is_classifier = self.extractor.distance == "cfid"
+        self.classifier = self.extractor if is_classifier else classifier_features(train, results, device)
 
     def measure(self, snapshots: dict[int, str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Measure the selected snapshot and the end of training; return all metrics, and the arrays of the pictures.
@@ -101,7 +105,8 @@ class ImageEvaluation:
         metrics = dict(final if best == last else self._measure_one(self.load(snapshots[best]))[0])
         metrics |= {_last_name(key): value for key, value in final.items() if isinstance(value, float | int)}
         self.steps.begin(FLOOR)
-        metrics |= floors(name, self._reference("eval"), self._reference("train"))
+        test = self._reference("eval", self.test)
+        metrics |= floors(name, self._reference("eval"), self._reference("train"), test)
         if responsibilities:
             arrays[RESPONSIBILITY_ITERATIONS] = np.array(list(responsibilities))
             arrays[MEAN_RESPONSIBILITIES] = np.stack(list(responsibilities.values()))
@@ -110,27 +115,32 @@ class ImageEvaluation:
         warning = sample_warning(self.settings.evaluation_images, self.extractor.dimension)
         return metrics | ({"warning": warning} if warning else {}), arrays
 
+    def _drawn(self, model: Model) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw the latents [M, L] of the images that are measured, and the mode [M] of each."""
+        noise = generator(self.settings.seed, "evaluation-images", 0, self.device)
+        return model.mixture().sample(self.settings.evaluation_images, noise)
+
     def _generated(self, model: Model, mode: str) -> torch.Tensor:
         """Decode samples of the prior -> uint8 [M, C, H, W]; in both modes of batch norm from the same latents."""
         _set_mode(model, mode)
-        noise = generator(self.settings.seed, "evaluation-images", 0, self.device)
-        z = model.mixture().sample(self.settings.evaluation_images, noise)[0]
+        z = self._drawn(model)[0]
         return self._collected((model.decoder(part) for part in z.split(self.settings.batch_size)), len(z))
 
-    def _reconstructed(self, model: Model, mode: str) -> torch.Tensor:
-        """Reconstruct training images -> uint8 [M, C, H, W].
+    def _reconstructed(self, model: Model, mode: str, split: ImageSet | None = None) -> torch.Tensor:
+        """Reconstruct training images, or those of another split -> uint8 [M, C, H, W].
 
         Published (mode "train"): g(z) with z ~ q(z|x), for images in another random order than the reference's.
         Standard (mode "eval"): g(mu(x)) for the images of the reference.
         """
         _set_mode(model, mode)
-        count = min(self.settings.evaluation_images, len(self.train))
+        split = split or self.train
+        count = min(self.settings.evaluation_images, len(split))
         published = mode == "train"
         noise = generator(self.settings.seed, "evaluation-reconstructions", 0, self.device)
-        indices = self._own_order(count) if published else reference_indices(self.train, count)
+        indices = self._own_order(count) if published else reference_indices(split, count)
 
         def again(part: torch.Tensor) -> torch.Tensor:
-            posterior = model.encode(self.train.batch(part))
+            posterior = model.encode(split.batch(part))
             return model.decoder(posterior.sample(noise) if published else posterior.mean)
 
         return self._collected(map(again, indices.split(self.settings.batch_size)), count)
@@ -143,10 +153,12 @@ class ImageEvaluation:
         order = torch.randperm(len(self.train), generator=generator(self.settings.seed, "evaluation-order"))
         return order[:count].to(self.device)
 
-    def _reference(self, mode: str, split: ImageSet | None = None) -> Reference:
-        """Return the reference features of the training images, or of another split."""
+    def _reference(
+        self, mode: str, split: ImageSet | None = None, extractor: FeatureExtractor | None = None
+    ) -> Reference:
+        """Return the reference features of the training images, or of another split, or in another extractor."""
         size, count = self.settings.batch_size, self.settings.evaluation_images
-        return reference(split or self.train, self.extractor, mode, size, count, self.results)
+        return reference(split or self.train, extractor or self.extractor, mode, size, count, self.results)
 
     def _features(self, pictures: torch.Tensor, mode: str) -> torch.Tensor:
         return self.extractor.features(pictures, mode, self.settings.batch_size)
@@ -174,11 +186,11 @@ class ImageEvaluation:
 
     def _measure_one(self, model: Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         self.steps.begin(PUBLISHED)
-        metrics = self._distances(model, "train", "_published")
+        metrics = self._distances(model, "train", "_published")[0]
         self.steps.begin(REFRESH)
         refresh_batch_norm(model, self.train, self.settings)
         self.steps.begin(STANDARD)
-        metrics |= self._distances(model, "eval", "")
+        distances, sheets = self._distances(model, "eval", "")
         _set_mode(model, "eval")
         self.steps.begin(LATENT)
         state, codes = self._latent_state(model)
@@ -188,9 +200,9 @@ class ImageEvaluation:
         probes = self._probes(model, codes)
         self.steps.begin(STEPS[-1])
         arrays = picture_arrays(model, self.test, codes["mean"], self.settings.seed, self.device)
-        return metrics | state | probes | detected, arrays | scored
+        return metrics | distances | state | probes | detected, arrays | sheets | scored
 
-    def _distances(self, model: Model, mode: str, suffix: str) -> dict[str, Any]:
+    def _distances(self, model: Model, mode: str, suffix: str) -> samples.Measured:
         """Measure the Fréchet distances of samples and reconstructions, precision and recall, in one protocol.
 
         ``mode`` is the batch-norm mode of the feature network and of the generator. The samples are measured with the
@@ -206,31 +218,55 @@ class ImageEvaluation:
         }
         if suffix == "_published":
             precision, recall = published_precision_recall(real.features, generated)
-            return found | {"precision_published": precision, "recall_published": recall}
-        found |= standard_manifolds(real.features, generated)
-        return found | standard_distances(name, real, self._reference("eval", self.test), generated, self.settings.seed)
+            return found | {"precision_published": precision, "recall_published": recall}, {}
+        again = self._features(self._reconstructed(model, mode, self.test), mode)
+        found[f"{name}_rec_test"] = self._distance(again, mode, self.test)
+        manifolds, nearest = standard_manifolds(real.features, generated)
+        found |= manifolds
+        found |= standard_distances(name, real, self._reference("eval", self.test), generated, self.settings.seed)
+        training = Gathered(self.train.images, reference_indices(self.train, len(real.features)))
+        copied, sheet = samples.copies(nearest, pictures, training)
+        classes, bars = self._classes(model, pictures, generated)
+        return found | copied | classes, sheet | bars
 
-    def _distance(self, features: torch.Tensor, mode: str) -> float:
-        return FeatureStatistics.of(features).distance(self._reference(mode).statistics)
+    def _classes(self, model: Model, pictures: torch.Tensor, generated: torch.Tensor) -> samples.Measured:
+        """Measure of which classes the samples and those of every mode are; nothing where images have no labels."""
+        if not self.train.has_labels:
+            return {}, {}
+        known, prior = self._reference("eval", extractor=self.classifier).features, model.mixture()
+        if self.classifier is not self.extractor:
+            generated = self.classifier.features(pictures, "eval", self.settings.batch_size)
+        (metrics, arrays), told = samples.class_shares(self.classifier, generated, known)
+        if not prior.has_modes:
+            return metrics, arrays
+        purity, table = samples.mode_purity(prior, self._drawn(model)[1], told, arrays["class_shares"].shape[1])
+        return metrics | purity, arrays | table
+
+    def _distance(self, features: torch.Tensor, mode: str, split: ImageSet | None = None) -> float:
+        return FeatureStatistics.of(features).distance(self._reference(mode, split).statistics)
 
     def _latent_state(self, model: Model) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         """Measure the ELBO's parts, the use of the modes and the drift on the test split; return them and the codes."""
         prior, noise = model.mixture(), generator(self.settings.seed, "evaluation-latent", 0, self.device)
-        sums, averaged, codes = torch.zeros(3, dtype=torch.float64), MeanResponsibilities(), []
+        sums, averaged, codes = torch.zeros(5, dtype=torch.float64), MeanResponsibilities(), []
         for batch in _batches(self.test, self.settings.batch_size):
             posterior = model.encode(batch)
             z = posterior.sample(noise)
-            again = model.encode(model.decoder(posterior.mean))
+            image = model.decoder(posterior.mean)
+            again = model.encode(image)
             sums[0] += model.squared_error(batch, model.decoder(z)).double().sum().cpu()
             sums[1] += kl(*posterior, prior, self.settings.samples, noise).double().sum().cpu()
             sums[2] += drift(*again, *posterior).cpu() * len(batch)
+            sums[3] += psnr(batch, image).sum().cpu()
+            sums[4] += ssim(batch, image).sum().cpu()
             if prior.has_modes:
                 averaged.update(prior.responsibilities(z))
             codes.append((*posterior, z))
-        reconstruction, divergence, moved = (sums / len(self.test)).tolist()
+        reconstruction, divergence, moved, *alike = (sums / len(self.test)).tolist()
         state = {"reconstruction": reconstruction, "kl_posterior": divergence, "elbo": -(reconstruction + divergence)}
         state["elbo_published"] = -(reconstruction / 2 + divergence)
         state |= {"mse": reconstruction * self.settings.scale, "drift": moved}
+        state |= dict(zip(("psnr", "ssim"), alike, strict=True))
         mean, log_var, sampled = (torch.cat(kind) for kind in zip(*codes, strict=True))
         if prior.has_modes:
             state["responsibility_entropy"] = float(responsibility_entropy(averaged.mean))

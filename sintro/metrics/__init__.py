@@ -8,6 +8,7 @@ from typing import Any
 
 from sintro import SintroError
 from sintro.metrics.definitions_2d import DENSITY, PLANE
+from sintro.metrics.definitions_checks import CHECKS
 from sintro.metrics.definitions_images import IMAGES
 from sintro.metrics.metric import EVERY, PRIOR, PUBLISHED, SECTION, SOFT, Direction, Metric
 
@@ -139,7 +140,9 @@ def _detection() -> tuple[Metric, ...]:
     )
 
 
-METRICS: dict[str, Metric] = {metric.name: metric for metric in (*DENSITY, *PLANE, *_MODEL, *IMAGES, *_detection())}
+METRICS: dict[str, Metric] = {
+    metric.name: metric for metric in (*DENSITY, *PLANE, *_MODEL, *IMAGES, *CHECKS, *_detection())
+}
 
 
 def definition(name: str) -> Metric | None:

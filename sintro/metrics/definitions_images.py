@@ -86,6 +86,10 @@ def _others(name: str) -> tuple[Metric, ...]:
             f"{kernel} where the model copies training images.", "lower",
         ),
         metric(
+            f"{name}_rec_test", f"{frechet} (rec, test)", f"{frechet} between reconstructions g(mu(x)) of test images "
+            "and those images themselves. The model did not train on them.", "lower",
+        ),
+        metric(
             f"{name}_floor", f"{frechet}, floor", f"{frechet} of {halves}its bias is about twice as large.", "none"
         ),
         metric(
@@ -105,7 +109,7 @@ FLOORS = {
         (f"{name}_published", f"{name}_floor_published"),
         (kid, f"{kid}_floor"),
     )
-}
+} | {name: f"{name}_floor" for name in ("authenticity", "class_tv", "mode_purity")}
 
 
 def _manifolds() -> tuple[Metric, ...]:

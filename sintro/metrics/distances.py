@@ -7,6 +7,7 @@ images, so the floor is about twice the score of a perfect model against the who
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor
@@ -17,9 +18,9 @@ from sintro.metrics.features import Reference
 from sintro.metrics.fid import FeatureStatistics
 from sintro.metrics.kept import kept
 from sintro.metrics.kernel import kernel_distance
+from sintro.metrics.manifold import nearest_real
 
 VERSION = 1  # of what is stored
-NAMES = ("distance", "kernel")
 
 
 def standard_distances(name: str, real: Reference, test: Reference, generated: Tensor, seed: int) -> dict[str, float]:
@@ -41,10 +42,16 @@ def standard_distances(name: str, real: Reference, test: Reference, generated: T
     }
 
 
-def floors(name: str, standard: Reference, published: Reference) -> dict[str, float]:
-    """Return the floors of the distance ``name`` and its kernel distance, from references in eval and train mode."""
+def floors(name: str, standard: Reference, published: Reference, test: Reference) -> dict[str, float]:
+    """Return the floors of the distance ``name``, its kernel distance and authenticity.
+
+    Args:
+        standard, published: the references of the training images in eval and in train mode.
+        test: that of the test split in eval mode.
+    """
     found = halves(standard)
     return {
+        "authenticity_floor": authenticity_floor(standard, test),
         f"{name}_floor": found["distance"],
         f"{KERNELS[name]}_floor": found["kernel"],
         f"{name}_floor_published": halves(published)["distance"],
@@ -56,25 +63,45 @@ def halves(reference: Reference) -> dict[str, float]:
 
     Computed once and kept beside the reference, whose name holds a digest of its content.
     """
-    path = reference.path.with_suffix(".halves.json")
 
     def make() -> dict[str, float]:
         features = reference.features
         half = len(features) // 2
         first, second = features[:half], features[half:]
         distance = FeatureStatistics.of(first).distance(FeatureStatistics.of(second))
-        found = {"distance": distance, "kernel": kernel_distance(first, second)[0]}
+        return {"distance": distance, "kernel": kernel_distance(first, second)[0]}
+
+    return _kept(reference.path.with_suffix(".halves.json"), ("distance", "kernel"), make)
+
+
+def authenticity_floor(real: Reference, test: Reference) -> float:
+    """Return the authenticity of test images: the share that are farther from the nearest of the training images
+    than its own neighbour is. Computed once and kept beside the reference of the training images.
+    """
+    path = real.path.with_suffix(f".authenticity-{test.path.stem.rpartition('-')[2]}.json")
+
+    def make() -> dict[str, float]:
+        return {"authenticity": nearest_real(real.features, test.features).authenticity}
+
+    return _kept(path, ("authenticity",), make)["authenticity"]
+
+
+def _kept(path: Path, names: tuple[str, ...], make: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """Return numbers that are computed once and kept in a file."""
+
+    def made() -> dict[str, float]:
+        found = make()
         with whole(path) as temporary:
             temporary.write_text(json.dumps(found | {"version": VERSION}))
         return found
 
-    return kept(path, "the floor of a reference", lambda: _stored(path), make)
+    return kept(path, "the floor of a reference", lambda: _stored(path, names), made)
 
 
-def _stored(path: Path) -> dict[str, float] | None:
+def _stored(path: Path, names: tuple[str, ...]) -> dict[str, float] | None:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        values = {name: float(stored[name]) for name in NAMES}
+        values = {name: float(stored[name]) for name in names}
         whole_file = stored["version"] == VERSION and all(map(math.isfinite, values.values()))
     except (OSError, ValueError, KeyError, TypeError):  # not there, or not whole
         return None

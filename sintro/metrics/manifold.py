@@ -3,13 +3,15 @@
 The manifold of a set is the union of balls, one around each of its points, that reach to the point's k-th neighbour
 within the set. Precision is the share of generated points inside the real manifold, recall the share of real points
 inside the generated one (Kynkäänniemi et al. 2019). Density counts the real balls around a generated point, divided by
-k, coverage is the share of real balls that hold a generated point (Naeem et al. 2020). docs/science.md, sections 7 and
-8 (A8).
+k, coverage is the share of real balls that hold a generated point (Naeem et al. 2020). A generated point is authentic
+where the real point nearest to it has a real neighbour that is nearer still (Alaa et al. 2022). docs/science.md,
+sections 7 and 8 (A8).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -57,18 +59,40 @@ def published_precision_recall(real: Tensor, generated: Tensor) -> tuple[float, 
     return found.precision(0), found.recall()
 
 
-def standard_manifolds(real: Tensor, generated: Tensor) -> dict[str, float]:
-    """Compute standard ``precision``, ``recall``, ``density`` and ``coverage`` in one pass over the distances.
+class Nearest(NamedTuple):
+    """The real point nearest to each generated point.
+
+    ``index`` [M]; ``ratio`` [M]: its distance, as a multiple of that real point's distance to its own nearest real
+    neighbour. Among copies of a real point the latter is 0, and the ratio 0 or infinite.
+    """
+
+    index: Tensor
+    ratio: Tensor
+
+    @property
+    def authenticity(self) -> float:
+        """The share of generated points that are farther from the nearest real point than its own neighbour is."""
+        return (self.ratio > 1 + TIE).double().mean().item()
+
+
+def standard_manifolds(real: Tensor, generated: Tensor) -> tuple[dict[str, float], Nearest]:
+    """Compute standard ``precision``, ``recall``, ``density``, ``coverage``, and the nearest real points, in one pass.
 
     For equal distributions density is 1 on average, and coverage 1 - 2^-k with equally many points of both. Samples
     that crowd where data are dense have a density above 1 and a low coverage. Errors as in :func:`precision_recall`.
     """
     ks = [STANDARD_NEIGHBOURS, COVERAGE_NEIGHBOURS]
-    found = _Inside(real, generated, ks, STANDARD_NEIGHBOURS, False)
-    return {
+    found = _Inside(real, generated, ks, STANDARD_NEIGHBOURS, False, nearest=True)
+    metrics = {
         "precision": found.precision(0), "recall": found.recall(),
         "density": found.density(1), "coverage": found.coverage(1),
     }  # fmt: skip
+    return metrics, found.nearest()
+
+
+def nearest_real(real: Tensor, others: Tensor) -> Nearest:
+    """Find the point of real[N, F] nearest to each of others[M, F]. Errors as in :func:`precision_recall`."""
+    return _Inside(real, others, [], None, False, nearest=True).nearest()
 
 
 class _Inside:
@@ -78,19 +102,32 @@ class _Inside:
         real_ks: the neighbours that give the radii of the real balls; the methods' ``i`` is an index into them.
         generated_k: the neighbour that gives the radius of a generated ball; None where recall is not needed.
         count_self: whether a point is its own first neighbour.
+        nearest: whether :meth:`nearest` will be asked for, where a point is not its own neighbour.
     """
 
     def __init__(
-        self, real: Tensor, generated: Tensor, real_ks: Sequence[int], generated_k: int | None, count_self: bool
+        self,
+        real: Tensor,
+        generated: Tensor,
+        real_ks: Sequence[int],
+        generated_k: int | None,
+        count_self: bool,
+        nearest: bool = False,
     ):
-        _check(real, generated, [*real_ks, *([] if generated_k is None else [generated_k])], count_self)
+        ks = [*real_ks, *([1] if nearest else [])]
+        _check(real, generated, [*ks, *([] if generated_k is None else [generated_k])], count_self)
         self.ks, centre, generated = real_ks, _mean(real), generated.to(real.device)
-        real_radii = _radii(real, centre, real_ks, count_self) * (1 + TIE)  # [N, K], squared
+        radii = _radii(real, centre, ks, count_self)  # [N, K] or [N, K + 1], squared
+        real_radii, self.own_nearest = radii[:, : len(real_ks)] * (1 + TIE), radii[:, -1]
         if generated_k is not None:
             generated_radii = _radii(generated, centre, [generated_k], count_self)[:, 0] * (1 + TIE)  # [M], squared
         self.balls_around = torch.zeros(len(generated), len(real_ks), dtype=torch.int64, device=real.device)  # [M, K]
         self.points_in = torch.zeros(len(real), len(real_ks), dtype=torch.int64, device=real.device)  # [N, K]
         self.recalled = torch.zeros(len(real), dtype=torch.bool, device=real.device)  # [N]
+        self.least = real_radii.new_full(
+            (len(generated),), torch.inf
+        )  # [M], squared distance to the nearest real point
+        self.index = torch.zeros(len(generated), dtype=torch.int64, device=real.device)  # [M], that point
         for rows, block in _blocks(real, centre):
             for columns, other in _blocks(generated, centre):
                 distances = _squared_distances(block, other)  # [rows, columns]
@@ -100,6 +137,15 @@ class _Inside:
                     self.points_in[rows, i] += inside.sum(1)
                 if generated_k is not None:
                     self.recalled[rows] |= (distances <= generated_radii[columns]).any(1)
+                if nearest:
+                    self._see(distances, rows, columns)
+
+    def _see(self, distances: Tensor, rows: slice, columns: slice) -> None:
+        """Keep the nearest real points of a block."""
+        least, index = distances.min(0)
+        is_nearer = least < self.least[columns]
+        self.least[columns] = torch.where(is_nearer, least, self.least[columns])
+        self.index[columns] = torch.where(is_nearer, index + rows.start, self.index[columns])
 
     def precision(self, i: int) -> float:
         """Return the share of the generated points inside a real ball."""
@@ -116,6 +162,11 @@ class _Inside:
     def coverage(self, i: int) -> float:
         """Return the share of the real balls with a generated point inside."""
         return (self.points_in[:, i] > 0).double().mean().item()
+
+    def nearest(self) -> Nearest:
+        """Return the nearest real point of each generated one."""
+        ratio = (self.least / self.own_nearest[self.index]).sqrt()
+        return Nearest(self.index, torch.where(self.least > 0, ratio, 0.0))
 
 
 def _check(real: Tensor, generated: Tensor, ks: Sequence[int], count_self: bool) -> None:

@@ -14,6 +14,7 @@ __getattr__ = reexport(
         "sintro.objectives.soft_introvae": (
             "SoftIntroVae",
             "SoftIntroVaeBootstrap",
+            "SoftIntroVaeSwap",
             "decoder_loss",
             "encoder_loss",
             "per_datum",

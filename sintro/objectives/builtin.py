@@ -48,6 +48,20 @@ class Bootstrap(Objective):
 
 
 @register
+class Swap(Objective):
+    """Soft-IntroVAE whose third fakes are translations: images of one datum's class code and another's content code."""
+
+    name, like = "soft-introvae-swap", "soft-introvae"
+    example = "soft-introvae-swap-rec1-kl1-neg768"
+    needs_factors = True
+
+    def make(self) -> "objectives.Objective":
+        from sintro.objectives import SoftIntroVaeSwap
+
+        return SoftIntroVaeSwap()
+
+
+@register
 class IntroVae(Objective):
     """IntroVAE, Huang et al. 2018."""
 

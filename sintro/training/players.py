@@ -192,7 +192,7 @@ class Players:
             return (tensor[cell] if self.fleet else tensor).detach().cpu().clone()
 
         prior = self.model.prior
-        state: dict[str, Any] = {"prior_kind": type(prior).__name__, "parameters": {}, "adam": {}}
+        state: dict[str, Any] = {"prior_kind": prior.stored_kind, "parameters": {}, "adam": {}}
         for player, parameters in self.parameters().items():
             state["parameters"][player] = {name: own(p) for name, p in parameters.items()}
             moments = self.optimisers[player].state if player in self.optimisers else {}

@@ -33,17 +33,26 @@ class Objective(Component):
     ``introspective``, those after the warm-up, which is a VAE's.
 
     ``introspective``: whether it has fakes, and so a beta_neg. ``takes_margin``: whether it has a hinge.
-    ``needs_epochs``: whether it needs a finite data set. ``example`` spells it with explicit betas, for errors.
+    ``needs_epochs``: whether it needs a finite data set. ``needs_factors``: whether it needs images with factors, whose
+    networks have two codes. ``sees_labels``: whether it learns from the classes of images; tables set such cells apart.
+    ``has_density``: whether its model has a prior, from which samples are drawn.
+    ``example`` spells it with explicit betas, for errors.
     The published hyper-parameters of the objective ``like`` hold for it too. The default of an extension's objective
     is soft-introvae, or vae where it is not introspective. Its own ``rows`` win over all others.
     """
 
     what = "objective"
     needs = ("make",)
-    checks = dict.fromkeys(("introspective", "takes_margin", "needs_epochs", "stackable"), SWITCH)
+    checks = dict.fromkeys(
+        ("introspective", "takes_margin", "needs_epochs", "needs_factors", "sees_labels", "has_density", "stackable"),
+        SWITCH,
+    )
     introspective: bool = True
     takes_margin: bool = False
     needs_epochs: bool = False
+    needs_factors: bool = False
+    sees_labels: bool = False
+    has_density: bool = True
     neg_is_relative: bool = False  # in the loss, beta_kl multiplies beta_neg too
     stackable: bool = False  # cells may train side by side, since its losses broadcast over a leading axis
     example: str | None = None

@@ -24,12 +24,13 @@ from sintro.report.pages.writer import View, Writer, cell_page, group_page, page
 
 # Heading -> how the names of its metrics begin. A metric stands below the first heading that fits.
 HEADINGS = {
-    "Bounds and reconstruction": ("elbo", "reconstruction", "kl_posterior", "mse", "drift"),
+    "Bounds and reconstruction": ("elbo", "reconstruction", "kl_posterior", "mse", "drift", "psnr", "ssim"),
     "Density against the data's": ("gnelbo", "kl", "jsd", "entropy_published", "out_of_range"),
     "Parts, shapes and coverage": ("modes", "off", "sliced", "energy", "density", "coverage", "one_nna"),
     "Prior": ("responsibility", "inactive"),
     "Distances between images": ("fid", "cfid", "kid", "ckid"),
     "Precision and recall": ("precision", "recall"),
+    "Copies, classes and modes": ("authenticity", "class", "mode_purity"),
     "Representation": ("svc", "knn", "linear_probe"),
     "Out-of-distribution detection": ("ood_",),
 }
@@ -37,6 +38,7 @@ ORDER = (
     "Density against the data's",
     "Distances between images",
     "Precision and recall",
+    "Copies, classes and modes",
     "Parts, shapes and coverage",
     "Prior",
     "Bounds and reconstruction",

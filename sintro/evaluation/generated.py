@@ -1,0 +1,64 @@
+"""What is asked of generated images beside distances: are they copies of training images, and of which classes are
+they? docs/science.md, section 7."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from sintro.data.images import Gathered
+from sintro.metrics import classes
+from sintro.metrics.features import FeatureExtractor
+from sintro.metrics.manifold import Nearest
+from sintro.priors import Prior
+
+PAIRS = 16  # of the sheet of nearest training images
+
+Measured = tuple[dict[str, Any], dict[str, np.ndarray]]  # metrics, and the arrays of their pictures
+
+
+def copies(nearest: Nearest, pictures: torch.Tensor, training: Gathered) -> Measured:
+    """Measure authenticity, and keep the 16 samples that are most like a copy, each with its training image.
+
+    Args:
+        nearest: of the pictures, among the training images.
+        pictures: generated images, uint8 [M, C, H, W].
+        training: the training images, uint8, among which ``nearest.index`` counts.
+    """
+    order = nearest.ratio.argsort(stable=True)[:PAIRS].to(nearest.index.device)
+    found = {
+        "nearest_samples": pictures[order.to(pictures.device)],
+        "nearest_training": training[nearest.index[order].cpu()],
+        "nearest_ratios": nearest.ratio[order],
+    }
+    return {"authenticity": nearest.authenticity}, {name: values.cpu().numpy() for name, values in found.items()}
+
+
+def class_shares(classifier: FeatureExtractor, generated: torch.Tensor, real: torch.Tensor) -> tuple[Measured, Any]:
+    """Compare the classes of generated images with those of the data -> metrics and arrays, and the classes [M].
+
+    Args:
+        classifier: a :class:`sintro.metrics.classifier.Classifier` as an extractor.
+        generated, real: features in it, [M, F] and [N, F].
+    """
+    head = classifier.network.head
+    count = head.out_features
+    told, known = (head(features.to(head.weight.device)).argmax(1).cpu() for features in (generated, real))
+    ours, data = classes.shares(told, count), classes.shares(known, count)
+    metrics = {
+        "class_tv": classes.total_variation(ours, data),
+        "class_tv_floor": classes.total_variation_floor(data, len(told), len(known)),
+    }
+    return (metrics, {"class_shares": torch.stack([ours, data]).numpy()}), told
+
+
+def mode_purity(prior: Prior, components: torch.Tensor, told: torch.Tensor, count: int) -> Measured:
+    """Measure how pure the modes of a prior are, from the mode [M] and the class [M] of every sample."""
+    components, modes = components.cpu(), prior.components
+    counts = classes.table(components, told, modes, count)
+    metrics = {
+        "mode_purity": classes.purity(counts),
+        "mode_purity_floor": classes.purity_floor(components, told, modes, count),
+    }
+    order = prior.weights.argsort(descending=True, stable=True).cpu()
+    return metrics, {"mode_classes": counts[order].numpy()}

@@ -1,0 +1,51 @@
+"""Definitions of what is asked of images beside distances: copies, classes, modes, likeness of reconstructions."""
+
+from sintro.metrics.metric import SECTION, Direction, Metric
+
+
+def _of_images(
+    name: str, label: str, definition: str, direction: Direction, unit: str = "share", source: str = "ours"
+) -> Metric:
+    return Metric(name, label, definition, unit, direction, "standard", f"{source}; {SECTION}", datasets=("images",))
+
+
+_CLASSES = "classes as the data set's own classifier tells them, of generated images and of the training images"
+
+CHECKS = (
+    _of_images(
+        "authenticity", "authenticity", "Share of generated images that are farther from the nearest training image "
+        "than that image's own nearest neighbour among the training images is; features in eval mode, training images "
+        "of the reference. 0: all are copies. Test images score the floor; a model below it is nearer to the training "
+        "images than new images are. Bad images are authentic too.", "none", source="Alaa et al. 2022",
+    ),
+    _of_images(
+        "authenticity_floor", "authenticity, floor", "Authenticity of the test images.", "none",
+        source="Alaa et al. 2022",
+    ),
+    _of_images(
+        "class_tv", "class shares, TV", f"Total variation distance, 1/2 sum |p - q|, of the shares of the {_CLASSES}. "
+        "Large where a class is missing or too frequent.", "lower",
+    ),
+    _of_images(
+        "class_tv_floor", "class shares, TV, floor", "The distance that two samples of these numbers of images have on "
+        "average where the shares are equal.", "none",
+    ),
+    _of_images(
+        "mode_purity", "purity of modes", "Share of generated images that are of the most frequent class of the "
+        "prior's mode that they are drawn from; classes as the data set's classifier tells them. 1: every mode makes "
+        "one class.", "higher",
+    ),
+    _of_images(
+        "mode_purity_floor", "purity of modes, floor", "The same of the same images with their classes shuffled: what "
+        "modes score that have nothing to do with classes.", "none",
+    ),
+    _of_images(
+        "psnr", "PSNR", "Mean over test images of the peak signal-to-noise ratio, -10 log10 of the mean squared error "
+        "between image and reconstruction g(mu(x)), which is clipped to [0, 1].", "higher", "dB", "textbook form",
+    ),
+    _of_images(
+        "ssim", "SSIM", "Mean over test images of the structural similarity of image and reconstruction g(mu(x)): "
+        "window of 11 x 11 pixels, Gaussian of 1.5, where it fits, averaged over the channels. 1: equal.", "higher",
+        "", "Wang et al. 2004",
+    ),
+)  # fmt: skip
