@@ -1,5 +1,6 @@
 """Image cells in the one training loop: networks, batch-norm rules, epochs, and a short evaluation on digits."""
 
+import copy
 import dataclasses
 import math
 import shutil
@@ -8,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.nn.utils import parameters_to_vector
 
 from sintro import SintroError
 from sintro.basics.files import read_json
@@ -26,7 +26,7 @@ from sintro.metrics.kernel import kernel_distance
 from sintro.metrics.manifold import precision_recall, standard_manifolds
 from sintro.metrics.similarity import psnr, ssim
 from sintro.objectives.model import Model
-from sintro.objectives.networks import residual_pair
+from sintro.objectives.networks import ResidualBlock, UpsamplingBlock, residual_pair
 from sintro.priors import StandardNormal
 from sintro.training.batches import ImageBatches
 from sintro.training.players import Players
@@ -98,6 +98,43 @@ def test_the_pseudo_inputs_pass_moves_the_running_statistics_too():
     assert norm.num_batches_tracked.item() == 2  # the real batch and the pseudo-inputs
 
 
+@pytest.mark.parametrize(("inputs", "outputs"), [(4, 4), (5, 3)])
+def test_an_upsampling_block_is_a_residual_block_behind_an_upsampling(inputs, outputs):
+    """Values and gradients in float64, against PyTorch's own layers one after another."""
+    torch.manual_seed(0)
+    block = UpsamplingBlock(inputs, outputs).double()
+    plain = torch.nn.Sequential(torch.nn.Upsample(scale_factor=2), ResidualBlock(inputs, outputs).double())
+    plain[1].load_state_dict(block.state_dict())
+    given = torch.randn(6, inputs, 3, 5, dtype=torch.float64)
+    target = torch.randn(6, outputs, 6, 10, dtype=torch.float64)
+    found = []
+    for network in (block, plain):
+        leaf = given.clone().requires_grad_()
+        made = network(leaf)
+        gradients = torch.autograd.grad((made * target).sum(), [leaf, *network.parameters()])
+        found.append([made, *gradients, *network.buffers()])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_checkpoint_in_another_layout_goes_on_as_one_in_ours():
+    """Earlier versions stored plainly laid out tensors; the fused Adam steps element by element of memory."""
+    players = Players([small()])
+    for iteration in range(3):
+        players.step(iteration)
+    state = players.state()
+    plain = copy.deepcopy(state)
+    for moments in (each for player in plain["adam"].values() for each in player.values()):
+        moments |= {name: moments[name].contiguous() for name in ("exp_avg", "exp_avg_sq")}
+    ends = []
+    for stored in (state, plain):
+        again = Players([small()])
+        again.load([stored], 3)
+        again.step(3)
+        ends.append(_vectors(again)["encoder"])
+    assert torch.equal(*ends)
+
+
 def test_gradients_reach_every_parameter_of_both_networks():
     players = Players([small()])
     moved = {}
@@ -123,17 +160,25 @@ def test_adam_carried_over_holds_the_steps_down_and_restarted_it_does_not():
         players = Players([small("results/tiny/digits/soft-introvae/normal/none/seed0", **changes)])
         for iteration in range(100):
             players.step(iteration)
-        before = {name: parameters_to_vector(p.values()).detach() for name, p in _networks(players).items()}
+        before = {
+            name: torch.cat([each.detach().flatten() for each in p.values()]) for name, p in _networks(players).items()
+        }
         for iteration in range(100, 150):
             players.step(iteration)
-        after = {name: parameters_to_vector(p.values()).detach() for name, p in _networks(players).items()}
+        after = {
+            name: torch.cat([each.detach().flatten() for each in p.values()]) for name, p in _networks(players).items()
+        }
         moved[adam] = {name: float((after[name] - before[name]).norm() / before[name].norm()) for name in before}
     for name, distance in moved["restarted"].items():
         assert distance > 4 * moved[None][name], name
 
 
-def _networks(players):
-    return {name: parameters for name, parameters in players.parameters().items() if name != "prior"}
+def _vectors(players):
+    networks = {name: parameters for name, parameters in players.parameters().items() if name != "prior"}
+    return {
+        name: torch.cat([each.detach().flatten() for each in parameters.values()])
+        for name, parameters in networks.items()
+    }
 
 
 def test_an_epoch_shows_every_image_once_and_keeps_the_last_partial_batch():

@@ -12,6 +12,7 @@ from sintro.data.densities import density
 from sintro.metrics import METRICS, plane
 from sintro.metrics import density as density_metrics
 from sintro.metrics import floors as floors_of_the_plane
+from sintro.metrics.definitions_2d import ERRORS
 
 N = 2000
 
@@ -65,19 +66,41 @@ def test_what_a_perfect_model_scores(floors):
     assert floors["one_nna"][0] == pytest.approx(0.5, abs=0.015)
 
 
-def test_each_kind_of_error_is_seen_by_the_metrics_meant_for_it(floors):
+def with_error(error):
+    """Return real points of 8gaussians, and generated ones with one of the errors of ``ERRORS``."""
     real, _ = sample(seed=20)
     samples, labels = sample(seed=21, n=4 * N)
     rng = np.random.default_rng(0)
-    noisy = plane.two_sample_metrics(real, samples[:N] + rng.normal(0, 0.1, (N, 2)))
-    assert noisy["density"] < 0.3
-    assert noisy["coverage"] < 0.5
-    assert noisy["one_nna"] > 0.8
-    missing = plane.two_sample_metrics(real, samples[labels != 0][:N])
-    for name in ("sliced_w2", "energy_distance"):
-        mean, sd = floors[name]
-        assert missing[name] > mean + 5 * sd, name
-    assert missing["coverage"] < floors["coverage"][0] - 0.05
+    if error == "noise around the data":
+        return real, samples[:N] + rng.normal(0, 0.1, (N, 2))
+    if error == "too narrow a shape":
+        centres = np.array([samples[labels == part].mean(0) for part in range(8)])[labels]
+        return real, (centres + 0.5 * (samples - centres))[:N]
+    if error == "a part that is missing":
+        return real, samples[labels != 0][:N]
+    if error == "a part that is twice as heavy":
+        kept = (labels == 0) | (rng.random(len(labels)) < 0.5)
+        return real, samples[kept][:N]
+    assert error == "copying the data"
+    return real, real + rng.normal(0, 1e-6, (N, 2))
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_each_kind_of_error_moves_the_metrics_that_the_page_says(floors, error):
+    """By more than 6 standard deviations of a perfect model's score; the distances to noise and shape by no more."""
+    found = plane.two_sample_metrics(*with_error(error))
+    moved = {name: (found[name] - mean) / sd for name, (mean, sd) in floors.items()}
+    for name, way in ERRORS[error].items():
+        assert (moved[name] if way == "raises" else -moved[name]) > 6, name
+    if "part" not in error:
+        assert moved["sliced_w2"] < 3
+    if "heavy" in error:
+        assert max(abs(moved[name]) for name in ("density", "coverage", "one_nna")) < 3
+
+
+def test_collapse_and_copies_are_seen():
+    real, _ = sample(seed=20)
+    rng = np.random.default_rng(0)
     collapsed = plane.two_sample_metrics(real, np.repeat(real[:1], N, 0) + rng.normal(0, 1e-4, (N, 2)))
     assert collapsed["coverage"] < 0.05
     copies = plane.two_sample_metrics(real, real + rng.normal(0, 1e-6, (N, 2)))

@@ -110,13 +110,17 @@ def test_evaluations_of_before_stay_readable(small):
     made_cells.write_cells("results", small[1:2])
     table = made_tables(small)["errors"]
     assert table.text(VAE, "rings", table.measures[0], "standard", "published").endswith("(n = 1)")
-    assert table.text(SOFT, "rings", table.measures[0], "standard", "published") == "–"
+    assert table.text(SOFT, "rings", table.measures[0], "standard", "published") == "evaluate again"
+    assert f"rings,{','.join(SOFT)},evaluate again,standard,sliced_w2," in exports.to_csv(table)
+    views = {view["name"]: view["value"] for view in metric_views(results.read_cell(small[4]), {})}
+    assert views["sliced_w2"] == "evaluate again"
 
 
 def test_pages_show_the_tables_and_a_cell_its_floors(small):
     made_cells.write_cells("results", small)
     report.build(["small"])
     page = Path("reports/small/index.html").read_text()
+    assert "A part that is twice as heavy raises sliced W2 and energy distance." in page
     for words in ("a metric for each kind of error", "floor: data against data", "floor: a perfect model"):
         assert words in page
     cell = next(cell for cell in small if cell.dataset == "mnist")

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import shutil
+from dataclasses import replace
 from numbers import Real
 from pathlib import Path
 
@@ -21,12 +22,16 @@ from store_results import (
     TO_EVALUATE,
 )
 
+import sintro.metrics
 from sintro import report
 from sintro.__main__ import main
 from sintro.cells import studies
 from sintro.cells.cell import Cell
-from sintro.report.numbers.results import read_history
+from sintro.metrics import METRICS
+from sintro.report.numbers import errors, tables
+from sintro.report.numbers.results import read_cell, read_history
 from sintro.report.numbers.words import show_number
+from sintro.report.pages import cell as cell_page
 from sintro.runs import results, states
 from sintro.runs import stored as stored_files
 
@@ -99,6 +104,25 @@ def test_the_page_of_a_cell_shows_its_metrics(stored):
     metrics = read(MIXTURE, "metrics.json")
     for name in ("kl_published", "jsd", "gnelbo", "responsibility_entropy", "sliced_w2"):
         assert show_number(metrics[name]) in page
+
+
+def test_a_metric_that_the_stored_evaluation_lacks_asks_for_another(stored, monkeypatch):
+    """A new metric of every 2D cell, and one that needs what only some cells have."""
+    new = [replace(METRICS["jsd"], name="new"), replace(METRICS["jsd"], name="newer", needs="a prior with modes")]
+    monkeypatch.setattr(sintro.metrics, "METRICS", METRICS | {metric.name: metric for metric in new})
+    monkeypatch.setattr(errors, "PLANE", (*errors.PLANE, "new", "newer"))
+    for module in (tables, cell_page):
+        monkeypatch.setattr(module, "METRICS", sintro.metrics.METRICS)
+    report.build(["stored"])
+    rows = csv.DictReader(Path("reports/stored/tables/errors.csv").read_text().splitlines())
+    said = {row["metric"]: (row["note"], row["n"]) for row in rows if row["prior"] == "mog4-learned-lc"}
+    assert said["new"] == ("evaluate again", "0")
+    assert said["newer"] == ("", "0")
+    assert said["coverage"] == ("", "1")
+    cell = Cell.from_path(MIXTURE)
+    views = {view["name"]: view["value"] for view in cell_page.metric_views(read_cell(cell), {})}
+    assert views["new"] == "evaluate again"
+    assert "newer" not in views
 
 
 @pytest.mark.parametrize("cell", [MIXTURE, IMAGES])

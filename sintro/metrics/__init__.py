@@ -17,6 +17,8 @@ class NotFinite(SintroError):
     """The output of a model is not finite, so that no metric is defined: the model has diverged."""
 
 
+MODES = "a prior with modes"
+
 _MODEL = (
     Metric(
         "elbo",
@@ -68,6 +70,7 @@ _MODEL = (
         "standard",
         f"{PRIOR}; {SECTION}",
         datasets=EVERY,
+        needs=MODES,
     ),
     Metric(
         "responsibility_entropy_published",
@@ -80,6 +83,7 @@ _MODEL = (
         "published",
         PUBLISHED,
         datasets=("images",),
+        needs=MODES,
     ),
     Metric(
         "inactive_modes",
@@ -90,6 +94,7 @@ _MODEL = (
         "both",
         f"{PRIOR}; docs/science.md, section 9",
         datasets=EVERY,
+        needs=MODES,
     ),
 )
 
@@ -133,6 +138,7 @@ def _detection() -> tuple[Metric, ...]:
             f"{source}; {SECTION}",
             display_scale=factor,
             datasets=(data,),
+            needs="" if data == "2d" else "outliers for the data set",
         )
         for kind, (suffix, outliers, data) in OOD_KINDS.items()
         for score, (label, ranked, source) in OOD_SCORES.items()
@@ -156,6 +162,13 @@ VERSIONS = "metric_versions"  # the key of metrics.json that says by which defin
 def versions(names: Iterable[str]) -> dict[str, int]:
     """Return the version of the definition of every named metric in the table, for ``metrics.json``."""
     return {name: METRICS[name].version for name in sorted(names) if name in METRICS}
+
+
+def absent(metrics: Mapping[str, Any], kind: str) -> tuple[str, ...]:
+    """Return the metrics that every evaluation of today measures on this kind of data and a ``metrics.json`` lacks."""
+    return tuple(
+        name for name, metric in METRICS.items() if kind in metric.datasets and not metric.needs and name not in metrics
+    )
 
 
 def outdated(metrics: Mapping[str, Any]) -> tuple[str, ...]:

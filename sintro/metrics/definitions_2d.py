@@ -1,5 +1,7 @@
 """Definitions of the metrics of points in the plane; computed by ``density`` and ``plane`` beside this file."""
 
+from typing import Literal
+
 from sintro.metrics.metric import EVERY, PRIOR, PUBLISHED, SECTION, SOFT, Metric
 
 _HISTOGRAM = (
@@ -171,3 +173,12 @@ PLANE = (
         f"Lopez-Paz & Oquab 2017; {SECTION}",
     ),
 )
+
+# What a model can do wrong in the plane -> the metrics of PLANE that it clearly moves, and which way.
+ERRORS: dict[str, dict[str, Literal["raises", "lowers"]]] = {
+    "noise around the data": {"density": "lowers", "coverage": "lowers", "one_nna": "raises"},
+    "too narrow a shape": {"coverage": "lowers", "one_nna": "raises"},
+    "a part that is missing": {"sliced_w2": "raises", "energy_distance": "raises", "coverage": "lowers"},
+    "a part that is twice as heavy": {"sliced_w2": "raises", "energy_distance": "raises"},
+    "copying the data": {"one_nna": "lowers"},
+}

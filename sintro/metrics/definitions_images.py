@@ -18,6 +18,13 @@ _RECONSTRUCTED = {
 }
 
 
+# What the metrics of a Frechet distance's features need: an evaluation measures one kind of them.
+FEATURES = {
+    "fid": "photographs, and Inception's weights",
+    "cfid": "images that are no photographs, or no weights of Inception",
+}
+
+
 def _distances() -> tuple[Metric, ...]:
     """Define FID and cfid: of samples in all four combinations of modes, of reconstructions in both protocols."""
     found = []
@@ -46,6 +53,7 @@ def _distance(name: str, mode: str, reconstructed: str = "") -> Metric:
         form,
         PUBLISHED if published and name == "fid" else source,
         datasets=("images",),
+        needs=FEATURES[name],
         version=2 if reconstructed and published else 1,
     )
 
@@ -60,6 +68,7 @@ KERNELS = {"fid": "kid", "cfid": "ckid"}  # the Frechet distance in some feature
 def _others(name: str) -> tuple[Metric, ...]:
     """Define the other metrics in a Frechet distance's features: kernel distance, test split, floors."""
     frechet, kernel, network, source = _NETWORKS[name]
+    needed = FEATURES[name]
     kid = KERNELS[name]
     cubic = f"Squared maximum mean discrepancy under the kernel (x.y / F + 1)^3, features of {network}, unbiased"
     subsets = "mean over 100 pairs of subsets of min(1,000, N/2) images"
@@ -67,7 +76,9 @@ def _others(name: str) -> tuple[Metric, ...]:
 
     def metric(name: str, label: str, definition: str, direction: Direction, form: Form = "standard") -> Metric:
         cited = "Binkowski et al. 2018" if "kid" in name else source
-        return Metric(name, label, definition, "", direction, form, f"{cited}; {SECTION}", datasets=("images",))
+        return Metric(
+            name, label, definition, "", direction, form, f"{cited}; {SECTION}", datasets=("images",), needs=needed
+        )
 
     return (
         metric(
@@ -150,7 +161,9 @@ def _manifolds() -> tuple[Metric, ...]:
 
 def _probe(name: str, label: str, definition: str, form: Form) -> Metric:
     source = PUBLISHED if form == "published" else SECTION
-    return Metric(name, label, definition, "%", "higher", form, source, display_scale=100.0, datasets=("images",))
+    return Metric(
+        name, label, definition, "%", "higher", form, source, display_scale=100.0, datasets=("images",), needs="labels"
+    )
 
 
 _SAMPLED = "on z sampled once per image from q(z|x), standardised"

@@ -22,8 +22,10 @@ class Metric:
     the name, "both" where the two agree, "mixed" for one published convention beside a standard one, which tells the
     effects of the two apart. ``source``: the paper or document that defines it.
     ``display_scale``: the factor between the stored value and the shown one, whose unit is ``unit``.
-    ``datasets``: the data that it is defined for, of "2d" and "images". ``version``: of the definition; it grows when
-    the computed value changes, and pages show "evaluate again" for a value of an older version.
+    ``datasets``: the data that it is defined for, of "2d" and "images". ``needs``: what not every cell with such data
+    has, without which the metric is not measured. ``version``: of the definition; it grows when the computed value
+    changes. Pages show "evaluate again" for a value of an older version, and for one that an evaluation of today would
+    have measured.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Metric:
     source: str = SECTION
     display_scale: float = 1.0
     datasets: tuple[str, ...] = ("2d",)
+    needs: str = ""
     version: int = 1
 
     def ranked(self, value: float) -> float:

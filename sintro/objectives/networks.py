@@ -72,7 +72,8 @@ class ImageNetwork(nn.Module):
 class ResidualBlock(nn.Module):
     """3x3 conv, batch norm, LeakyReLU 0.2, 3x3 conv, batch norm, plus the identity, LeakyReLU 0.2.
 
-    Convolutions have no bias; the identity passes a 1x1 convolution where the number of channels changes.
+    Convolutions have no bias; the identity passes a 1x1 convolution where the number of channels changes. Activations
+    are in place: no backward pass needs what a batch norm or a sum gave.
     """
 
     def __init__(self, inputs: int, outputs: int):
@@ -81,13 +82,32 @@ class ResidualBlock(nn.Module):
         self.body = nn.Sequential(
             nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
             nn.BatchNorm2d(outputs),
-            nn.LeakyReLU(0.2),
+            nn.LeakyReLU(0.2, inplace=True),
             nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
             nn.BatchNorm2d(outputs),
         )
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return functional.leaky_relu(self.identity(inputs) + self.body(inputs), 0.2)
+        return functional.leaky_relu_(self.body(inputs) + self.identity(inputs), 0.2)
+
+
+class UpsamplingBlock(ResidualBlock):
+    """A residual block on its inputs upsampled by 2 (nearest neighbours): ``[B, C, H, W]`` to ``[B, C', 2 H, 2 W]``.
+
+    The 1x1 convolution comes before the upsampling, which does not change it. The upsampling and the first 3x3
+    convolution, of kernel w, are one transposed convolution of stride 2 with 4 of 9 products: rows and columns of its
+    4x4 kernel are (w_2, w_1 + w_2, w_0 + w_1, w_0). The sums are those of the plain layers in another order.
+    """
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        first, *others = self.body
+        sums = functional.avg_pool2d(first.weight, 2, stride=1, padding=1, divisor_override=1)
+        kernel = sums.flip(-2, -1).transpose(0, 1).contiguous(memory_format=torch.channels_last)
+        hidden = functional.conv_transpose2d(inputs, kernel, stride=2, padding=1)
+        for layer in others:
+            hidden = layer(hidden)
+        identity = functional.interpolate(self.identity(inputs), scale_factor=2)
+        return functional.leaky_relu_(hidden + identity, 0.2)
 
 
 class ResidualEncoder(ImageNetwork):
@@ -96,7 +116,7 @@ class ResidualEncoder(ImageNetwork):
     def __init__(self, event: Sequence[int], channels: Sequence[int], latent_size: int):
         super().__init__()
         layers = [nn.Conv2d(event[0], channels[0], 5, padding=2, bias=False), nn.BatchNorm2d(channels[0])]
-        layers += [nn.LeakyReLU(0.2), nn.AvgPool2d(2)]
+        layers += [nn.LeakyReLU(0.2, inplace=True), nn.AvgPool2d(2)]
         for inputs, outputs in pairwise(channels):
             layers += [ResidualBlock(inputs, outputs), nn.AvgPool2d(2)]
         self.features = nn.Sequential(*layers, ResidualBlock(channels[-1], channels[-1]))
@@ -113,15 +133,16 @@ class ResidualDecoder(ImageNetwork):
         super().__init__()
         self.shape = feature_shape(event, channels)
         self.input = nn.Linear(latent_size, math.prod(self.shape))
-        layers, inputs = [], channels[-1]
-        for outputs in reversed(channels):
-            layers += [ResidualBlock(inputs, outputs), nn.Upsample(scale_factor=2)]
+        layers, inputs = [ResidualBlock(channels[-1], channels[-1])], channels[-1]
+        for outputs in (*channels[-2::-1], channels[0]):
+            layers += [nn.Identity(), UpsamplingBlock(inputs, outputs)]  # stored names count the identities
             inputs = outputs
-        layers += [ResidualBlock(inputs, inputs), nn.Conv2d(inputs, event[0], 5, padding=2)]
+        layers.append(nn.Conv2d(inputs, event[0], 5, padding=2))
         self.body = nn.Sequential(*layers)
 
     def compute(self, latents: torch.Tensor) -> torch.Tensor:
-        return self.body(functional.relu(self.input(latents)).unflatten(1, self.shape))
+        first = functional.relu(self.input(latents)).unflatten(1, self.shape)
+        return self.body(first.contiguous(memory_format=torch.channels_last))
 
 
 def feature_shape(event: Sequence[int], channels: Sequence[int]) -> tuple[int, int, int]:

@@ -108,8 +108,12 @@ def _one_sided(group: Group, a: Seeds, b: Seeds) -> list[tuple[Group, str, str, 
             done = [result for result in found.values() if result.state == "done"]
             if not done or any(metric in result.metrics for result in done):
                 continue
-            is_old = any(metric in result.outdated for result in done)
-            why = "an older definition computed it: evaluate again" if is_old else "not measured"
+            if any(metric in result.outdated for result in done):
+                why = "an older definition computed it: evaluate again"
+            elif any(metric in result.absent for result in done):
+                why = "an older evaluation did not measure it: evaluate again"
+            else:
+                why = "not measured"
             listed.append((group, metric, side, why))
     return listed
 

@@ -7,6 +7,8 @@ import numpy as np
 
 from sintro import SintroError
 from sintro.cells import components, studies
+from sintro.metrics import METRICS
+from sintro.metrics.definitions_2d import ERRORS
 from sintro.metrics.definitions_images import FLOORS, KERNELS
 from sintro.report.numbers.results import Result, grouped
 from sintro.report.numbers.tables import Floor, Measure, Table, make_table
@@ -24,21 +26,38 @@ def tables_of(results: Sequence[Result], floors: Mapping[str, Floor]) -> list[Ta
     plane = [result for result in results if result.kind == "2d"]
     images = [result for result in results if result.kind == "images"]
     candidates = (
-        _table("errors", PLANE_TITLE, plane, PLANE, floors),
+        _table("errors", PLANE_TITLE, plane, PLANE, floors, what_moves()),
         _table("errors-images", IMAGES_TITLE, images, image_metrics(images), floors),
     )
     return [table for table in candidates if table is not None]
 
 
 def _table(
-    name: str, title: str, results: Sequence[Result], metrics: Sequence[str], floors: Mapping[str, Floor]
+    name: str,
+    title: str,
+    results: Sequence[Result],
+    metrics: Sequence[str],
+    floors: Mapping[str, Floor],
+    reading: str = "",
 ) -> Table | None:
     """Make a table of these metrics; None where no result has any of them."""
     stored = {metric for result in results for metric in result.metrics}
     if stored.isdisjoint(metrics):
         return None
     measures = [Measure(metric, metric, ours=True) for metric in metrics]
-    return make_table(name, title, results, measures, floors)
+    return make_table(name, title, results, measures, floors, reading=reading)
+
+
+def what_moves() -> str:
+    """Say in one sentence per kind of error which metrics of the plane it moves."""
+    sentences = ["No metric sees every error."]
+    for error, moved in ERRORS.items():
+        ways = []
+        for way in dict.fromkeys(moved.values()):
+            labels = [METRICS[metric].label for metric in moved if moved[metric] == way]
+            ways.append(f"{way} {' and '.join(labels)}")
+        sentences.append(f"{error.capitalize()} {' and '.join(ways)}.")
+    return " ".join(sentences)
 
 
 def image_metrics(results: Sequence[Result]) -> tuple[str, ...]:

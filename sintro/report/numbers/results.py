@@ -15,7 +15,7 @@ import numpy as np
 
 from sintro import SintroError
 from sintro.cells import components
-from sintro.metrics import METRICS, outdated
+from sintro.metrics import METRICS, absent, outdated
 from sintro.runs.history import todays
 from sintro.runs.results import FINISHED, STATES, Asked, judge
 from sintro.runs.stored import CellFile, Unreadable, number, numbers, read
@@ -40,6 +40,7 @@ class Result:
     record: Mapping[str, Any] = field(default_factory=dict)  # cell.json
     extra: Mapping[str, Any] = field(default_factory=dict)  # what metrics.json holds beside numbers
     outdated: tuple[str, ...] = ()  # metrics that an older definition computed: their values do not count
+    absent: tuple[str, ...] = ()  # metrics that an evaluation of today would have measured
     notes: tuple[str, ...] = ()
     gone: str = ""  # which extension is missing, so that only what cell.json keeps is known of the cell
     archived: str = ""  # of an archived run: its archive, commit, machine and date
@@ -66,6 +67,10 @@ class Result:
         """
         return self.metrics.get(metric) if self.state == "done" else None
 
+    def is_behind(self, metric: str) -> bool:
+        """Tell whether evaluating the cell again would give it the metric, or a value of today's definition."""
+        return metric in self.outdated or metric in self.absent
+
 
 def read_cell(cell: Any, results: Path = Path("results"), digest: str | None = None) -> Result:
     """Read one cell's folder. Never raises for what the folder holds: that becomes the state and its reason.
@@ -83,7 +88,8 @@ def read_cell(cell: Any, results: Path = Path("results"), digest: str | None = N
     old = outdated(stored)
     extra = {name: value for name, value in stored.items() if name not in counted and name not in old}
     notes += _notes(stored, old)
-    return Result(cell, folder, "done", metrics=counted, extra=extra, outdated=old, notes=notes, **kept)
+    new = absent(stored, components.dataset(cell.dataset).kind)
+    return Result(cell, folder, "done", metrics=counted, extra=extra, outdated=old, absent=new, notes=notes, **kept)
 
 
 def _read_record(cell: Any, folder: Path) -> tuple[tuple[str, ...], dict[str, Any]]:

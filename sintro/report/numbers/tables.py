@@ -17,7 +17,7 @@ from sintro.report.numbers.words import ABSENT, show_number
 
 FORMS = ("published", "standard")
 GONE = "its extension is gone"  # beside numbers that nobody can make again as things are
-EVALUATE_AGAIN = "evaluate again"  # in place of a number that an older definition computed
+EVALUATE_AGAIN = "evaluate again"  # in place of a number that an older evaluation lacks, or computed otherwise
 SPREADS = {"published": "sd/√n, ddof 0, as published", "t95": "95% t interval of the mean", "range": "min to max"}
 
 
@@ -66,8 +66,8 @@ class Entry:
         return f"{states['done']}/{total}, {', '.join(others)}"
 
     def outdated(self, metric: str) -> str:
-        """Say `evaluate again` where an older definition computed the number of any of the seeds; else nothing."""
-        is_outdated = any(metric in result.outdated for result in self.results)
+        """Say `evaluate again` where an older evaluation of any seed has no number that counts; else nothing."""
+        is_outdated = any(result.is_behind(metric) for result in self.results)
         return EVALUATE_AGAIN if is_outdated else ""
 
     def values(self, metric: str) -> dict[int, float]:
@@ -99,6 +99,7 @@ class Table:
     best: dict[tuple[str, str, str], set[Key]] = field(default_factory=dict)  # data set, metric, form -> rows in bold
     top: dict[tuple[str, str, str], Key | None] = field(default_factory=dict)  # the single best of them
     decimals: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    reading: str = ""  # what a reader should know of its columns, beside their definitions
 
     @property
     def reported(self) -> tuple[Measure, ...]:
@@ -160,7 +161,7 @@ def seed_text(result: Result, measure: Measure, form: str) -> str:
     metric = measure.metric(form)
     value = result.value(metric.name)
     if value is None:
-        return EVALUATE_AGAIN if metric.name in result.outdated else ABSENT
+        return EVALUATE_AGAIN if result.is_behind(metric.name) else ABSENT
     return show_number(value * metric.display_scale)
 
 
@@ -216,6 +217,7 @@ def make_table(
     floors: Mapping[str, Floor] | None = None,
     notes: Mapping[tuple[Key, str], str] | None = None,
     row_key: Callable[[Result], Key] = lambda result: result.row,
+    reading: str = "",
 ) -> Table:
     """Arrange results in rows and data sets, rows by first appearance and data sets in the papers' order.
 
@@ -227,7 +229,7 @@ def make_table(
     datasets = in_order(dataset for _, dataset in found)
     rows = tuple(dict.fromkeys(row for row, _ in found))
     known = {dataset: values for dataset, values in (floors or {}).items() if dataset in datasets and values}
-    table = Table(name, title, tuple(measures), datasets, rows, entries, known)
+    table = Table(name, title, tuple(measures), datasets, rows, entries, known, reading=reading)
     if len(table.results) != len(results):
         raise AssertionError(f"table {name}: {len(results)} results in, {len(table.results)} out")
     for dataset in datasets:

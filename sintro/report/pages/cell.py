@@ -134,8 +134,7 @@ def _is_shown(metric: Metric, result: Result) -> bool:
     """Tell whether a cell's page has the metric: of optional ones, those that are stored or were."""
     if result.kind not in metric.datasets:
         return False
-    is_optional = result.kind == "images" or metric.name.startswith("ood_")  # cells of older versions have no scores
-    return not is_optional or metric.name in result.metrics or metric.name in result.outdated
+    return not metric.needs or metric.name in result.metrics or metric.name in result.outdated
 
 
 def _metric_view(metric: Metric, result: Result, floor: Floor) -> View:
@@ -144,7 +143,7 @@ def _metric_view(metric: Metric, result: Result, floor: Floor) -> View:
     if value is not None:
         shown = show_number(value * metric.display_scale)
     else:
-        shown = EVALUATE_AGAIN if metric.name in result.outdated else "not in metrics.json"
+        shown = EVALUATE_AGAIN if result.is_behind(metric.name) else "not in metrics.json"
     perfect = floor.get(metric.name)
     return {
         "label": metric.label,

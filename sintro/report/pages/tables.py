@@ -26,6 +26,7 @@ def table_view(table: Table, link: Callable[[Entry], str]) -> View:
         "rows": [_row_view(table, row, link) for row in table.rows],
         "floor": _floor_view(table) if table.floors else None,
         "floor_kind": table.floor_kind,
+        "reading": table.reading,
         "objectives": list(dict.fromkeys(objectives)),
         "priors": list(dict.fromkeys(priors)),
         "regularizers": list(dict.fromkeys(regularizers)),
