@@ -35,7 +35,9 @@ def group_loss(
     of an image is its own. KL_c / 2 is an image's share of its pair's bound.
     """
     posterior = model.encode(real)
-    (class_weight, class_prior), (content_weight, content_prior) = model.mixture().parts
+    prior = model.mixture()
+    parts = prior.parts or ((1.0, prior), (1.0, prior))  # N(0, I) without weights is N(0, I) of each code
+    (class_weight, class_prior), (content_weight, content_prior) = parts
     c_mean, t_mean = model.codes(posterior.mean)
     c_log_var, t_log_var = model.codes(posterior.log_var)
     of_class = product(Posterior(c_mean.unflatten(0, (-1, GROUP)), c_log_var.unflatten(0, (-1, GROUP))))
