@@ -2,7 +2,7 @@
 
 Run from the repository root: `python benchmarks/report.py [folder]`. It writes some GB below the folder (by default a
 temporary one), and prints time and peak memory of a first build and of one after a single cell changed, and sizes.
-The aim: under 2 minutes, 2 GiB, and 2 MB for a study's page.
+The aim: under 2 minutes of an idle core, 2 GiB, and 200 MB for all pages.
 """
 
 import os

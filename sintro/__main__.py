@@ -219,7 +219,7 @@ def _look(grid: Sequence[Cell], images: int, device: str, threads: int | None) -
         print_table(table)
 
 
-@app.command(epilog="Example: sintro report quick")
+@app.command(epilog="Examples: sintro report quick; to send reports/ without results/: sintro report --self-contained")
 def report(
     studies: Annotated[
         list[str] | None, typer.Argument(metavar="[STUDY]...", help="Studies' names (default: all with results)")
@@ -227,11 +227,15 @@ def report(
     archive: Annotated[
         bool, typer.Option("--archive", help="Show the runs packed in archive/ alone, whatever results/ holds")
     ] = False,
+    self_contained: Annotated[
+        bool,
+        typer.Option("--self-contained", help="Put cells' pictures into their pages (default: links into results/)"),
+    ] = False,
 ) -> None:
     """Write the HTML pages under reports/; an archived run, marked as such, stands where results/ lacks a cell."""
     from sintro import report as pages
 
-    for path in pages.build(studies or [], archived_only=archive):
+    for path in pages.build(studies or [], archived_only=archive, self_contained=self_contained):
         print(path)
 
 

@@ -1,5 +1,6 @@
 """The report's numbers and pages, over made-up results: nothing is lost, nothing is invented, nothing is run."""
 
+import base64
 import json
 import math
 import re
@@ -239,9 +240,41 @@ def test_table_2_keeps_the_weight_with_the_best_fid(tmp_path):
 
 # --- pages
 
+EMBEDDED = "data:image/png;base64,"
+
+
+def picture(page: Path, address: str) -> bytes:
+    """What a browser shows at an address in a page: bytes that the page carries, or a file that it links to."""
+    if address.startswith(EMBEDDED):
+        return base64.b64decode(address.removeprefix(EMBEDDED))
+    return (page.parent / unquote(address)).read_bytes()
+
+
+def test_a_cell_page_links_to_the_pictures_of_its_folder_or_carries_them(small):
+    folder = made_cells.write_cell("results", small[0])
+    names = [path.name for path in report.draw_cell(folder)]
+    path = Path("reports", *Path(small[0].path).parts[1:]).with_suffix(".html")
+    sizes = {}
+    for self_contained, allowed in ((False, "'self' file: data:"), (True, "data:")):  # the switch writes it again
+        report.build(["small"], self_contained=self_contained)
+        page = Page(path)
+        shown = [image["src"] for image in page.images]
+        assert len(shown) == len(names) == 5
+        assert all(address.startswith(EMBEDDED) == self_contained for address in shown)
+        assert {picture(path, address) for address in shown} == {(folder / name).read_bytes() for name in names}
+        policy = next(given["content"] for _, given in page.tags if "http-equiv" in given)
+        assert re.search(r"img-src ([^;]*)", policy)[1] == allowed
+        sizes[self_contained] = path.stat().st_size
+    pictures = sum((folder / name).stat().st_size for name in names)
+    assert sizes[True] - sizes[False] == pytest.approx(4 / 3 * pictures, rel=0.02)  # base64 writes 3 bytes as 4
+    study = Page(Path("reports/small/index.html"))  # whole by itself in any case: Snakemake's own report takes it alone
+    assert study.images
+    assert all(image["src"].startswith(EMBEDDED) for image in study.images)
+
 
 def test_pages_stand_alone_and_every_link_resolves(small):
     made_cells.write_cells("results", small[:-2])
+    report.draw_cell(Path(small[0].path))
     paths = build()
     assert paths == [Path("reports/small/index.html"), Path("reports/index.html")]
     pages = sorted(Path("reports").rglob("*.html"))
@@ -258,7 +291,9 @@ def test_pages_stand_alone_and_every_link_resolves(small):
         for tag, given in page.tags:
             for name in ("src", "href", "action"):
                 assert not str(given.get(name, "")).startswith(("http", "//")), (path, tag)
-        assert all(image.get("alt") and image["src"].startswith("data:image/png;base64,") for image in page.images)
+        assert all(image.get("alt") and picture(path, image["src"]).startswith(b"\x89PNG") for image in page.images)
+        is_of_a_cell = path.name.startswith("seed")
+        assert all(image["src"].startswith(EMBEDDED) != is_of_a_cell for image in page.images)
         assert all(given.get("scope") for tag, given in page.tags if tag == "th" and given)
         named = [i for _, given in page.tags if (i := given.get("id"))]
         assert len(named) == len(set(named))

@@ -15,6 +15,7 @@ from test_report import EVIL, STUDY
 
 from sintro import report
 from sintro.cells import studies
+from sintro.report.pages import tables
 
 pytestmark = pytest.mark.skipif(
     driver.find() is None, reason="needs Chromium (Debian: apt-get install chromium; or set SINTRO_CHROMIUM)"
@@ -91,7 +92,19 @@ def test_no_page_complains_or_asks_for_anything(tab, site):
     for page in pages:
         tab.open(page)
         assert tab.problems == [], page
-        assert [url for url in tab.requests if not url.startswith(("data:", page.resolve().as_uri()))] == []
+        folder = site.parent / "results" / page.relative_to(site).with_suffix("")
+        own = ("data:", page.resolve().as_uri(), f"{folder.resolve().as_uri()}/")  # the pictures of the cell's folder
+        assert [url for url in tab.requests if not url.startswith(own)] == []
+
+
+def test_a_cell_page_shows_the_pictures_of_its_folder(tab, site):
+    tab.open(site / "small" / "8gaussians" / "vae" / "normal" / "none" / "seed0.html")
+    tab.run("Promise.all([...document.images].map(image => { image.loading = 'eager'; return image.decode(); }))")
+    assert tab.problems == []
+    shown = tab.run("[...document.images].map(image => [image.src, image.naturalWidth])")
+    assert len(shown) == 5
+    assert all(address.startswith("file:") and "/results/small/" in address for address, _ in shown)
+    assert min(width for _, width in shown) >= 200
 
 
 def test_hostile_strings_run_nothing(tab, site):
@@ -191,6 +204,49 @@ def test_the_address_keeps_the_state(tab, site):
     assert tab.problems == []
 
 
+@pytest.fixture(scope="module")
+def folded(site) -> Path:
+    """The study's page where a table shows two of its four rows at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(site.parent)
+        patch.setattr(tables, "SHOWN_AT_ONCE", 2)
+        return report.build(["small"], reports=Path("folded"))[0].resolve()
+
+
+def test_rows_beyond_the_first_come_when_they_are_asked_for(tab, site, folded):
+    tab.open(site / "small" / "index.html")
+    whole = rows(tab)
+    tab.run("document.querySelector('#table1 button[data-sort=\"2\"]').click()")
+    ordered = rows(tab)
+    tab.open(folded)
+    assert rows(tab) == whole[:2]
+    shown = "document.querySelector('#table1 [data-shown]').textContent"
+    button = "document.querySelector('#table1 [data-control=all]')"
+    assert tab.run(shown) == "2 of 4 rows"
+    tab.run("document.querySelector('#table1 button[data-sort=\"2\"]').click()")
+    assert rows(tab) == ordered[:2], "all rows are sorted, and the first are shown"
+    tab.run(f"{button}.click()")
+    assert rows(tab) == ordered
+    assert tab.run(shown) == ""
+    assert tab.run(f"{button}.hidden")
+    tab.run("document.querySelector('#table1 [data-control=reset]').click()")
+    assert rows(tab) == whole[:2]
+    assert not tab.run(f"{button}.hidden")
+    change(tab, "prior", whole[3][0].split()[0])
+    assert whole[3] in rows(tab)
+    assert tab.problems == []
+
+
+def test_without_a_script_the_other_rows_follow(site, folded):
+    def texts(page: Path) -> list[str]:
+        table = re.search(r'<section class="result-table" id="table1">.*?</section>', page.read_text(), re.DOTALL)[0]
+        return re.findall(r"<tr data-r=.*?</tr>", table, re.DOTALL)
+
+    assert texts(folded) == texts(site / "small" / "index.html")
+    after = folded.read_text().partition("<noscript>")[2].partition("</noscript>")[0]
+    assert re.findall(r"<tr data-r=.*?</tr>", after, re.DOTALL) == texts(folded)[2:]
+
+
 @pytest.mark.parametrize(
     "fragment",
     ["#table1.form=evil&table1.sort=99a", "#table1.prior=<img src=x onerror=alert(1)>", "#%", "#table1.hide=,"],
@@ -232,11 +288,13 @@ def test_a_number_leads_to_its_cells(tab, site):
 def test_copy_gives_a_command_that_runs(tab, site, repository_root):
     page = site / "small" / "8gaussians" / "vae" / "normal" / "none" / "seed0.html"
     tab.open(page)
-    copied = tab.run(
+    copied, said = tab.run(
         "(async () => { let got = null; navigator.clipboard.writeText = async (text) => { got = text; };"
         "document.querySelector('button[data-copy]').click();"
-        "await new Promise(r => setTimeout(r, 50)); return got; })()"
+        "await new Promise(r => setTimeout(r, 50));"
+        "return [got, document.querySelector('button[data-copy]').textContent]; })()"
     )
+    assert said == "Copied"
     assert copied == "sintro train results/small/8gaussians/vae/normal/none/seed0"
     words = shlex.split(copied)
     # The same verb's dry cousin: it reads the same path in the same way, and trains nothing.
@@ -245,7 +303,6 @@ def test_copy_gives_a_command_that_runs(tab, site, repository_root):
         cwd=site.parent, env=os.environ | {"PYTHONPATH": str(repository_root)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert tab.run("document.querySelector('button[data-copy]').textContent") == "Copied"
 
 
 CONTRAST = """

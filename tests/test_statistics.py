@@ -82,8 +82,8 @@ def test_effect_interval_inverts_the_noncentral_t():
 
 def test_effect_interval_covers():
     rng = np.random.default_rng(1)
-    intervals = [compare_differences(rng.normal(0.8, 1, 6)) for _ in range(400)]
-    covered = np.mean([c.effect_low <= 0.8 <= c.effect_high for c in intervals])
+    intervals = [compare_differences(rng.normal(0.8, 1, 6)).effect_interval for _ in range(400)]
+    covered = np.mean([low <= 0.8 <= high for low, high in intervals])
     assert 0.92 <= covered <= 0.98
 
 

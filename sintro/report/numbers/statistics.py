@@ -8,10 +8,11 @@ of Athanasiadis et al. 2025; ``t95`` is the half-width of the 95% confidence int
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 LEVEL = 0.05
 # The signed-rank test's smallest two-sided p-value is 2 / 2^n: with fewer than six pairs it is never below 0.05.
@@ -49,9 +50,18 @@ def summarise(values: Sequence[float]) -> Summary:
     published = float(x.std(ddof=0) / math.sqrt(n))
     t95 = None
     if n > 1:
-        quantile = stats.t.ppf(0.975, n - 1)
-        t95 = float(quantile * x.std(ddof=1) / math.sqrt(n))
+        t95 = float(t_quantile(n - 1) * x.std(ddof=1) / math.sqrt(n))
     return Summary(n, mean, published, t95, float(x.min()), float(x.max()))
+
+
+# A report compares tens of thousands of pairs of rows: SciPy's special functions are what its distributions compute
+# with, at a tenth of the time.
+
+
+@lru_cache(maxsize=256)
+def t_quantile(freedom: int) -> float:
+    """Find where Student's t with so many degrees of freedom has 97.5% of its mass below."""
+    return float(special.stdtrit(freedom, 0.975))
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,7 @@ class Comparison:
 
     ``p`` is the two-sided p-value of the paired t-test, ``p_above`` and ``p_below`` those of the one-sided tests that
     the mean difference is above and below zero; ``low, high`` its 95% interval; ``effect`` is Cohen's d of the
-    differences (mean over sd) with its 95% interval; ``p_wilcoxon`` the signed-rank test's, from six pairs on.
+    differences (mean over sd); ``p_wilcoxon`` the signed-rank test's, from six pairs on.
     """
 
     n: int
@@ -72,8 +82,11 @@ class Comparison:
     p_below: float | None = None
     p_wilcoxon: float | None = None
     effect: float | None = None
-    effect_low: float | None = None
-    effect_high: float | None = None
+
+    @cached_property
+    def effect_interval(self) -> tuple[float, float] | None:
+        """The effect's 95% interval, computed where it is asked for: it costs more than all the rest."""
+        return None if self.effect is None else effect_interval(self.effect * math.sqrt(self.n), self.n)
 
 
 def effect_interval(t: float, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -83,7 +96,7 @@ def effect_interval(t: float, n: int, level: float = 0.95) -> tuple[float, float
         """Find the parameter with which a t as small as this one has the given probability."""
 
         def miss(nc: float) -> float:
-            return float(stats.nct.cdf(t, n - 1, nc)) - probability
+            return float(special.nctdtr(n - 1, nc, t)) - probability
 
         reach = 5.0 + 2.0 * abs(t)
         return float(optimize.brentq(miss, t - reach, t + reach, xtol=1e-6))
@@ -110,10 +123,9 @@ def compare_differences(differences: Sequence[float]) -> Comparison:
         return Comparison(n, mean)
     error = spread / math.sqrt(n)
     t = mean / error
-    half = float(stats.t.ppf(0.975, n - 1)) * error
-    above = float(stats.t.sf(t, n - 1))
-    below = float(stats.t.cdf(t, n - 1))
-    effect_low, effect_high = effect_interval(t, n)
+    half = t_quantile(n - 1) * error
+    above = float(special.stdtr(n - 1, -t))
+    below = float(special.stdtr(n - 1, t))
     return Comparison(
         n,
         mean,
@@ -124,8 +136,6 @@ def compare_differences(differences: Sequence[float]) -> Comparison:
         p_below=below,
         p_wilcoxon=_wilcoxon(d),
         effect=mean / spread,
-        effect_low=effect_low,
-        effect_high=effect_high,
     )
 
 

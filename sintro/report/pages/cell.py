@@ -11,15 +11,12 @@ from sintro.basics.progress import duration_in_words, size_in_words
 from sintro.cells import studies
 from sintro.cells.origins import in_words
 from sintro.cells.settings import Settings
-from sintro.metrics import METRICS, VERSIONS, Metric, definition
-from sintro.report.figures import archived
-from sintro.report.figures.captions import CAPTIONS, OF_IMAGES
-from sintro.report.figures.cell import CELL_FIGURES
-from sintro.report.figures.style import data_uri
+from sintro.metrics import METRICS, NOT_MEASURED, VERSIONS, Metric, definition
 from sintro.report.numbers.results import Result
 from sintro.report.numbers.study import StudyReport
-from sintro.report.numbers.tables import EVALUATE_AGAIN, Floor
+from sintro.report.numbers.tables import Floor
 from sintro.report.numbers.words import ARROWS, show_in, show_number, show_setting
+from sintro.report.pages.pictures import figure_views
 from sintro.report.pages.writer import View, Writer, cell_page, group_page, page_key, render, result_stamp
 
 # Heading -> how the names of its metrics begin. A metric stands below the first heading that fits.
@@ -68,7 +65,8 @@ def build_cell(
             cell_page=cell_page,
             group=group_page(siblings),
             command=command_of(result),
-            figures=figure_views(result),
+            figures=figure_views(writer, result),
+            picture_sources=writer.picture_sources,
             blocks=blocks_of(metric_views(result, floor)),
             settings=setting_views(result),
             provenance=provenance_views(result),
@@ -77,7 +75,8 @@ def build_cell(
         )
 
     beside = [(sibling.cell.seed, sibling.state) for sibling in siblings]
-    about = (report.title, report.comparable, shortened, sorted(floor.items()), beside)
+    shown_by = "itself" if writer.self_contained else writer.address(result.folder, page)
+    about = (report.title, report.comparable, shortened, sorted(floor.items()), beside, shown_by)
     writer.page(page, page_key(about, result_stamp(result)), make)
 
 
@@ -85,38 +84,6 @@ def build_cell(
 def safe(text: str) -> Markup:
     """Escape the text, once: the same definitions and sources stand on thousands of pages."""
     return escape(text)
-
-
-def figure_views(result: Result) -> list[View]:
-    """Embed the cell's pictures; in place of one that should be there and is not, say so."""
-    is_plane = result.kind == "2d"
-    expected = CELL_FIGURES if is_plane else ("data.png", "samples.png", "history.png")
-    captions = CAPTIONS if is_plane else OF_IMAGES
-    if result.archived:
-        return _archived_figures(result, captions, expected)
-    views = []
-    for name, described in captions.items():
-        path = result.folder / name
-        content = path.read_bytes() if path.is_file() else b""
-        if content.startswith(b"\x89PNG"):
-            views.append({"name": name, "alt": described, "uri": data_uri(content), "missing": ""})
-        elif path.is_file() or (name in expected and result.state == "done"):
-            views.append({"name": name, "alt": described, "missing": f"{name} is missing or not a picture"})
-    return views
-
-
-def _archived_figures(result: Result, captions: Mapping[str, str], expected: Sequence[str]) -> list[View]:
-    """Embed the pictures that an archive has the numbers for; the others are named as not packed."""
-    drawn = archived.pictures(result)
-    if result.kind == "2d":
-        captions = {**captions, **archived.OF_POINTS}
-    views: list[View] = []
-    for name, described in captions.items():
-        if name in drawn:
-            views.append({"name": name, "alt": described, "uri": data_uri(drawn[name]), "missing": ""})
-        elif name in expected and result.state == "done":
-            views.append({"name": name, "alt": described, "missing": f"{name} is not packed in the archive"})
-    return views
 
 
 # --- metrics
@@ -134,7 +101,7 @@ def _is_shown(metric: Metric, result: Result) -> bool:
     """Tell whether a cell's page has the metric: of optional ones, those that are stored or were."""
     if result.kind not in metric.datasets:
         return False
-    return not metric.needs or metric.name in result.metrics or metric.name in result.outdated
+    return not metric.needs or metric.name in result.metrics or bool(result.why_not(metric.name))
 
 
 def _metric_view(metric: Metric, result: Result, floor: Floor) -> View:
@@ -143,7 +110,7 @@ def _metric_view(metric: Metric, result: Result, floor: Floor) -> View:
     if value is not None:
         shown = show_number(value * metric.display_scale)
     else:
-        shown = EVALUATE_AGAIN if result.is_behind(metric.name) else "not in metrics.json"
+        shown = result.why_not(metric.name) or "not in metrics.json"
     perfect = floor.get(metric.name)
     return {
         "label": metric.label,
@@ -193,7 +160,7 @@ def heading_of(name: str) -> str:
     return "Others"
 
 
-NOT_MEASURED = ("status", "digest", "warning", "finished", "model_sha256", "data_sha256", VERSIONS)
+NOT_SHOWN = ("status", "digest", "warning", "finished", "model_sha256", "data_sha256", VERSIONS, NOT_MEASURED)
 MOST_SHOWN = 50  # of the entries of one mapping
 
 
@@ -201,10 +168,10 @@ def extra_views(result: Result) -> list[tuple[str, str]]:
     """Spell the entries of metrics.json that are no numbers, such as the distance at every checkpoint."""
     views = []
     for name, value in sorted(result.extra.items()):
-        if isinstance(value, Mapping) and name != VERSIONS:
+        if isinstance(value, Mapping) and name not in NOT_SHOWN:
             shown = list(value.items())[:MOST_SHOWN]
             text = ", ".join(f"{key}: {show_setting(each)}" for key, each in shown)
-        elif name not in NOT_MEASURED:
+        elif name not in NOT_SHOWN:
             text = show_setting(value)
         else:
             continue

@@ -30,11 +30,13 @@ def build(
     reports: Path = Path("reports"),
     archive: Path = FOLDER,
     archived_only: bool = False,
+    self_contained: bool = False,
 ) -> list[Path]:
     """Build the pages of the studies asked for (all with results by default) and `index.html` -> the main pages.
 
     Where ``results`` lacks a cell, its run in an archive of the folder ``archive`` is shown, marked as such;
-    ``archived_only`` shows these alone.
+    ``archived_only`` shows these alone. A cell's page links to the pictures in the cell's folder; ``self_contained``
+    pages carry them in themselves.
 
     Raises SintroError for an unknown study, or when the reports folder cannot be written.
     """
@@ -45,10 +47,12 @@ def build(
     known = present(results, archives.studies)
     asked = list(dict.fromkeys(studies_asked or known))
     read = {name: read_study(name, results, archives) for name in asked}
-    paths = [build_study(report, reports) for report in read.values()]
+    built = {name: build_study(report, reports, self_contained) for name, report in read.items()}
     # The pages over all studies show those that were not asked for as well, the known ones first.
     order = dict.fromkeys([*known, *asked])
     everything = [read.get(name) or read_study(name, results, archives) for name in order]
-    tables = {report.name: tables_of(report, {}) for report in everything}
+    tables = {name: made for name, (_, made) in built.items()}
+    tables |= {report.name: tables_of(report, {}) for report in everything if report.name not in built}
     games = build_theory(results, reports)
+    paths = [path for path, _ in built.values()]
     return [*paths, build_overview(everything, tables, reports, games)]

@@ -36,9 +36,13 @@ CONTENTS = {  # the table of contents calls a section by its id
 }
 
 
-def build_study(report: StudyReport, reports: Path) -> Path:
-    """Write a study's page, its exports, and the pages of its groups and cells; a union links to its parts' pages."""
-    writer = Writer(reports, report.name)
+def build_study(report: StudyReport, reports: Path, self_contained: bool = False) -> tuple[Path, list[Table]]:
+    """Write a study's page, its exports, and the pages of its groups and cells; a union links to its parts' pages.
+
+    Returns the page's path, and the tables in the papers' layout, which take too long to be made twice.
+    ``self_contained``: pages of cells carry the pictures of the cells' folders in themselves.
+    """
+    writer = Writer(reports, report.name, self_contained)
     floors = errors.floors_of(report.results)
     made = tables_of(report, floors)
     more = errors.tables_of(report.results, floors)
@@ -50,7 +54,7 @@ def build_study(report: StudyReport, reports: Path) -> Path:
     view = _view(writer, report, page, groups, made, more, detected)
     writer.always(page, render("study.html", page, **view))
     writer.finish()
-    return reports / page
+    return reports / page, made
 
 
 def _build_parts(

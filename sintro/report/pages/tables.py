@@ -10,6 +10,7 @@ from sintro.report.pages.writer import View
 
 SIGNS = {"lower": "↓", "higher": "↑", "half": "→ 0.5", "none": ""}  # beside a column's head
 MOST_COMPARED = 40  # rows
+SHOWN_AT_ONCE = 50  # rows: a browser takes seconds to lay out a thousand
 
 
 def table_view(table: Table, link: Callable[[Entry], str]) -> View:
@@ -18,12 +19,14 @@ def table_view(table: Table, link: Callable[[Entry], str]) -> View:
     ``link`` gives the address of the page behind an entry.
     """
     objectives, priors, regularizers = zip(*table.rows, strict=True)
+    rows = [_row_view(table, row, link) for row in table.rows]
     return {
         "name": table.name,
         "title": table.title,
         "datasets": [{"name": dataset, "label": dataset_name(dataset)} for dataset in table.datasets],
         "measures": [_measure_view(measure) for measure in table.measures],
-        "rows": [_row_view(table, row, link) for row in table.rows],
+        "rows": rows[:SHOWN_AT_ONCE],
+        "more": rows[SHOWN_AT_ONCE:],
         "floor": _floor_view(table) if table.floors else None,
         "floor_kind": table.floor_kind,
         "reading": table.reading,
@@ -163,7 +166,8 @@ def _comparison_line(label: str, found: Comparison, adjusted: float | None, fact
     if found.low is not None:
         interval = f"{found.low * factor:.3g} to {found.high * factor:.3g}"
     if found.effect is not None:
-        effect = f"{found.effect:.2f} ({found.effect_low:.2f} to {found.effect_high:.2f})"
+        low, high = found.effect_interval
+        effect = f"{found.effect:.2f} ({low:.2f} to {high:.2f})"
     wilcoxon = "n too small" if found.p_wilcoxon is None else f"{found.p_wilcoxon:.3f}"
     return {
         "row": label,

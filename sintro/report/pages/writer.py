@@ -1,12 +1,15 @@
 """How a page comes to be: templates, addresses between pages, and the writer that leaves unchanged pages alone.
 
-Every page carries its style, script and pictures in itself and asks for nothing: a content security policy in each
-page forbids any request and any script but the page's own, whatever the strings of a results folder hold.
+Every page carries its style, its script and what the report draws in itself. A cell's page links to the pictures of the
+cell's folder, so that it shows them as long as reports/ and results/ stay beside each other; a self-contained page
+carries them too. A content security policy in each page forbids any other request and any script but the page's own,
+whatever the strings of a results folder hold.
 """
 
 import base64
 import hashlib
 import json
+import os
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -21,6 +25,7 @@ import sintro
 from sintro.basics.files import write_atomic
 from sintro.cells import components
 from sintro.report.figures.captions import figure_paths
+from sintro.report.figures.style import data_uri
 from sintro.report.numbers import words
 from sintro.report.numbers.results import FILES, Result
 
@@ -28,6 +33,11 @@ View = dict[str, Any]  # what a template is given of one thing: texts, numbers, 
 TEMPLATES = Path(__file__).parent / "templates"
 REPORT = Path(__file__).parents[1]
 MANIFEST = ".built.json"
+SCRIPTS = {"study.html": "tables.js"}  # of the pages with tables of results; the others have copy buttons at most
+COPY_SCRIPT = "copy.js"
+# Which pictures a page may show: those that it carries, or beside them those in files.
+CARRIED = "data:"
+LINKED = "'self' file: data:"
 
 
 @lru_cache(maxsize=1)
@@ -40,11 +50,17 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    script = made.get_template("page.js").render()
-    hashed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    made.globals |= {"script": script, "script_hash": hashed, "version": sintro.__version__}
+    made.globals["version"] = sintro.__version__
     made.filters |= {"plural": words.plural, "number": words.show_number}
     return made
+
+
+@lru_cache(maxsize=2)
+def script_of(name: str) -> View:
+    """Read a script, and digest it as a page's content security policy names it."""
+    script = (TEMPLATES / name).read_text(encoding="utf-8")
+    hashed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return {"script": script, "script_hash": hashed}
 
 
 @lru_cache(maxsize=1)
@@ -84,6 +100,7 @@ class Writer:
 
     reports: Path
     name: str
+    self_contained: bool = False  # whether pages of cells carry the pictures of the cells' folders in themselves
     known: dict[str, str] = field(default_factory=dict)
     made: dict[str, str] = field(default_factory=dict)
     written: list[Path] = field(default_factory=list)
@@ -106,6 +123,21 @@ class Writer:
             self.written.append(path)
             known = [key, str(len(content))]
         self.made[page] = " ".join(known)
+
+    @property
+    def picture_sources(self) -> str:
+        """Which pictures a cell's page may show, as its content security policy says it."""
+        return CARRIED if self.self_contained else LINKED
+
+    def picture(self, path: Path, page: str) -> str:
+        """Address a picture of a cell's folder for an ``img`` of the page: as a relative link, or as its bytes."""
+        if self.self_contained:
+            return data_uri(path.read_bytes())
+        return quote(self.address(path, page))
+
+    def address(self, path: Path, page: str) -> str:
+        """Address a file, wherever it is, as seen from a page."""
+        return os.path.relpath(path, (self.reports / page).parent).replace(os.sep, "/")
 
     def always(self, page: str, content: str | bytes) -> None:
         """Write a page, an export or a picture whatever was there."""
@@ -155,6 +187,10 @@ def result_stamp(result: Result) -> str:
 
 
 def render(template: str, page: str, **context: Any) -> str:
-    """Fill a template; ``link(target)`` in it makes an address relative to the page."""
-    common = {"link": lambda target: relative(target, page), "page": page}
-    return environment().get_template(template).render(**common, **context)
+    """Fill a template; ``link(target)`` in it makes an address relative to the page.
+
+    ``picture_sources``: what pictures the page may show, where that is more than what it carries.
+    """
+    common = {"link": lambda target: relative(target, page), "page": page, "picture_sources": CARRIED}
+    common |= script_of(SCRIPTS.get(template, COPY_SCRIPT))
+    return environment().get_template(template).render(common | context)

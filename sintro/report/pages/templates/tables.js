@@ -1,5 +1,5 @@
 "use strict";
-// Tables: switch of form and spread, sort, filters, with the state in the address; tips; copy buttons. No request, ever.
+// Tables: switch of form and spread, sort, filters, with the state in the address; tips. No request, ever.
 (() => {
   const all = (root, what) => [...root.querySelectorAll(what)];
   const spreads = ["published", "t95", "range"];
@@ -23,18 +23,36 @@
     const form = section.querySelector("form.controls");
     const heads = all(table, "thead tr:last-child th");
     const body = table.tBodies[0];
-    const original = [...body.rows];
+    const rows = [...body.rows];
+    const total = Number(table.dataset.rows);
+    const folded = section.querySelector("noscript"); // the rows after these, as text until somebody asks for them
+    const atOnce = folded ? rows.length : total;
+    let most = atOnce;
     const state = { form: "published", spread: "published", sort: "", hide: "", objective: "", prior: "", regularizers: "" };
     const defaults = { ...state };
+
+    function unfold() {
+      if (rows.length === total) return;
+      const holder = document.createElement("template");
+      holder.innerHTML = folded.textContent;
+      rows.push(...holder.content.querySelectorAll("tbody tr"));
+    }
+
+    function numbered() { return [...rows, ...(table.tFoot ? table.tFoot.rows : [])]; }
 
     function showNumbers() {
       const f = state.form === "standard" ? 1 : 0;
       const s = Math.max(0, spreads.indexOf(state.spread));
-      for (const cell of all(table, "td[data-t]")) cell.textContent = text(cell, f, s);
       const letter = state.form[0];
-      for (const cell of all(table, "td[data-b]")) {
-        cell.classList.toggle("best", cell.dataset.b.includes(letter));
-        cell.classList.toggle("top", cell.dataset.b.includes(letter.toUpperCase()));
+      for (const row of numbered()) {
+        for (const cell of all(row, "td[data-t]")) {
+          const shown = text(cell, f, s);
+          if (cell.textContent !== shown) cell.textContent = shown;
+        }
+        for (const cell of all(row, "td[data-b]")) {
+          cell.classList.toggle("best", cell.dataset.b.includes(letter));
+          cell.classList.toggle("top", cell.dataset.b.includes(letter.toUpperCase()));
+        }
       }
       for (const button of all(table, "button[data-heads]")) {
         button.textContent = `${button.dataset.heads.split("|")[f]} ${button.dataset.arrows.split("|")[f]}`.trim();
@@ -42,15 +60,15 @@
     }
 
     function showRows() {
-      let count = 0;
-      for (const row of original) {
-        const [objective, prior, regularizers] = row.dataset.r.split("|");
-        const kept = [[state.objective, objective], [state.prior, prior], [state.regularizers, regularizers]];
-        row.hidden = kept.some(([wanted, have]) => wanted && wanted !== have);
-        count += !row.hidden;
-      }
-      const shown = section.querySelector("[data-shown]");
-      shown.textContent = count === original.length ? "" : `${count} of ${original.length} rows`;
+      const wanted = [state.objective, state.prior, state.regularizers];
+      const fits = (row) => row.dataset.r.split("|").every((have, i) => !wanted[i] || wanted[i] === have);
+      const kept = inOrder().filter(fits);
+      const shown = kept.slice(0, most);
+      const isThere = shown.length === body.rows.length && shown.every((row, i) => row === body.rows[i]);
+      if (!isThere) body.replaceChildren(...shown);
+      const count = shown.length;
+      section.querySelector("[data-shown]").textContent = count === total ? "" : `${count} of ${total} rows`;
+      form.querySelector("[data-control=all]").hidden = rows.length === total && count === kept.length;
     }
 
     function showColumns() {
@@ -60,17 +78,15 @@
       groups.forEach((group, i) => { group.hidden = hidden.has(names[i]); });
       heads.forEach((head, i) => {
         const hide = hidden.has(head.dataset.dataset);
-        if (head.hidden === hide) return;
         head.hidden = hide;
-        for (const row of [...original, ...(table.tFoot ? table.tFoot.rows : [])]) row.cells[i].hidden = hide;
+        for (const row of numbered()) if (row.cells[i].hidden !== hide) row.cells[i].hidden = hide;
       });
     }
 
-    function showOrder() {
+    function inOrder() {
       heads.forEach((head) => head.removeAttribute("aria-sort"));
       const match = /^(\d+)([ad])$/.exec(state.sort);
       const column = match ? Number(match[1]) : -1;
-      const rows = [...original];
       if (match && column < heads.length && heads[column].querySelector("button")) {
         const sign = match[2] === "a" ? 1 : -1;
         heads[column].setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
@@ -81,9 +97,9 @@
             if (x === y) return 0;
             return x === Infinity ? 1 : y === Infinity ? -1 : sign * (x - y); // rows without a number come last
           };
-        rows.sort(compare);
+        return [...rows].sort(compare);
       }
-      body.append(...rows);
+      return rows;
     }
 
     function showControls() {
@@ -95,7 +111,14 @@
       }
     }
 
-    function show() { showNumbers(); showRows(); showColumns(); showOrder(); showControls(); }
+    function show() {
+      const isChanged = most === total || Object.keys(state).some((name) => state[name] !== defaults[name]);
+      if (isChanged) unfold();
+      showNumbers();
+      showColumns();
+      showRows();
+      showControls();
+    }
 
     function read() {
       const given = new URLSearchParams(location.hash.slice(1));
@@ -131,8 +154,10 @@
       show();
     });
     form.addEventListener("click", (event) => {
-      if (event.target.dataset.control !== "reset") return;
-      Object.assign(state, defaults);
+      const name = event.target.dataset.control;
+      if (name !== "all" && name !== "reset") return;
+      most = name === "all" ? total : atOnce;
+      if (name === "reset") Object.assign(state, defaults);
       write();
       show();
     });
@@ -143,7 +168,7 @@
         const column = button.dataset.sort;
         state.sort = state.sort === `${column}a` ? `${column}d` : state.sort === `${column}d` ? "" : `${column}a`;
         write();
-        showOrder();
+        show();
         return;
       }
       const cell = event.target.closest("tbody td");
@@ -189,24 +214,4 @@
     button.addEventListener("blur", hideTip);
   }
   addEventListener("keydown", (event) => { if (event.key === "Escape") hideTip(); });
-
-  async function copy(source) {
-    try {
-      await navigator.clipboard.writeText(source.textContent);
-      return true;
-    } catch {
-      const range = document.createRange();
-      range.selectNodeContents(source);
-      getSelection().removeAllRanges();
-      getSelection().addRange(range);
-      return document.execCommand("copy");
-    }
-  }
-  for (const button of all(document, "button[data-copy]")) {
-    button.addEventListener("click", async () => {
-      const done = await copy(document.getElementById(button.dataset.copy));
-      button.textContent = done ? "Copied" : "Press Ctrl+C";
-      setTimeout(() => { button.textContent = "Copy"; }, 2000);
-    });
-  }
 })();
