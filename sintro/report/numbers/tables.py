@@ -229,7 +229,7 @@ def make_table(
 ) -> Table:
     """Arrange results in rows and data sets, rows by first appearance and data sets in the papers' order.
 
-    Rows that saw labels come last, say so, and are neither the best of a column nor compared with it.
+    Beside rows that saw no labels, those that did come last and take no part in the choice of the best.
 
     ``row_key`` says which row a result belongs to (by default its objective, prior and regularizers).
     """
@@ -260,7 +260,8 @@ def _finish_column(table: Table, dataset: str, measure: Measure, form: str) -> N
     table.best[place] = set()
     if metric.lower_is_better is None or len(column) < 2:
         return
-    values = {row: entry.ranked(metric) for row, entry in column.items() if not entry.saw_labels}
+    peers = {row: entry for row, entry in column.items() if not entry.saw_labels} or column
+    values = {row: entry.ranked(metric) for row, entry in peers.items()}
     table.top[place], table.best[place] = best_and_equals(values, metric.lower_is_better)
 
 
