@@ -33,7 +33,8 @@ def model_of(settings: Sequence[Settings], objective: Objective, prior: Prior, d
     if one.network == "mlp":
         pair = mlp_pair(one.latent_size, one.event[0], generators(settings, "initialisation", 0, device))
     else:
-        pair, layout = _image_pair(one), torch.channels_last
+        pair = _image_pair(one)
+        layout = torch.channels_last
     encoder, decoder = (network.to(device, memory_format=layout) for network in pair)
     encoder.precision = decoder.precision = one.precision
     target = deepcopy(decoder).requires_grad_(False) if objective.target_decoder else None
