@@ -12,6 +12,7 @@ from sintro.cells import Cell, components
 from sintro.cells.components import Betas
 from sintro.cells.presets import published, resolve
 from sintro.data import factors
+from sintro.evaluation.no_density import without_density
 from sintro.objectives import group_vae, lord
 from sintro.objectives.model import Posterior
 from sintro.report.numbers.results import Result
@@ -260,3 +261,27 @@ def test_a_short_run_translates_better_than_a_copy(objective):
     error = (translated - truth).square().mean()
     for copied in (of_class, of_content):
         assert error < (every.batch(copied) - truth).square().mean()
+
+
+def test_a_model_without_a_prior_has_no_numbers_of_samples():
+    metrics = {
+        "cfid": 3.0,
+        "cfid_rec": 2.0,
+        "cfid_rec_last": 2.0,
+        "cfid_floor_published": 1.0,
+        "mse": 0.1,
+        "psnr_last": 9.0,
+    }
+    details = {"warning": "few images", "ood_intervals": {"pair_kl_auroc": [0.1, 0.2]}, "images": 100}
+    arrays = {"data": torch.zeros(2).numpy(), "samples": torch.zeros(2).numpy()}
+    found, kept = without_density(metrics | details, arrays)
+    assert [name for name, value in found.items() if value != value] == ["cfid", "mse"]
+    assert {name: found[name] for name in ("cfid_rec", "cfid_rec_last", "psnr_last", "warning", "images")} == {
+        "cfid_rec": 2.0,
+        "cfid_rec_last": 2.0,
+        "psnr_last": 9.0,
+        "warning": "few images",
+        "images": 100,
+    }
+    assert "ood_intervals" not in found
+    assert list(kept) == ["data"]
