@@ -21,7 +21,7 @@ from sintro.evaluation import snapshots
 from sintro.evaluation.batch_norm import refresh_batch_norm
 from sintro.evaluation.image_arrays import picture_arrays
 from sintro.evaluation.images import ImageEvaluation
-from sintro.metrics import METRICS, NOT_MEASURED, NOT_MEASURED
+from sintro.metrics import METRICS, NOT_MEASURED
 from sintro.metrics.definitions_images import DINOV2
 from sintro.metrics.features import FeatureExtractor, classifier_features, reference_indices, to_uint8
 from sintro.metrics.fid import FeatureStatistics
