@@ -1,6 +1,7 @@
 """Evaluate cells: from a trained model to ``metrics.json`` and ``arrays.npz`` (docs/science.md, section 7)."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,7 @@ def evaluate(cell: Cell, device: str = "auto", threads: int | None = None, label
 
     Raises: SintroError where training is not finished, or the files do not belong together.
     """
+    began = time.monotonic()
     opened = _open(cell, device, threads)
     folder, settings, known = opened.folder, opened.settings, opened.provenance
     remove_unfinished(folder)
@@ -55,7 +57,8 @@ def evaluate(cell: Cell, device: str = "auto", threads: int | None = None, label
         (folder / "arrays.npz").unlink(missing_ok=True)
     else:
         save_arrays(folder / "arrays.npz", arrays)
-    write_json(folder / "metrics.json", metrics | {"evaluated": now()})
+    took = {"evaluated": now(), "evaluation_seconds": round(time.monotonic() - began, 1)}
+    write_json(folder / "metrics.json", metrics | took)
     if settings is not None and metrics["status"] == "done" and settings.network != "mlp":
         snapshots.remove_snapshots(folder, settings, metrics)
     return metrics

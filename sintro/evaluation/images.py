@@ -90,15 +90,17 @@ class ImageEvaluation:
         """
         name, last = self.extractor.distance, max(snapshots)
         distances, responsibilities = {}, {}
-        self.steps.plan([SELECTION] * len(snapshots) + [*STEPS] * min(len(snapshots), 2) + [FLOOR])
+        self.steps.plan([SELECTION] * (len(snapshots) - 1) + [*STEPS] * min(len(snapshots), 2) + [FLOOR])
         for after, file in sorted(snapshots.items()):
-            self.steps.begin(SELECTION)
             model = self.load(file)
-            distances[after] = self._selection_distance(model, after == last)
             if model.mixture().has_modes:
                 responsibilities[after] = self._mean_responsibilities(model)
-        best = min(set(distances) - {last} or {last}, key=distances.__getitem__)
+            if after != last:
+                self.steps.begin(SELECTION)
+                distances[after] = self._selection_distance(model)
         final, arrays = self._measure_one(self.load(snapshots[last]))
+        best = min(distances or {last: math.nan}, key=distances.get)
+        distances[last] = final[f"{name}_published"]
         metrics = dict(final if best == last else self._measure_one(self.load(snapshots[best]))[0])
         metrics |= {_last_name(key): value for key, value in final.items() if isinstance(value, float | int)}
         self.steps.begin(FLOOR)
@@ -160,7 +162,7 @@ class ImageEvaluation:
     def _features(self, pictures: torch.Tensor, mode: str) -> torch.Tensor:
         return self.extractor.features(pictures, mode, self.settings.batch_size)
 
-    def _selection_distance(self, model: Model, last: bool) -> float:
+    def _selection_distance(self, model: Model) -> float:
         """Measure the Fréchet distance by which the published code picks its checkpoint: everything in train mode.
 
         A snapshot whose images are not finite gets an infinite one, so that it is never selected.
@@ -168,8 +170,6 @@ class ImageEvaluation:
         try:
             return self._distance(self._features(self._generated(model, "train"), "train"), "train")
         except NotFinite:
-            if last:
-                raise
             return math.inf
 
     def _mean_responsibilities(self, model: Model) -> np.ndarray:

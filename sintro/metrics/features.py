@@ -131,7 +131,8 @@ def classifier_features(
     if training_images.split != "train":
         raise SintroError(f"the classifier is trained on the training split, got {training_images.split!r}")
     network, digest = classifier.cached(training_images, Path(results) / FOLDER)
-    return FeatureExtractor("classifier", "cfid", network.to(device), classifier.DIMENSION, digest)
+    network = network.to(device, memory_format=torch.channels_last)  # half the time of the plain layout on a processor
+    return FeatureExtractor("classifier", "cfid", network, classifier.DIMENSION, digest)
 
 
 @dataclass(frozen=True)
