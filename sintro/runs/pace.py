@@ -36,6 +36,7 @@ GPU_RATE = 50e12  # operations a second that a GPU of the class of an A100 susta
 CORE_RATE = 40e9  # the same of one core: measured on an EPYC at 2.4 GHz with the networks and images of FashionMNIST
 # Milliseconds on one core with the networks of study fmnist-small; others are scaled by their layers' weights.
 IMAGE_ITERATION_ON_A_CORE, ITS_BATCH, ITS_CHANNELS = 450.0, 128, (16, 32)
+TWO_CODE_CHANNELS = {32: (24, 24), 64: (128, 256, 256, 256)}  # stand for networks with two codes, by the image's side
 PASSES_OF_A_STEP = 13  # through encoder and decoder, that an introspective step is worth for each image of its batch
 PASSES_OF_AN_EVALUATION = 12  # for each generated image, besides one for each snapshot
 PROFILE = Path("slurm", "config.yaml")
@@ -59,8 +60,9 @@ class Length(NamedTuple):
 def length(settings: Settings, on_gpu: bool = False) -> Length:
     """Return the length of a cell with these settings, by shipped measurements."""
     if settings.network != "mlp":  # guesses: no measurement of images is shipped
-        share = settings.batch_size / ITS_BATCH * _weights(settings.channels) / _weights(ITS_CHANNELS)
-        work = operations(settings.event, settings.channels, settings.latent_size)
+        channels = settings.channels or TWO_CODE_CHANNELS[settings.event[-1]]
+        share = settings.batch_size / ITS_BATCH * _weights(channels) / _weights(ITS_CHANNELS)
+        work = operations(settings.event, channels, settings.latent_size)
         large = 1e3 * PASSES_OF_A_STEP * work * settings.batch_size / GPU_RATE
         milliseconds = max(IMAGE_ITERATION, large) if on_gpu else IMAGE_ITERATION_ON_A_CORE * share
         passes = settings.evaluation_images * (len(settings.snapshots) + PASSES_OF_AN_EVALUATION)
