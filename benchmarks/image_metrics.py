@@ -13,7 +13,7 @@ measured the neighbours:
     linear-probe        41,667 training codes of 128 dimensions          2 s     502 MiB
     published-probes    the same, two SVMs and two k-NN                115 s     502 MiB
     kernel              100 pairs of subsets of 1,000 x 2,048        22 s   1,255 MiB   (in float64)
-    pairs-in-the-plane  5,000 against 5,000 points                  0.3 s     523 MiB   (0.35 s on a busy EPYC, 0.6 s before)
+    pairs-in-the-plane  5,000 against 5,000 points                  0.3 s     523 MiB
     manifolds           precision and recall, 50,000 x 50,000       778 s   1,243 MiB   (in float64)
 
 ``manifolds`` computes density and coverage too by now, in the same pass, and was not run again at full size: at
