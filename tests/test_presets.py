@@ -137,7 +137,8 @@ def test_every_field_has_a_source_and_no_row_is_without_effect(monkeypatch) -> N
     sources = {one.row.source for one in table.TABLE} | {row.source for one in datasets().values() for row in one.rows}
     used = set()
     kinds = [("pl", one) for one in every_kind_of_cell()]
-    kinds += [("pl", cell("large", objective)) for objective in ("vae", "soft-introvae")]
+    kinds += [("pl", cell("large", objective)) for objective in ("vae", "soft-introvae", "lord")]
+    kinds.append(("pl", cell("solids", "lord")))
     kinds += [("si", one) for one in every_kind_of_cell() if one.prior == "normal"]
     for protocol, one in kinds:
         settings = presets.published(one, protocol)

@@ -110,9 +110,10 @@ def _why_not(cell: Cell, settings: Settings) -> str:
         why = f", since prior {cell.prior!r} starts from as many different images" if images < modes else ""
         return f"training_images {images}: legal are {max(modes, FEWEST_IMAGES)} to {most}{why}"
     if settings.class_latent_size:
-        return ""
+        odd = components.objective(settings.objective).in_pairs and settings.batch_size % 2
+        return f"batch_size {settings.batch_size}: a batch is of pairs; legal are even numbers" if odd else ""
     if components.objective(settings.objective).needs_factors:
-        return f"objective {cell.objective!r} swaps two codes; networks with two codes take images of 32 or 64 pixels"
+        return f"objective {cell.objective!r} is for two codes; networks with two codes take images of 32 or 64 pixels"
     size, levels = settings.event[-1], 0
     while size % 2 == 0:
         size, levels = size // 2, levels + 1
@@ -180,7 +181,7 @@ def _schedule(
             "none; legal is normal, or protocol pl"
         )
     # One VampPrior iteration, one as a mixture, one introspective: the shortest run in which every phase happens.
-    shortest = 1 + (objective.introspective and warmed_up) + converted
+    shortest = 1 + (objective.has_two_phases and warmed_up) + converted
     if iterations is not None and not shortest <= iterations <= MOST_ITERATIONS:
         raise SintroError(
             f"{cell.path}: iterations {iterations}: its phases need at least {shortest}, and {MOST_ITERATIONS:,} are "
@@ -190,7 +191,7 @@ def _schedule(
     share = total / table["length"]  # iterations of this run per published unit
 
     warmup = total if warmed_up else 0
-    if warmed_up and objective.introspective:
+    if warmed_up and objective.has_two_phases:
         warmup = min(max(round(table["warmup"] * share), 1 + converted), total - 1)
     conversion = None
     if converted:

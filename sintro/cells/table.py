@@ -49,6 +49,8 @@ TWO_CODES = (
     "code of its image translation was released"
 )
 LORD = "Gabbay & Hoshen 2020 (LORD), released PyTorch code: networks and code sizes"
+LORD_RUN = "Gabbay & Hoshen 2020 (LORD), released PyTorch code: 200 epochs of codes, then 200 of encoders"
+EMBEDDED = ("lord", "lord-unlabelled")
 HUANG = "Huang et al. 2018, released run at 256 x 256"
 
 # In `unit` are: length, warmup, milestones, snapshots, and conversion_lead (from the conversion to the warm-up's end).
@@ -135,6 +137,12 @@ TABLE: tuple[KindRow, ...] = (
     full_factors(ANY, {"length": 200, "milestones": (80,)}, f"{TWO_CODES}; 200 epochs as LORD"),
     full_factors(SOFT + INTRO, {"warmup": 80, "conversion_lead": 20}, TWO_CODES),
     full_factors(SOFT, {"beta_neg": 1536.0}, f"{TWO_CODES}; for a VAE with a KL of 20 nats, which is to be measured"),
+    full_factors(EMBEDDED, {"length": 400, "warmup": 200, "learning_rate": 3e-4}, LORD_RUN),
+    small_factors(EMBEDDED, {"length": 4_000, "warmup": 2_667}, f"{TWO_CODES}; two thirds for the codes"),
+    *(
+        kind(EMBEDDED, {"milestones": (), "adam_beta1": 0.5, "adam_at_introspection": "restarted"}, LORD_RUN)
+        for kind in (small_factors, full_factors)
+    ),
     # images as Soft-IntroVAE's own program trains them
     si_images(
         ANY,

@@ -13,11 +13,13 @@ import torch
 from sintro import SintroError
 from sintro.basics.files import remove_unfinished, save_arrays, write_json
 from sintro.basics.progress import Steps
+from sintro.cells import components
 from sintro.cells.cell import RESULTS, Cell
 from sintro.cells.settings import Settings
 from sintro.data import images
 from sintro.evaluation import snapshots
 from sintro.evaluation.images import ImageEvaluation
+from sintro.evaluation.no_density import without_density
 from sintro.evaluation.plane import measure_density
 from sintro.evaluation.translation import measure_translation
 from sintro.metrics import VERSIONS, NotFinite, versions
@@ -182,6 +184,8 @@ def _measure(opened: _Opened, settings: Settings, steps: Steps) -> tuple[dict[st
         return measure_density(load(), settings, device, steps)
     measurement = ImageEvaluation(settings, load, device, Path(RESULTS), steps)
     metrics, arrays = measurement.measure(snapshots.snapshots_of(folder, settings))
+    if not components.objective(settings.objective).has_density:
+        metrics, arrays = without_density(metrics, arrays)
     if settings.class_latent_size is not None:
         more = measure_translation(load(), settings, device, Path(RESULTS), steps)
         metrics, arrays = metrics | more[0], arrays | more[1]

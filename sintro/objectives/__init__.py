@@ -9,7 +9,9 @@ __getattr__ = reexport(
     __name__,
     {
         "sintro.objectives.divergence": ("kl",),
+        "sintro.objectives.group_vae": ("GroupVae",),
         "sintro.objectives.introvae": ("IntroVae",),
+        "sintro.objectives.lord": ("Lord",),
         "sintro.objectives.objective": ("Game", "Objective"),
         "sintro.objectives.soft_introvae": (
             "SoftIntroVae",
