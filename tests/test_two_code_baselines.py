@@ -280,7 +280,8 @@ def test_a_model_without_a_prior_has_no_numbers_of_samples():
     }
     arrays = {"data": torch.zeros(2).numpy(), "samples": torch.zeros(2).numpy()}
     found, kept = without_density(metrics | details, arrays)
-    assert found["not_measured"] == {"class_tv": "no labels", "cfid": "no prior", "mse": "no prior"}
+    unmeasured = dict.fromkeys(("kl_class", "kl_content", "cfid", "mse"), "no prior")
+    assert found["not_measured"] == {"class_tv": "no labels"} | unmeasured
     assert not {"cfid", "mse"} & found.keys()
     assert {name: found[name] for name in ("cfid_rec", "cfid_rec_last", "psnr_last", "warning", "images")} == {
         "cfid_rec": 2.0,

@@ -12,6 +12,7 @@ DEFINED = {"fid_rec", "fid_rec_test", "cfid_rec", "cfid_rec_test", "psnr", "ssim
 PICTURES = {"data", "reconstructions", "codes", "code_labels"}
 LAST, FLOOR = "_last", "_floor"
 WHY = "no prior"
+KLS = ("kl_class", "kl_content")  # that nobody computed
 
 
 def without_density(
@@ -22,7 +23,7 @@ def without_density(
     What was drawn from N(0, I) for such a model would be scored as if somebody had trained it to be drawn from.
     """
     found: dict[str, Any] = {}
-    reasons = dict(metrics.get(NOT_MEASURED, {}))
+    reasons = metrics.get(NOT_MEASURED, {}) | dict.fromkeys(KLS, WHY)
     for name, value in metrics.items():
         is_defined = name.removesuffix(LAST) in DEFINED or FLOOR in name
         if is_defined or isinstance(value, str):
