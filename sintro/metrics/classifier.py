@@ -8,7 +8,9 @@ its features is called ``cfid``: it compares cells of one data set with each oth
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from sintro.basics.randomness import generator
 from sintro.data.images import ImageSet
 from sintro.metrics.kept import kept
 
-DIMENSION = 64
+DIMENSION, CLASSES = 64, 10
 CHANNELS = (16, 32, DIMENSION)
 BATCH = 128
 STEPS = 300  # on digits 99 % of the test images are then right, after about 10 seconds on one core
@@ -30,6 +32,7 @@ SEED = 0
 LARGEST = 64  # pixels of a side
 TURNS = 4
 FEWEST_CLASSES = 10  # outputs, however few classes there are
+CALIBRATION = 50  # batches
 RULE = f"convolutions {CHANNELS}, Adam {LEARNING_RATE}, {STEPS} steps of {BATCH}, seed {SEED}, version 1"
 
 
@@ -118,6 +121,24 @@ def cached(images: ImageSet, folder: Path) -> tuple[Classifier, str]:
 
 def _classes(images: ImageSet) -> int:
     return max(FEWEST_CLASSES, int(images.labels.max()) + 1)
+
+
+@torch.no_grad()
+def calibrated(network: Classifier, images: ImageSet) -> Classifier:
+    """Return a copy that tells classes: its batch norm has the mean statistics of 50 batches of the training split.
+
+    The running statistics of the training are of a network that still changed: on Fashion-MNIST 54 % of the test images
+    are told right with them, 82 % with these. The features of cfid keep them, so that its values stay what they were.
+    """
+    told = copy.deepcopy(network)
+    for module in told.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # a plain mean over the batches
+    told.train()
+    for indices in itertools.islice(images.batches(SEED, 0, BATCH), CALIBRATION):
+        told(images.batch(indices))
+    return told.eval()
 
 
 def _read(path: Path, channels: int, classes: int) -> Classifier | None:
