@@ -243,7 +243,10 @@ class ImageEvaluation:
         known, test = (
             samples.told(network, self._reference("eval", split, network).features) for split in (self.train, self.test)
         )
-        metrics, arrays = samples.classes_and_modes(told, known, model.mixture(), self._drawn(model)[1])
+        count = network.network.head.out_features
+        metrics, arrays = samples.classes_and_modes(told, known, model.mixture(), self._drawn(model)[1], count)
+        if dataset(self.train.name).has_factors:
+            return samples.together(metrics, {NOT_MEASURED: {"class_accuracy": "unseen classes"}}), arrays
         labels = self.test.labels[reference_indices(self.test, len(test))].cpu()
         return metrics | {"class_accuracy": (test == labels).double().mean().item()}, arrays
 

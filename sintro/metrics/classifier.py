@@ -23,7 +23,8 @@ from sintro.basics.randomness import generator
 from sintro.data.images import ImageSet
 from sintro.metrics.kept import kept
 
-DIMENSION, CLASSES = 64, 10
+DIMENSION = 64
+CLASSES = 10  # outputs, however few classes there are; more where there are more
 CHANNELS = (16, 32, DIMENSION)
 BATCH = 128
 STEPS = 300  # on digits 99 % of the test images are then right, after about 10 seconds on one core
@@ -31,7 +32,6 @@ LEARNING_RATE = 2e-3  # Adam
 SEED = 0
 LARGEST = 64  # pixels of a side
 TURNS = 4
-FEWEST_CLASSES = 10  # outputs, however few classes there are
 CALIBRATION = 50  # batches
 RULE = f"convolutions {CHANNELS}, Adam {LEARNING_RATE}, {STEPS} steps of {BATCH}, seed {SEED}, version 1"
 
@@ -39,7 +39,7 @@ RULE = f"convolutions {CHANNELS}, Adam {LEARNING_RATE}, {STEPS} steps of {BATCH}
 class Classifier(nn.Module):
     """Images [B, C, H, W] in [0, 1] to 64 pooled features; `classify` gives the logits of the classes."""
 
-    def __init__(self, channels: int, classes: int = FEWEST_CLASSES):
+    def __init__(self, channels: int, classes: int = CLASSES):
         super().__init__()
         layers, before = [], channels
         for after in CHANNELS:
@@ -120,7 +120,7 @@ def cached(images: ImageSet, folder: Path) -> tuple[Classifier, str]:
 
 
 def _classes(images: ImageSet) -> int:
-    return max(FEWEST_CLASSES, int(images.labels.max()) + 1)
+    return max(CLASSES, int(images.labels.max()) + 1)
 
 
 @torch.no_grad()
