@@ -1,10 +1,12 @@
-"""Small image data sets in the formats in which the real ones are published, and torchvision made to expect them."""
+"""Small image data sets in the formats of the real ones, which torchvision is made to expect, and a web server."""
 
 import gzip
 import hashlib
+import http.server
 import io
 import struct
 import tarfile
+import threading
 
 import numpy as np
 import scipy.io
@@ -151,3 +153,45 @@ def make(name, monkeypatch, address="http://127.0.0.1:9"):
         return made_svhn(monkeypatch, address)
     kind = {"mnist": torchvision.datasets.MNIST, "fmnist": torchvision.datasets.FashionMNIST}[name]
     return made_idx(monkeypatch, address, kind)
+
+
+class Server:
+    """Serves `contents`, {path: bytes}; `truncate` cuts every body to half of what its header promises."""
+
+    def __init__(self):
+        self.contents, self.requests, self.truncate = {}, [], False
+        server = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                server.requests.append(self.path)
+                content = server.contents.get(self.path.lstrip("/"))
+                if content is None:
+                    self.send_error(404)
+                    return
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content[: len(content) // 2] if server.truncate else content)
+
+            def log_message(self, *arguments):
+                pass
+
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.http.server_address[1]}"
+        threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    def asked_for(self, path):
+        return path in (request.lstrip("/") for request in self.requests)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.http.shutdown()
+        self.http.server_close()
+
+
+def left_over(root):
+    """What no reader should see after the end: parts and temporary folders."""
+    return [path for path in root.rglob("*") if path.name.endswith(".part") or path.name.startswith(".fetch-")]

@@ -1,12 +1,11 @@
 """Fetching, against a web server on this machine: right, whole, once, and never half."""
 
-import http.server
 import os
 import threading
 import time
 
 import pytest
-from made_images import make
+from made_images import Server, left_over, make
 
 from sintro import SintroError
 from sintro.basics import files
@@ -17,44 +16,12 @@ from sintro.runs import doctor as machine
 FETCHED = ["mnist", "fmnist", "cifar10", "svhn"]
 
 
-class Server:
-    """Serves `contents`, {path: bytes}; `truncate` cuts every body to half of what its header promises."""
-
-    def __init__(self):
-        self.contents, self.requests, self.truncate = {}, [], False
-        server = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                server.requests.append(self.path)
-                content = server.contents.get(self.path.lstrip("/"))
-                if content is None:
-                    self.send_error(404)
-                    return
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content[: len(content) // 2] if server.truncate else content)
-
-            def log_message(self, *arguments):
-                pass
-
-        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self.http.server_address[1]}"
-        threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-
-    def asked_for(self, path):
-        return path in (request.lstrip("/") for request in self.requests)
-
-
 @pytest.fixture
 def server(monkeypatch):
     for variable in ("http_proxy", "HTTP_PROXY", "SINTRO_INCEPTION"):
         monkeypatch.delenv(variable, raising=False)
-    server = Server()
-    yield server
-    server.http.shutdown()
-    server.http.server_close()
+    with Server() as server:
+        yield server
 
 
 def made(name, monkeypatch, server):
@@ -65,11 +32,6 @@ def made(name, monkeypatch, server):
 
 def quiet(_):
     pass
-
-
-def left_over(root):
-    """What no reader should see after the end: parts and temporary folders."""
-    return [path for path in root.rglob("*") if path.name.endswith(".part") or path.name.startswith(".fetch-")]
 
 
 @pytest.mark.parametrize("name", FETCHED)
@@ -324,7 +286,8 @@ def test_doctor_has_a_row_for_every_file(weights, monkeypatch, tmp_path, server)
     fetch.fetch(["svhn"], root, quiet)
     (root / "test_32x32.mat").write_bytes(b"damaged")
     rows = doctor.rows(root, tmp_path / "results")
-    counts = {"digits": 1, "mnist": 4, "fmnist": 4, "cifar10": 6, "svhn": 2, "Inception weights": 1}
+    counts = {"digits": 1, "solids": 1, "mnist": 4, "fmnist": 4, "cifar10": 6, "svhn": 2, "Inception weights": 1}
+    counts |= {"cars3d": 1, "smallnorb": 6, "shapes3d": 1, "kth": 1}
     counts |= {"reference statistics": 1, "celeba-128": 1, "celebahq-256": 1, "ffhq-256": 1}
     assert {row.what: sum(other.what == row.what for other in rows) for row in rows} == counts
     by_file = {os.path.basename(row.path): row for row in rows}

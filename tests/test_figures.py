@@ -14,8 +14,8 @@ from PIL import Image
 from sintro import SintroError
 from sintro.cells.cell import Cell
 from sintro.cells.components import datasets
+from sintro.report.figures import captions, image_cell, latent, maps, study, style
 from sintro.report.figures import cell as cell_figures
-from sintro.report.figures import image_cell, latent, maps, study, style
 from sintro.report.numbers.results import read_history
 
 DENSITIES = tuple(datasets("2d"))
@@ -137,14 +137,43 @@ def test_an_image_cell_gets_pairs_modes_responsibilities_and_distances(tmp_path)
     assert {path.stem for path in cell_figures.draw_cell(made)} == {"history"}
 
 
-def test_under_each_image_is_its_reconstruction():
-    data, reconstructions = np.full((9, 1, 4, 4), 0.25), np.full((9, 1, 4, 4), 0.75)
-    (axes,) = image_cell.draw_pairs(data, reconstructions).axes
-    sheet = axes.images[0].get_array()
-    assert sheet.shape == (2 * (2 * 4 + 1 + 3), 8 * 6)
-    assert (sheet[:4, :4] == 0.25).all()
-    assert (sheet[5:9, :4] == 0.75).all()
-    assert (sheet[12:16, :4] == 0.25).all(), "the ninth starts a second row"
+def test_under_each_image_is_its_reconstruction_and_their_squared_error():
+    data, reconstructions = np.full((20, 1, 4, 4), 0.25), np.full((20, 1, 4, 4), 0.75)
+    reconstructions[1] = 0.25
+    axes = image_cell.draw_reconstructions(data, reconstructions).axes
+    assert len(axes) == 16, "the first 16 by index"
+    pair = axes[0].images[0].get_array()
+    assert pair.shape == (4 + 1 + 4, 4)
+    assert (pair[:4] == 0.25).all()
+    assert (pair[5:] == 0.75).all()
+    assert [each.get_xlabel() for each in axes[:3]] == ["4", "0", "4"]  # 16 pixels, each wrong by a half
+
+
+def test_copies_classes_and_ways_are_drawn_from_their_arrays():
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (2, 16, 3, 8, 8), dtype=np.uint8)
+    counts = np.array([[9, 1, 0], [0, 0, 0], [2, 2, 4]])
+    arrays = {
+        "nearest_samples": pictures[0], "nearest_training": pictures[1], "nearest_ratios": np.linspace(0, 1.5, 16),
+        "class_shares": np.array([[0.5, 0.25, 0.25], [0.2, 0.4, 0.4]]), "mode_classes": counts,
+        "interpolations": rng.integers(0, 256, (2, 4, 8, 3, 8, 8), dtype=np.uint8),
+        "interpolation_elbos": rng.normal(size=(2, 4, 8)),
+    }  # fmt: skip
+    drawn = image_cell.drawn(arrays, {}, {})
+    assert set(drawn) == {"nearest.png", "class_shares.png", "mode_classes.png", "interpolations.png"}
+    assert set(drawn) < set(captions.CAPTIONS)
+    pairs = drawn["nearest.png"]().axes
+    assert [pairs[place].get_xlabel() for place in (0, 15)] == ["0", "1.5"]
+    np.testing.assert_allclose(pairs[3].images[0].get_array()[-8:], pictures[1, 3].transpose(1, 2, 0) / 255, rtol=1e-6)
+    heights = [bar.get_height() for bar in drawn["class_shares.png"]().axes[0].patches]
+    assert heights == pytest.approx([50, 25, 25, 20, 40, 40])
+    shares = drawn["mode_classes.png"]().axes[0].images[0].get_array()
+    np.testing.assert_allclose(shares, [[90, 10, 0], [0, 0, 0], [25, 25, 50]])
+    ways = drawn["interpolations.png"]().axes
+    assert len(ways) == 4 * 3
+    np.testing.assert_allclose(ways[0].lines[1].get_ydata(), arrays["interpolation_elbos"][1, 0])
+    strip = ways[2].images[0].get_array()
+    np.testing.assert_allclose(strip[:, 8:16], arrays["interpolations"][1, 0, 1].transpose(1, 2, 0) / 255, rtol=1e-6)
 
 
 def test_truncated_arrays_are_a_clear_error(tmp_path):

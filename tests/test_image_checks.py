@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
+from scipy.stats import linregress
 
 from sintro import SintroError
 from sintro.basics.randomness import generator
+from sintro.evaluation.image_arrays import spherical
 from sintro.metrics import classes, manifold
+from sintro.metrics.extrapolation import SIZES, infinite_distance, intercept
+from sintro.metrics.fid import FeatureStatistics, distances_to, frechet_distance
 from sintro.metrics.manifold import nearest_real, standard_manifolds
 from sintro.metrics.similarity import psnr, ssim
 
@@ -143,3 +147,68 @@ def test_all_manifolds_share_one_pass():
     torch.testing.assert_close(nearest.ratio, least / own[index])
     alone = nearest_real(real, generated)
     assert torch.equal(nearest.index, alone.index)
+
+
+# --- infinitely many images
+
+
+def gaussian(count, size=6, seed=0):
+    return torch.randn(count, size, generator=generator(seed, "gaussian"), dtype=torch.float64)
+
+
+TRUTH = FeatureStatistics.restored(10**9, torch.zeros(6), torch.eye(6))  # the exact moments of `gaussian`
+
+
+def test_the_line_is_scipys():
+    x, y = 1 / np.linspace(50, 200, SIZES), np.random.default_rng(0).normal(size=SIZES)
+    expected = linregress(x, y)
+    assert intercept(x, y) == pytest.approx((expected.intercept, expected.intercept_stderr), rel=1e-9)
+
+
+def test_extrapolation_takes_away_the_bias_of_few_images():
+    """Equal sets: within 2 of its standard errors of 0 mostly, 5 at the worst; the distance itself is far above 0."""
+    found = np.array([infinite_distance(gaussian(2000, seed=seed), TRUTH, seed, least=250) for seed in range(6)])
+    biased = [FeatureStatistics.of(gaussian(250, seed=seed)).distance(TRUTH) for seed in range(6)]
+    ratios = np.abs(found[:, 0]) / found[:, 1]
+    assert np.median(ratios) < 2
+    assert ratios.max() < 5
+    assert abs(found[:, 0].mean()) < 0.1 * np.mean(biased)
+    assert min(biased) > 0.03
+
+
+def test_extrapolation_finds_the_true_distance_and_is_reproducible():
+    shifted = gaussian(2000) + 0.5
+    found = infinite_distance(shifted, TRUTH, 3, least=250)
+    assert found[0] == pytest.approx(6 * 0.25, rel=0.1)
+    assert found == infinite_distance(shifted, TRUTH, 3, least=250) != infinite_distance(shifted, TRUTH, 4, least=250)
+    with pytest.raises(SintroError, match="400 images; at least 500 are needed"):
+        infinite_distance(shifted[:400], TRUTH, least=250)
+
+
+def test_distances_that_share_a_root_are_those_without():
+    real, others = (
+        FeatureStatistics.of(gaussian(90)),
+        [FeatureStatistics.of(gaussian(40, seed=seed)) for seed in (1, 2)],
+    )
+    shared = distances_to(real.mean, real.covariance, ((each.mean, each.covariance) for each in others))
+    alone = [frechet_distance(each.mean, each.covariance, real.mean, real.covariance) for each in others]
+    assert list(shared) == alone
+
+
+# --- the way between two codes
+
+
+def test_the_great_circle_has_even_angles_and_the_length_of_its_ends():
+    ends = gaussian(2, 5)
+    ends = ends / ends.norm(dim=1, keepdim=True)
+    way = spherical(ends[0], ends[1], torch.linspace(0, 1, 9, dtype=torch.float64)[:, None])
+    torch.testing.assert_close(way[[0, -1]], ends)
+    torch.testing.assert_close(way.norm(dim=1), torch.ones(9, dtype=torch.float64))
+    angles = (way[1:] * way[:-1]).sum(1).acos()
+    torch.testing.assert_close(angles, (ends[0] @ ends[1]).acos().expand(8) / 8)
+
+
+def test_codes_without_a_plane_are_interpolated_straight():
+    start, share = torch.tensor([1.0, 2.0]), torch.tensor([[0.0], [0.5], [1.0]])
+    for end in (3 * start, torch.zeros(2), -start):
+        torch.testing.assert_close(spherical(start, end, share), start + share * (end - start))

@@ -18,13 +18,15 @@ from sintro.cells.presets import published
 from sintro.data import images
 from sintro.evaluation import cell as evaluation
 from sintro.evaluation import snapshots
+from sintro.evaluation.image_arrays import picture_arrays
 from sintro.evaluation.images import ImageEvaluation, refresh_batch_norm
-from sintro.metrics import METRICS
+from sintro.metrics import METRICS, NOT_MEASURED
 from sintro.metrics.features import classifier_features, reference_indices, to_uint8
 from sintro.metrics.fid import FeatureStatistics
 from sintro.metrics.kernel import kernel_distance
 from sintro.metrics.manifold import precision_recall, standard_manifolds
 from sintro.metrics.similarity import psnr, ssim
+from sintro.objectives import kl
 from sintro.objectives.model import Model
 from sintro.objectives.networks import ResidualBlock, UpsamplingBlock, residual_pair
 from sintro.priors import StandardNormal
@@ -160,14 +162,10 @@ def test_adam_carried_over_holds_the_steps_down_and_restarted_it_does_not():
         players = Players([small("results/tiny/digits/soft-introvae/normal/none/seed0", **changes)])
         for iteration in range(100):
             players.step(iteration)
-        before = {
-            name: torch.cat([each.detach().flatten() for each in p.values()]) for name, p in _networks(players).items()
-        }
+        before = _vectors(players)
         for iteration in range(100, 150):
             players.step(iteration)
-        after = {
-            name: torch.cat([each.detach().flatten() for each in p.values()]) for name, p in _networks(players).items()
-        }
+        after = _vectors(players)
         moved[adam] = {name: float((after[name] - before[name]).norm() / before[name].norm()) for name in before}
     for name, distance in moved["restarted"].items():
         assert distance > 4 * moved[None][name], name
@@ -338,6 +336,31 @@ def test_the_other_distances_are_of_the_same_images_in_eval_mode(measured):
     assert np.array_equal(arrays["nearest_samples"][0], measured._generated(model, "eval")[place].numpy())
     published = measured._distances(model, "train", "_published")[0]
     assert not set(published) & {"ckid", "cfid_test", "density", "coverage"}
+    said = {"cfid_infinity": "fewer than 10,000 images", "cfid_infinity_se": "fewer than 10,000 images"}
+    assert found[NOT_MEASURED] == said
+
+
+@torch.no_grad()
+def test_ways_between_test_images_begin_and_end_at_their_reconstructions(measured):
+    model = Players([measured.settings]).model
+    refresh_batch_norm(model, measured.train, measured.settings)
+    measured._generated(model, "eval")  # leaves the model in eval mode
+    test = measured.test.batch(slice(8))
+    codes = model.encode(test).mean
+    arrays = picture_arrays(model, measured.test, codes, 0, "cpu")
+    ways, elbos = arrays["interpolations"], arrays["interpolation_elbos"]
+    assert (ways.shape, ways.dtype, elbos.shape) == ((2, 4, 8, 1, 16, 16), np.uint8, (2, 4, 8))
+    shown = model.decoder(codes).clamp(0, 1).mul(255).round().numpy()
+    for way in (0, 1):
+        assert np.abs(ways[way, :, 0] - shown[0::2]).max() <= 1
+        assert np.abs(ways[way, :, -1] - shown[1::2]).max() <= 1
+    assert not np.array_equal(ways[0], ways[1])
+    standard = dataclasses.replace(model, prior=StandardNormal(codes.shape[1]))  # its KL is not sampled
+    elbos = picture_arrays(standard, measured.test, codes, 0, "cpu")["interpolation_elbos"]
+    straight = model.decoder((codes[0] + 3 / 7 * (codes[1] - codes[0]))[None])
+    posterior = model.encode(straight)
+    energy = model.squared_error(straight, model.decoder(posterior.mean)) + kl(*posterior, standard.prior, 0, None)
+    assert elbos[1, 0, 3] == pytest.approx(-energy.item(), rel=1e-4)
 
 
 @torch.no_grad()
@@ -358,7 +381,11 @@ def test_the_classes_of_samples_and_of_modes_are_the_classifiers(measured):
     assert found["mode_purity"] == pytest.approx(expected.amax(1).sum().item() / 120)
     unlabelled = dataclasses.replace(measured.train, labels=torch.zeros_like(measured.train.labels))
     measured.train = unlabelled
-    assert measured._classes(model, pictures, measured._features(pictures, "eval")) == ({}, {})
+    metrics, arrays = measured._classes(model, pictures, measured._features(pictures, "eval"))
+    assert metrics == {
+        NOT_MEASURED: dict.fromkeys([name for name in found if "class" in name or "mode" in name], "no labels")
+    }
+    assert not arrays
 
 
 @torch.no_grad()

@@ -8,6 +8,8 @@ import pytest
 from sintro import SintroError, report
 from sintro.cells import studies
 from sintro.cells.cell import Cell
+from sintro.metrics import NOT_MEASURED
+from sintro.metrics.definitions_checks import CHECKS
 from sintro.report.numbers import claim_files, errors, exports, results, tables
 from sintro.report.numbers import study as study_numbers
 from sintro.report.pages.cell import metric_views
@@ -69,7 +71,7 @@ def test_where_a_half_is_best_copies_are_not(small):
 def test_each_kind_of_data_has_its_table_with_its_floor(small):
     made_cells.write_cells("results", small)
     made = made_tables(small)
-    assert [*made] == ["table1", "table5", "errors", "errors-images"]
+    assert [*made] == ["table1", "table5", "errors", "errors-images", "checks-images"]
     assert [m.published for m in made["errors"].measures] == [*errors.PLANE]
     assert [m.published for m in made["errors-images"].measures][:3] == ["kid", "fid_test", "kid_test"]
     assert {m.metric(form).form for m in made["errors"].measures for form in tables.FORMS} == {"standard"}
@@ -95,10 +97,12 @@ def test_references_that_differ_give_their_floor_a_spread(small):
 
 def test_evaluations_of_before_stay_readable(small):
     """Without these metrics there is no table of them and no floor row of images; with some, cells are counted."""
-    added = {"fid_test", "kid", "kid_sd", "kid_test", "ckid", "ckid_sd", "ckid_test", "cfid_test", *errors.PLANE}
+    added = {metric.name for metric in CHECKS} | {*errors.PLANE}
+    endings = ("kid", "kid_sd", "_test", "_infinity", "_infinity_se")
 
     def older(cell, metrics):
-        return {name: value for name, value in metrics.items() if name not in added and "_floor" not in name}
+        kept = {name: value for name, value in metrics.items() if name not in added and "_floor" not in name}
+        return {name: value for name, value in kept.items() if not name.endswith(endings)}
 
     made_cells.write_cells("results", small, values=older)
     made = made_tables(small)
@@ -114,6 +118,41 @@ def test_evaluations_of_before_stay_readable(small):
     assert f"rings,{','.join(SOFT)},evaluate again,standard,sliced_w2," in exports.to_csv(table)
     views = {view["name"]: view["value"] for view in metric_views(results.read_cell(small[4]), {})}
     assert views["sliced_w2"] == "evaluate again"
+
+
+def test_what_an_older_evaluation_did_not_measure_is_asked_for_and_what_todays_could_not_is_explained(small):
+    """A number, a reason, or "evaluate again": never an empty cell."""
+    added = {"authenticity", "authenticity_floor", "psnr", "fid_infinity", "fid_infinity_se", "mode_purity"}
+    reasons = {"fid_infinity": "fewer than 10,000 images", "mode_purity": "no <b>modes</b>"}
+
+    def measured(cell, metrics):
+        metrics = {name: value for name, value in metrics.items() if name not in added}
+        return metrics | ({NOT_MEASURED: reasons} if cell.objective == "vae" else {})
+
+    made_cells.write_cells("results", small, values=measured)
+    found = {result.cell.objective: result for result in results.read_cells(small) if result.kind == "images"}
+    assert set(found["soft-introvae"].absent) == added
+    assert set(found["vae"].absent) == added - set(reasons)
+    shown = {objective: {view["name"]: view["value"] for view in metric_views(each, {})}
+             for objective, each in found.items()}  # fmt: skip
+    assert [shown[objective]["psnr"] for objective in shown] == ["evaluate again"] * 2
+    assert shown["vae"]["fid_infinity"] == "not measured: fewer than 10,000 images"
+    assert shown["soft-introvae"]["fid_infinity"] == "evaluate again"
+    made = made_tables(small)
+    texts = {
+        (name, row): made[name].text(
+            row, "mnist", next(m for m in made[name].measures if m.standard == metric), "standard", "t95"
+        )
+        for name, metric in (("errors-images", "fid_infinity"), ("checks-images", "mode_purity"))
+        for row in (VAE, SOFT)
+    }
+    assert [*texts.values()] == [
+        "not measured: fewer than 10,000 images", "evaluate again", "not measured: no <b>modes</b>", "evaluate again",
+    ]  # fmt: skip
+    report.build(["small"])
+    page = Path("reports/small/index.html").read_text()
+    assert "not measured: no &lt;b&gt;modes&lt;/b&gt;" in page
+    assert "<b>modes" not in page
 
 
 def test_pages_show_the_tables_and_a_cell_its_floors(small):

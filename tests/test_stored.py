@@ -143,7 +143,7 @@ def test_a_stored_model_gives_the_stored_metrics(stored, cell):
     for name, value in before.items():
         if name == "evaluated":
             continue
-        # A Frechet distance in a classifier's features: the evaluation trains that classifier, and training amplifies what
+        # A Frechet distance in a classifier's features: evaluation trains that classifier, and training amplifies what
         # another processor rounds otherwise (1.2e-5 was seen).
         close = 1e-4 if name.startswith("cfid") else 1e-5
         if isinstance(value, Real) and math.isfinite(value):

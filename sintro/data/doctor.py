@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from sintro import SintroError
-from sintro.cells.components import ImageDataset, datasets
-from sintro.data import sources
+from sintro.cells.components import ImageDataset, dataset, datasets
+from sintro.data import solids, sources
 from sintro.data.folders import MANIFEST, RELEASED, FolderImages, prepared
 
 
@@ -32,17 +33,23 @@ def rows(root: str | Path | None = None, results: str | Path = "results") -> lis
     """List every file that the image benchmark can use. Reads and hashes them all (seconds); never raises."""
     folder = sources.data_root(root)
     listed = [one for one in datasets("images").values() if not one.fetched]
-    table = [_not_fetched(one) for one in listed if not isinstance(one, FolderImages)]
+    table = [_not_fetched(one, folder) for one in listed if not isinstance(one, FolderImages)]
     table += [_prepared(one, folder) for one in (*RELEASED.values(), *prepared(folder))]
     for name in sources.fetched():
         table += _dataset(name, folder)
     return [*table, _inception(folder), *_statistics(Path(results))]
 
 
-def _not_fetched(one: ImageDataset) -> Row:
-    """Return the row of a data set that comes with a library, or that an extension reads."""
+def _not_fetched(one: ImageDataset, root: Path) -> Row:
+    """Return the row of a data set that comes with a library, is drawn, is made of own files, or is an extension's."""
     if one.source is not None:
         return Row(one.name, str(one.source.resolve()), "extension")
+    if one.has_factors:
+        place = one.place(root)
+        if place is not None:
+            state = "unverified" if place.is_dir() else "missing"
+            return Row(one.name, str(place.absolute()), state, reason=one.origin)
+        return Row(one.name, str(Path(solids.__file__)), "embedded", reason=one.origin)
     import sklearn
 
     return Row(
@@ -72,7 +79,15 @@ def _dataset(name: str, root: Path) -> list[Row]:
         found = sources.states(name, root)
     except SintroError as error:  # the lock file itself is damaged
         return [Row(name, str(sources.lock_path(name, root)), "corrupted", reason=str(error), command=command)]
-    return [_row(name, state, command) for state in found]
+    listed = [_row(name, state, command) for state in found]
+    package = dataset(name).package
+    if package is None or find_spec(package[0]) is not None:
+        return listed
+    lacks = f"the package {package[0]} is missing"
+    return [
+        replace(row, reason="; ".join(filter(None, (row.reason, lacks))), command=row.command or package[1])
+        for row in listed
+    ]
 
 
 def _row(what: str, state: sources.FileState, command: str) -> Row:

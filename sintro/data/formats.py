@@ -6,10 +6,13 @@ raises a SintroError that names the file.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import pickle
+import tarfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,15 +40,27 @@ def read_svhn(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read(path: Path, parse, *arguments):
+    with told(path):
+        return parse(content_of(path), *arguments)
+
+
+@contextlib.contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Turn whatever is wrong with the file that the block reads into a SintroError that names it."""
     try:
-        if path.suffix == ".gz":
-            check_gzip(path)
-        content = path.read_bytes()
-        return parse(gzip.decompress(content) if path.suffix == ".gz" else content, *arguments)
-    except (Broken, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        yield
+    except (Broken, EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
         raise SintroError(f"{path} is truncated or corrupted: {error}") from error
     except OSError as error:
         raise SintroError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def content_of(path: Path) -> bytes:
+    """Read a file whole, decompressed where its name ends in ``.gz``."""
+    if path.suffix != ".gz":
+        return path.read_bytes()
+    check_gzip(path)
+    return gzip.decompress(path.read_bytes())
 
 
 def _idx(content: bytes, dimensions: int) -> np.ndarray:

@@ -36,7 +36,8 @@ class ImageSet:
     `sha256` is of the content of the whole split (shape, pixels, labels), whatever files the images came from.
     `facts` are those of the whole data set. `state` is "verified", "unverified" (the content is not the published one)
     or "embedded". `chosen` is the number of images where only some of the split were chosen, else None. Batches go to
-    `device`; where the images are `mapped` into memory from a file, they themselves may be elsewhere.
+    `device`; where the images are `mapped` into memory from a file, they themselves may be elsewhere. `contents` int64
+    [N] are those of images with factors, where they are known.
     """
 
     images: Tensor
@@ -49,6 +50,7 @@ class ImageSet:
     chosen: int | None = None
     device: torch.device | str = "cpu"
     mapped: bool = False
+    contents: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -64,7 +66,9 @@ class ImageSet:
         return bool((self.labels != self.labels[0]).any())
 
     def to(self, device: torch.device | str) -> ImageSet:
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device), device=device)
+        contents = None if self.contents is None else self.contents.to(device)
+        images, labels = self.images.to(device), self.labels.to(device)
+        return replace(self, images=images, labels=labels, contents=contents, device=device)
 
     def choose(self, count: int | None) -> ImageSet:
         """Choose `count` of the split's images at random, always the same ones, in their order; None: all of them.
@@ -80,7 +84,9 @@ class ImageSet:
             )
         chosen = torch.randperm(len(self), generator=generator(0, CHOICE))[:count].sort().values
         chosen = chosen.to(self.images.device)
-        return replace(self, images=self.images[chosen], labels=self.labels[chosen], chosen=count, mapped=False)
+        images, labels = self.images[chosen], self.labels[chosen]
+        contents = None if self.contents is None else self.contents[chosen]
+        return replace(self, images=images, labels=labels, contents=contents, chosen=count, mapped=False)
 
     def steps(self, batch_size: int) -> int:
         """Return the number of batches in an epoch; the last may be smaller."""
@@ -137,6 +143,7 @@ def load(name: str, split: str, root: str | Path | None = None, device: torch.de
     hashes = found.hashes or {each: content_hash(*found.arrays[each]) for each in SPLITS}
     images, labels = found.arrays[split]
     pixels = _tensor(images, torch.device(device))
+    contents = None if found.contents is None else torch.from_numpy(found.contents[split].astype(np.int64)).to(device)
     return ImageSet(
         pixels,
         torch.from_numpy(labels.astype(np.int64)).to(device),
@@ -147,6 +154,7 @@ def load(name: str, split: str, root: str | Path | None = None, device: torch.de
         Facts(hashes["train"], hashes["test"], found.verified, found.reason),
         device=device,
         mapped=isinstance(images, np.memmap) and pixels.device.type == "cpu",
+        contents=contents,
     )
 
 

@@ -6,7 +6,8 @@ md5 sums that torchvision publishes.
 
 An IDX file of the published shape with other content is "unverified": it can be used, and every result of it says so.
 A pickle or a MATLAB file with other content is "corrupted": it has no checksum of its own, so a damaged file cannot be
-told from a different one.
+told from a different one. The same holds for the files of Cars3D, smallNORB and 3D Shapes, whose published hashes are
+those of the compressed files.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ IDX_SHAPES = {  # the same for both
 class SourceFile:
     """One file: its place under the data root, its addresses in order of preference, and the check of its content.
 
-    An IDX file is checked by ``sha256`` and ``shape`` of its decompressed stream, every other file by ``md5``.
+    An IDX file, which has a ``shape``, is checked by shape and ``sha256`` of its decompressed stream. Every other file
+    is checked as it is: by its ``size``, where that is published, and by ``sha256`` or ``md5``.
     """
 
     path: str
@@ -54,6 +56,7 @@ class SourceFile:
     plain: str | None = None  # the place of the same file decompressed, as torchvision leaves it
     sha256: str | None = None
     shape: tuple[int, ...] | None = None
+    size: int | None = None  # bytes
 
     @property
     def name(self) -> str:
@@ -104,16 +107,28 @@ def inspect(file: SourceFile, path: Path) -> FileState:
     """Check a copy of ``file`` at any ``path``, whose name tells only whether it is compressed."""
     try:
         size = path.stat().st_size
-        if file.sha256 is not None:
+        if file.shape is not None:
             return _inspect_idx(file, path, size)
-        sha256 = hash_file(path)
-        if (actual := hash_file(path, "md5")) != file.md5:
-            return FileState(path, "corrupted", f"its md5 is {actual}, published is {file.md5}", sha256, size)
-        return FileState(path, "verified", sha256=sha256, bytes=size)
+        return _inspect_whole(file, path, size)
     except FileNotFoundError:
         return FileState(path, "missing")
     except OSError as error:
         return FileState(path, "unreadable", error.strerror or str(error))
+
+
+def _inspect_whole(file: SourceFile, path: Path, size: int) -> FileState:
+    """Check a file by its size and its published hash."""
+    if file.size is not None and size != file.size:
+        cut = "truncated, " if size < file.size else ""
+        return FileState(path, "corrupted", f"{cut}it has {size:,} bytes, published are {file.size:,}", bytes=size)
+    sha256 = hash_file(path)
+    if file.sha256 is not None:
+        kind, actual, expected = "sha256", sha256, file.sha256
+    else:
+        kind, actual, expected = "md5", hash_file(path, "md5"), file.md5
+    if actual != expected:
+        return FileState(path, "corrupted", f"its {kind} is {actual}, published is {expected}", sha256, size)
+    return FileState(path, "verified", sha256=sha256, bytes=size)
 
 
 def _inspect_idx(file: SourceFile, path: Path, size: int) -> FileState:

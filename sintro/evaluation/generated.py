@@ -1,13 +1,14 @@
 """What is asked of generated images beside distances: are they copies of training images, and of which classes are
 they? docs/science.md, section 7."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
 from sintro.data.images import Gathered
-from sintro.metrics import classes
+from sintro.metrics import NOT_MEASURED, classes
 from sintro.metrics.features import FeatureExtractor
 from sintro.metrics.manifold import Nearest
 from sintro.priors import Prior
@@ -15,6 +16,19 @@ from sintro.priors import Prior
 PAIRS = 16  # of the sheet of nearest training images
 
 Measured = tuple[dict[str, Any], dict[str, np.ndarray]]  # metrics, and the arrays of their pictures
+
+
+NO_LABELS = {
+    NOT_MEASURED: dict.fromkeys(("class_tv", "class_tv_floor", "mode_purity", "mode_purity_floor"), "no labels")
+}
+NO_MODES = {NOT_MEASURED: dict.fromkeys(("mode_purity", "mode_purity_floor"), "no modes")}
+
+
+def together(*found: Mapping[str, Any]) -> dict[str, Any]:
+    """Unite metrics, and the reasons why others are not measured."""
+    metrics = {name: value for each in found for name, value in each.items()}
+    reasons = {name: why for each in found for name, why in each.get(NOT_MEASURED, {}).items()}
+    return metrics | ({NOT_MEASURED: reasons} if reasons else {})
 
 
 def copies(nearest: Nearest, pictures: torch.Tensor, training: Gathered) -> Measured:

@@ -222,23 +222,22 @@ class ImageEvaluation:
         again = self._features(self._reconstructed(model, mode, self.test), mode)
         found[f"{name}_rec_test"] = self._distance(again, mode, self.test)
         manifolds, nearest = standard_manifolds(real.features, generated)
-        found |= manifolds
-        found |= standard_distances(name, real, self._reference("eval", self.test), generated, self.settings.seed)
+        others = standard_distances(name, real, self._reference("eval", self.test), generated, self.settings.seed)
         training = Gathered(self.train.images, reference_indices(self.train, len(real.features)))
         copied, sheet = samples.copies(nearest, pictures, training)
         classes, bars = self._classes(model, pictures, generated)
-        return found | copied | classes, sheet | bars
+        return samples.together(found, manifolds, others, copied, classes), sheet | bars
 
     def _classes(self, model: Model, pictures: torch.Tensor, generated: torch.Tensor) -> samples.Measured:
         """Measure of which classes the samples and those of every mode are; nothing where images have no labels."""
         if not self.train.has_labels:
-            return {}, {}
+            return samples.NO_LABELS, {}
         known, prior = self._reference("eval", extractor=self.classifier).features, model.mixture()
         if self.classifier is not self.extractor:
             generated = self.classifier.features(pictures, "eval", self.settings.batch_size)
         (metrics, arrays), told = samples.class_shares(self.classifier, generated, known)
         if not prior.has_modes:
-            return metrics, arrays
+            return metrics | samples.NO_MODES, arrays
         purity, table = samples.mode_purity(prior, self._drawn(model)[1], told, arrays["class_shares"].shape[1])
         return metrics | purity, arrays | table
 

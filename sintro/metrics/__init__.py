@@ -9,15 +9,13 @@ from typing import Any
 from sintro import SintroError
 from sintro.metrics.definitions_2d import DENSITY, PLANE
 from sintro.metrics.definitions_checks import CHECKS
-from sintro.metrics.definitions_images import IMAGES
-from sintro.metrics.metric import EVERY, PRIOR, PUBLISHED, SECTION, SOFT, Direction, Metric
+from sintro.metrics.definitions_images import FEATURES, IMAGES, PHOTOGRAPHS
+from sintro.metrics.metric import EVERY, LABELS, MODES, PRIOR, PUBLISHED, SECTION, SOFT, Direction, Metric
 
 
 class NotFinite(SintroError):
     """The output of a model is not finite, so that no metric is defined: the model has diverged."""
 
-
-MODES = "a prior with modes"
 
 _MODEL = (
     Metric(
@@ -159,16 +157,33 @@ def definition(name: str) -> Metric | None:
 VERSIONS = "metric_versions"  # the key of metrics.json that says by which definitions its numbers were computed
 
 
+NOT_MEASURED = "not_measured"  # the key of metrics.json that says why an evaluation has no number: name -> reason
+
+
 def versions(names: Iterable[str]) -> dict[str, int]:
     """Return the version of the definition of every named metric in the table, for ``metrics.json``."""
     return {name: METRICS[name].version for name in sorted(names) if name in METRICS}
 
 
+# What a metric needs -> the metric that every evaluation has measured where the need is met.
+_EVIDENCE = {
+    FEATURES["fid"]: "fid",
+    FEATURES["cfid"]: "cfid",
+    PHOTOGRAPHS: "fid",
+    MODES: "responsibility_entropy",
+    LABELS: "linear_probe",
+}
+
+
 def absent(metrics: Mapping[str, Any], kind: str) -> tuple[str, ...]:
-    """Return the metrics that every evaluation of today measures on this kind of data and a ``metrics.json`` lacks."""
-    return tuple(
-        name for name, metric in METRICS.items() if kind in metric.datasets and not metric.needs and name not in metrics
-    )
+    """Return the metrics that an evaluation of today measures of such a cell and a ``metrics.json`` lacks.
+
+    Those are not among them of which it says why they are not measured, nor those whose need is not known to be met.
+    """
+    said = metrics.get(NOT_MEASURED)
+    known = {*metrics, *(said if isinstance(said, Mapping) else ())}
+    meant = {name: metric for name, metric in METRICS.items() if kind in metric.datasets and name not in known}
+    return tuple(name for name, metric in meant.items() if not metric.needs or _EVIDENCE.get(metric.needs) in metrics)
 
 
 def outdated(metrics: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,12 +1,15 @@
 """Definitions of what is asked of images beside distances: copies, classes, modes, likeness of reconstructions."""
 
-from sintro.metrics.metric import SECTION, Direction, Metric
+from sintro.metrics.metric import LABELS, MODES, SECTION, Direction, Metric
+
+NEEDS = {"class": LABELS, "mode": MODES}  # beginning of a name -> what the metric needs
 
 
 def _of_images(
     name: str, label: str, definition: str, direction: Direction, unit: str = "share", source: str = "ours"
 ) -> Metric:
-    return Metric(name, label, definition, unit, direction, "standard", f"{source}; {SECTION}", datasets=("images",))
+    cited, needed = f"{source}; {SECTION}", NEEDS.get(name.partition("_")[0], "")
+    return Metric(name, label, definition, unit, direction, "standard", cited, datasets=("images",), needs=needed)
 
 
 _CLASSES = "classes as the data set's own classifier tells them, of generated images and of the training images"

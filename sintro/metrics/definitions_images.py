@@ -1,6 +1,6 @@
 """Definitions of the metrics of images alone; computed by ``fid``, ``manifold``, ``representation`` and others."""
 
-from sintro.metrics.metric import PUBLISHED, SECTION, Direction, Form, Metric
+from sintro.metrics.metric import LABELS, PUBLISHED, SECTION, Direction, Form, Metric
 
 # The batch-norm modes of a Frechet distance: suffix of its name -> addition to its label, meaning.
 _MODES = {
@@ -23,6 +23,7 @@ FEATURES = {
     "fid": "photographs, and Inception's weights",
     "cfid": "images that are no photographs, or no weights of Inception",
 }
+PHOTOGRAPHS = "photographs"
 
 
 def _distances() -> tuple[Metric, ...]:
@@ -74,8 +75,10 @@ def _others(name: str) -> tuple[Metric, ...]:
     subsets = "mean over 100 pairs of subsets of min(1,000, N/2) images"
     halves = "one half of the training images that are the reference against the other, so half as many images: "
 
-    def metric(name: str, label: str, definition: str, direction: Direction, form: Form = "standard") -> Metric:
-        cited = "Binkowski et al. 2018" if "kid" in name else source
+    def metric(
+        name: str, label: str, definition: str, direction: Direction, form: Form = "standard", citing: str = source
+    ) -> Metric:
+        cited = "Binkowski et al. 2018" if "kid" in name else citing
         return Metric(
             name, label, definition, "", direction, form, f"{cited}; {SECTION}", datasets=("images",), needs=needed
         )
@@ -95,6 +98,17 @@ def _others(name: str) -> tuple[Metric, ...]:
         metric(
             f"{kid}_test", f"{kernel} (test)", f"{kernel} with the test split in place of the training images. Above "
             f"{kernel} where the model copies training images.", "lower",
+        ),
+        metric(
+            f"{name}_infinity", f"{frechet}, infinite", f"{frechet} of infinitely many generated images: the intercept "
+            "of a line through 15 sizes from 5,000 images to all, least squares in 1 / size. Without the bias that "
+            "depends on the model; that of the reference stays. It may be negative. Not measured below 10,000 images.",
+            "lower", citing="Chong & Forsyth 2020",
+        ),
+        metric(
+            f"{name}_infinity_se", f"{frechet}, infinite, SE", f"Standard error of {frechet}, infinite, from the "
+            "scatter around its line: not over other draws of the images, nor over training runs.", "none",
+            citing="Chong & Forsyth 2020",
         ),
         metric(
             f"{name}_rec_test", f"{frechet} (rec, test)", f"{frechet} between reconstructions g(mu(x)) of test images "
@@ -162,7 +176,7 @@ def _manifolds() -> tuple[Metric, ...]:
 def _probe(name: str, label: str, definition: str, form: Form) -> Metric:
     source = PUBLISHED if form == "published" else SECTION
     return Metric(
-        name, label, definition, "%", "higher", form, source, display_scale=100.0, datasets=("images",), needs="labels"
+        name, label, definition, "%", "higher", form, source, display_scale=100.0, datasets=("images",), needs=LABELS
     )
 
 

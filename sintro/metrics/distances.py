@@ -9,11 +9,14 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from sintro.basics.files import whole
+from sintro.metrics import NOT_MEASURED
 from sintro.metrics.definitions_images import KERNELS
+from sintro.metrics.extrapolation import FEWEST, infinite_distance
 from sintro.metrics.features import Reference
 from sintro.metrics.fid import FeatureStatistics
 from sintro.metrics.kept import kept
@@ -23,18 +26,24 @@ from sintro.metrics.manifold import nearest_real
 VERSION = 1  # of what is stored
 
 
-def standard_distances(name: str, real: Reference, test: Reference, generated: Tensor, seed: int) -> dict[str, float]:
-    """Compute kernel distances to the training images, and both distances to the test split, of eval-mode features.
+def standard_distances(name: str, real: Reference, test: Reference, generated: Tensor, seed: int) -> dict[str, Any]:
+    """Compute kernel distances and the extrapolated Fréchet distance to the training images, and both distances to the
+    test split, of eval-mode features. What is not measured is named with the reason.
 
     Args:
         name: of the Fréchet distance in these features, ``fid`` or ``cfid``; the metrics' names follow from it.
         real, test: the references of the two splits.
         generated: [M, F] features of generated images.
-        seed: of the choice of the kernel distance's subsets.
+        seed: of the choice of subsets.
     """
     kernel = KERNELS[name]
     mean, spread = kernel_distance(real.features, generated, seed)
-    return {
+    infinite = (f"{name}_infinity", f"{name}_infinity_se")
+    if len(generated) < FEWEST:
+        found = {NOT_MEASURED: dict.fromkeys(infinite, f"fewer than {FEWEST:,} images")}
+    else:
+        found = dict(zip(infinite, infinite_distance(generated, real.statistics, seed), strict=True))
+    return found | {
         kernel: mean,
         f"{kernel}_sd": spread,
         f"{name}_test": FeatureStatistics.of(generated).distance(test.statistics),

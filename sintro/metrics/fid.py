@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -41,18 +41,28 @@ def frechet_distance(mean1, cov1, mean2, cov2) -> float:
     Raises:
         SintroError: shapes that do not fit, values that are not finite or overflow, a matrix that is no covariance.
     """
-    mean1, cov1 = _checked(mean1, cov1, "first")
-    mean2, cov2 = _checked(mean2, cov2, "second")
-    if mean1.shape != mean2.shape:
-        raise SintroError(f"Fréchet distance: the first has {len(mean1)} features, the second {len(mean2)}")
-    with _one_thread():
-        root1 = _root(cov1, "first")  # [F, R1], cov1 = root1 @ root1.T
-        root2 = _root(cov2, "second")  # [F, R2]
-        overlap = torch.linalg.svdvals(root1.T @ root2).sum() if root1.shape[1] and root2.shape[1] else 0.0
-    distance = float((mean1 - mean2).square().sum() + cov1.trace() + cov2.trace() - 2 * overlap)
-    if not math.isfinite(distance):
-        raise NotFinite("Fréchet distance: the values are too large for float64, so it is undefined")
-    return max(distance, 0.0)  # the true value is never negative, so a negative one is rounding
+    return next(distances_to(mean2, cov2, [(mean1, cov1)]))
+
+
+def distances_to(mean, cov, others: Iterable[tuple]) -> Iterator[float]:
+    """Yield the Fréchet distance to N(mean, cov) of each other (mean, covariance); the root of ``cov`` is taken once.
+
+    As :func:`frechet_distance`, whose second distribution N(mean, cov) is.
+    """
+    mean2, cov2 = _checked(mean, cov, "second")
+    root2 = None
+    for mean1, cov1 in others:
+        mean1, cov1 = _checked(mean1, cov1, "first")
+        if mean1.shape != mean2.shape:
+            raise SintroError(f"Fréchet distance: the first has {len(mean1)} features, the second {len(mean2)}")
+        with _one_thread():
+            root1 = _root(cov1, "first")  # [F, R1], cov1 = root1 @ root1.T
+            root2 = _root(cov2, "second") if root2 is None else root2  # [F, R2]
+            overlap = torch.linalg.svdvals(root1.T @ root2).sum() if root1.shape[1] and root2.shape[1] else 0.0
+        distance = float((mean1 - mean2).square().sum() + cov1.trace() + cov2.trace() - 2 * overlap)
+        if not math.isfinite(distance):
+            raise NotFinite("Fréchet distance: the values are too large for float64, so it is undefined")
+        yield max(distance, 0.0)  # the true value is never negative, so a negative one is rounding
 
 
 @contextlib.contextmanager

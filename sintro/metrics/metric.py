@@ -11,6 +11,7 @@ PRIOR = "Athanasiadis et al. 2025"
 SECTION = "docs/science.md, section 7"
 PUBLISHED = f"{PRIOR}, released code; {SECTION}"
 EVERY = ("2d", "images")
+MODES, LABELS = "a prior with modes", "labels"  # what some metrics need
 
 
 @dataclass(frozen=True)

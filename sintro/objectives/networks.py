@@ -72,8 +72,8 @@ class ImageNetwork(nn.Module):
 class ResidualBlock(nn.Module):
     """3x3 conv, batch norm, LeakyReLU 0.2, 3x3 conv, batch norm, plus the identity, LeakyReLU 0.2.
 
-    Convolutions have no bias; the identity passes a 1x1 convolution where the number of channels changes. Activations
-    are in place: no backward pass needs what a batch norm or a sum gave.
+    Convolutions have no bias; the identity passes a 1x1 convolution where the number of channels changes. Sums and
+    activations are in place: no backward pass needs what a batch norm or a sum gave.
     """
 
     def __init__(self, inputs: int, outputs: int):
@@ -88,7 +88,7 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return functional.leaky_relu_(self.body(inputs) + self.identity(inputs), 0.2)
+        return functional.leaky_relu_(self.body(inputs).add_(self.identity(inputs)), 0.2)
 
 
 class UpsamplingBlock(ResidualBlock):
@@ -107,7 +107,7 @@ class UpsamplingBlock(ResidualBlock):
         for layer in others:
             hidden = layer(hidden)
         identity = functional.interpolate(self.identity(inputs), scale_factor=2)
-        return functional.leaky_relu_(hidden + identity, 0.2)
+        return functional.leaky_relu_(hidden.add_(identity), 0.2)
 
 
 class ResidualEncoder(ImageNetwork):

@@ -6,6 +6,7 @@ An extension file imports what it needs from here: ``from sintro.cells.component
 from sintro.cells.components.component import PROTOCOLS, Component, Row, UnknownComponent
 from sintro.cells.components.dataset import SPLITS, Dataset, Density, ImageDataset, Splits
 from sintro.cells.components.extension_files import in_a_line
+from sintro.cells.components.factors import FactorDataset, Factors
 from sintro.cells.components.objective import Betas, Objective
 from sintro.cells.components.prior import Prior, PriorSpec
 from sintro.cells.components.registry import (

@@ -34,6 +34,7 @@ class Dataset(Component):
     in_papers: bool = False
     in_si_program: bool = False  # S-IntroVAE's own program trains images such as these
     fetched: bool = False  # whether `sintro fetch` downloads it
+    has_factors: bool = False  # its images have a class and a content: sintro.cells.components.factors
     weight: int = 1  # how many times as long its jobs may take on a cluster (slurm/config.yaml)
 
     def not_published(self, prior: str) -> str:
@@ -45,7 +46,8 @@ def _is_width(value: Any) -> bool:
     return isinstance(value, int | float) and 0 < value < math.inf
 
 
-def _is_shape(value: Any) -> bool:
+def is_shape(value: Any) -> bool:
+    """Tell whether a value is the shape of an image, (C, H, W)."""
     return isinstance(value, tuple) and len(value) == 3 and all(map(is_count, value))
 
 
@@ -111,7 +113,8 @@ class Splits(NamedTuple):
 
     ``arrays``: by split (images uint8 [N, C, H, W], labels int64 [N]). ``verified``: whether the content is the
     published one, None where no hash of it is published; ``reason`` says why it is not. ``hashes``: the content hash of
-    each split, where it is known without reading the split.
+    each split, where it is known without reading the split. ``contents``: int64 [N] by split, where every image has a
+    content beside its class (:mod:`sintro.cells.components.factors`).
     """
 
     arrays: "dict[str, tuple[np.ndarray, np.ndarray]]"
@@ -119,6 +122,7 @@ class Splits(NamedTuple):
     verified: bool | None
     reason: str = ""
     hashes: dict[str, str] | None = None
+    contents: "dict[str, np.ndarray] | None" = None
 
 
 class ImageDataset(Dataset):
@@ -137,7 +141,7 @@ class ImageDataset(Dataset):
     needs = ("title", "event", "size", "read")
     checks: ClassVar = {
         "title": TEXT,
-        "event": Check(_is_shape, "(channels, height, width)"),
+        "event": Check(is_shape, "(channels, height, width)"),
         "size": COUNT,
         "classes": COUNT,
         "photographs": SWITCH,
@@ -146,6 +150,7 @@ class ImageDataset(Dataset):
     partner: str | None = None
     photographs: bool = True
     origin: str = "read by its extension"
+    package: tuple[str, str] | None = None  # the module that reads its files, where it is optional; what installs it
 
     def load(self, root: Path) -> Splits:
         """Read both splits, even for one of them: a broken test split must stop a training before it begins."""

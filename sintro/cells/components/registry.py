@@ -44,6 +44,8 @@ from sintro.cells.components.spelling import suggestion
 BUILT_IN = (
     "sintro.data.densities",
     "sintro.data.image_sets",
+    "sintro.data.factor_sets",
+    "sintro.data.rendered_sets",
     "sintro.data.folders",
     "sintro.priors.builtin",
     "sintro.objectives.builtin",

@@ -5,7 +5,14 @@ from pathlib import Path
 CAPTIONS = {
     "data.png": "Real data, coloured by mode, arm, square or ring",
     "samples.png": "Samples of the model, from the prior through the decoder",
-    "reconstructions.png": "Test images, under each its reconstruction",
+    "reconstructions.png": "The first 16 test images; under each its reconstruction g(mu(x)) and their squared error",
+    "interpolations.png": "Between the codes mu(x) of the first 4 pairs of test images: along the great circle (upper "
+    "strip) and straight (lower strip), and below the ELBO of each decoded image; a dip leaves the model's own images",
+    "nearest.png": "The 16 samples most like a copy, under each the nearest training image; the number is their "
+    "distance as a multiple of that image's distance to its own nearest neighbour",
+    "class_shares.png": "Shares of the classes among samples and training images, as the data set's classifier tells "
+    "them",
+    "mode_classes.png": "Which classes each mode of the prior makes, by falling weight",
     "mode_images.png": "The means of the prior's modes through the decoder, by falling weight, with their weights",
     "mode_samples.png": "Samples of the prior's heaviest modes, a row each, by falling weight",
     "responsibilities.png": "Mean responsibility of each mode over the test images, from snapshot to snapshot",

@@ -8,16 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sintro.report.figures.style import DENSITY_MAP, LINES, in_range, square
+from sintro.report.figures import image_checks
+from sintro.report.figures.style import DENSITY_MAP, LINES, in_range, show_image, square
 from sintro.runs.stored import MEAN_RESPONSIBILITIES, RESPONSIBILITY_ITERATIONS
 
 IN_A_ROW = 8
 SHEET = 4.0  # inches, as the other square pictures
-PAIRS = 32
 SHOWN_MODES = 8  # of which samples are drawn; their means are shown of more
 DISTANCES = {"fid_over_iterations": "FID (published)", "cfid_over_iterations": "cFID (published)"}
 
@@ -29,7 +28,8 @@ def drawn(
     found: dict[str, Callable[[], Figure]] = {}
     stored = arrays.keys()
     if {"data", "reconstructions"} <= stored and arrays["data"].shape == arrays["reconstructions"].shape:
-        found["reconstructions.png"] = lambda: draw_pairs(arrays["data"], arrays["reconstructions"])
+        found["reconstructions.png"] = lambda: draw_reconstructions(arrays["data"], arrays["reconstructions"])
+    found |= image_checks.drawn(arrays)
     if {"mode_images", "mode_weights"} <= stored:
         found["mode_images.png"] = lambda: draw_modes(arrays["mode_images"], arrays["mode_weights"])
     if {"mode_samples", "mode_weights"} <= stored:
@@ -59,14 +59,6 @@ def _shape(count: int, most: int = IN_A_ROW) -> tuple[int, int]:
     return math.ceil(count / columns), columns
 
 
-def _show(axes: Axes, image: np.ndarray) -> None:
-    """Show an image [C, H, W] in [0, 1], without ticks or frame."""
-    pixels = image.transpose(1, 2, 0) if len(image) == 3 else image[0]
-    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
-
-
 def _sheet(stacks: Sequence[np.ndarray], gap: int) -> np.ndarray:
     """Lay out stacks of images [N, C, H, W] on white, the n-th of each below each other -> [C, H', W'].
 
@@ -90,15 +82,17 @@ def draw_images(images: np.ndarray, title: str, most: int = 64) -> Figure:
     return _draw_sheet([images[:most]], 2, title)
 
 
-def draw_pairs(data: np.ndarray, reconstructions: np.ndarray) -> Figure:
-    """Draw images [N, C, H, W] and under each its reconstruction, eight pairs in a row."""
-    stacks = [data[:PAIRS], reconstructions[:PAIRS]]
-    return _draw_sheet(stacks, 3, "test images, under each its reconstruction")
+def draw_reconstructions(data: np.ndarray, reconstructions: np.ndarray) -> Figure:
+    """Draw images [N, C, H, W], under each its reconstruction and their squared error, summed over the coordinates."""
+    data, reconstructions = data[: image_checks.PAIRS], reconstructions[: image_checks.PAIRS]
+    errors = np.square(np.asarray(data, np.float64) - reconstructions).sum((1, 2, 3))
+    title = "test images, under each its reconstruction and their squared error"
+    return image_checks.draw_pairs(data, reconstructions, errors, title)
 
 
 def _draw_sheet(stacks: Sequence[np.ndarray], gap: int, title: str) -> Figure:
     figure, axes = square(SHEET)
-    _show(axes, _sheet(list(map(in_range, stacks)), gap))
+    show_image(axes, _sheet(list(map(in_range, stacks)), gap))
     axes.set_title(title)
     return figure
 
@@ -114,7 +108,7 @@ def draw_modes(images: np.ndarray, weights: np.ndarray, most: int = 40) -> Figur
         if index >= count:
             axes.set_axis_off()
             continue
-        _show(axes, images[index])
+        show_image(axes, images[index])
         axes.set_title(f"{weights[index]:.3f}", fontsize=8, pad=2)
     rest = f" (the first {count} of {len(images)})" if count < len(images) else ""
     figure.suptitle(f"the prior's modes with their weights{rest}", fontsize=10)
@@ -128,7 +122,7 @@ def draw_mode_samples(samples: np.ndarray, weights: np.ndarray) -> Figure:
     figure = Figure(figsize=(SHEET, 0.35 + SHEET * modes / each))
     for index, row in enumerate(figure.subplots(modes, each, squeeze=False)):
         for axes, image in zip(row, samples[index], strict=True):
-            _show(axes, image)
+            show_image(axes, image)
         row[0].set_ylabel(f"{weights[index]:.3f}", rotation=0, ha="right", va="center", fontsize=8)
     figure.suptitle("samples of each mode, by falling weight", fontsize=10)
     return figure

@@ -140,3 +140,11 @@ def square(size: float = 4.0) -> tuple[Figure, Axes]:
     # A bare Figure belongs to nobody: unlike pyplot's, it is gone when the function returns.
     figure = Figure(figsize=(size, size))
     return figure, figure.add_subplot()
+
+
+def show_image(axes: Axes, image: np.ndarray) -> None:
+    """Show an image [C, H, W] in [0, 1], without ticks or frame."""
+    pixels = image.transpose(1, 2, 0) if len(image) == 3 else image[0]
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)

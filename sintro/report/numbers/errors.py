@@ -16,6 +16,7 @@ from sintro.report.numbers.tables import Floor, Measure, Table, make_table
 PLANE = ("sliced_w2", "energy_distance", "density", "coverage", "one_nna")
 PLANE_TITLE = "2D densities, a metric for each kind of error: weights of the parts, then shapes (standard form)"
 IMAGES_TITLE = "Images: kernel distance, distances to the test split, density and coverage (standard form)"
+CHECKS_TITLE = "Images: copies, classes, modes of the prior, reconstructions of test images (standard form)"
 
 
 def tables_of(results: Sequence[Result], floors: Mapping[str, Floor]) -> list[Table]:
@@ -28,6 +29,7 @@ def tables_of(results: Sequence[Result], floors: Mapping[str, Floor]) -> list[Ta
     candidates = (
         _table("errors", PLANE_TITLE, plane, PLANE, floors, what_moves()),
         _table("errors-images", IMAGES_TITLE, images, image_metrics(images), floors),
+        _table("checks-images", CHECKS_TITLE, images, check_metrics(images), floors),
     )
     return [table for table in candidates if table is not None]
 
@@ -61,11 +63,21 @@ def what_moves() -> str:
 
 
 def image_metrics(results: Sequence[Result]) -> tuple[str, ...]:
-    """List the columns for images: in Inception features where any of the results has them, else the classifier's."""
-    has_inception = any(KERNELS["fid"] in result.metrics for result in results)
-    frechet = "fid" if has_inception else "cfid"
+    """List the columns for distances of images."""
+    frechet = _distance(results)
     kernel = KERNELS[frechet]
-    return (kernel, f"{frechet}_test", f"{kernel}_test", "density", "coverage")
+    return (kernel, f"{frechet}_test", f"{kernel}_test", f"{frechet}_infinity", "density", "coverage")
+
+
+def check_metrics(results: Sequence[Result]) -> tuple[str, ...]:
+    """List the columns for what is asked of images beside distances."""
+    return ("authenticity", "class_tv", "mode_purity", "psnr", "ssim", f"{_distance(results)}_rec_test")
+
+
+def _distance(results: Sequence[Result]) -> str:
+    """Name the distance in Inception features where any of the results has them, else that in the classifier's."""
+    has_inception = any(KERNELS["fid"] in result.metrics for result in results)
+    return "fid" if has_inception else "cfid"
 
 
 def floors_of(results: Sequence[Result]) -> dict[str, Floor]:

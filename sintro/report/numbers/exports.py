@@ -61,7 +61,7 @@ def _line(table: Table, row: Key, dataset: str, entry: Entry, measure: Measure, 
     """Lay out one number of the table in the order of EXPORT_COLUMNS."""
     metric = measure.metric(form)
     summary = entry.summaries[measure.published, form]
-    notes = filter(None, (entry.note, entry.outdated(metric.name)))
+    notes = filter(None, (entry.note, entry.why_not(metric.name)))
     place = (table.name, dataset, *row, "; ".join(notes))
     measured = (form, metric.name, metric.display_scale)
     absent = [entry.states[state] for state in NOT_DONE]

@@ -16,12 +16,13 @@ import numpy as np
 
 from sintro import SintroError
 from sintro.cells import components
-from sintro.metrics import METRICS, absent, outdated
+from sintro.metrics import METRICS, NOT_MEASURED, absent, outdated
 from sintro.runs.history import todays
 from sintro.runs.results import FINISHED, STATES, Asked, judge
-from sintro.runs.stored import CellFile, Unreadable, number, numbers, read
+from sintro.runs.stored import CellFile, Unreadable, in_a_line, number, numbers, read
 
 NO_RESULT = tuple(state for state in STATES if state not in FINISHED)  # states of cells without one
+EVALUATE_AGAIN = "evaluate again"  # in place of a number that an older definition computed, or no one yet
 FILES = ("cell.json", "history.csv", "metrics.json", "provenance.json", "arrays.npz")
 
 
@@ -68,9 +69,13 @@ class Result:
         """
         return self.metrics.get(metric) if self.state == "done" else None
 
-    def is_behind(self, metric: str) -> bool:
-        """Tell whether evaluating the cell again would give it the metric, or a value of today's definition."""
-        return metric in self.outdated or metric in self.absent
+    def why_not(self, metric: str) -> str:
+        """Say why a finished cell has no number of this metric; "" where nothing is known of it."""
+        if metric in self.outdated or metric in self.absent:
+            return EVALUATE_AGAIN
+        reasons = self.extra.get(NOT_MEASURED)
+        reason = reasons.get(metric) if isinstance(reasons, Mapping) else None
+        return f"not measured: {in_a_line(str(reason))}" if reason else ""
 
 
 def read_cell(cell: Any, results: Path = Path("results"), digest: str | None = None) -> Result:

@@ -17,7 +17,6 @@ from sintro.report.numbers.words import ABSENT, show_number
 
 FORMS = ("published", "standard")
 GONE = "its extension is gone"  # beside numbers that nobody can make again as things are
-EVALUATE_AGAIN = "evaluate again"  # in place of a number that an older evaluation lacks, or computed otherwise
 SPREADS = {"published": "sd/√n, ddof 0, as published", "t95": "95% t interval of the mean", "range": "min to max"}
 
 
@@ -65,10 +64,10 @@ class Entry:
         others = [f"{count} {state}" for state, count in states.items() if state != "done" and count]
         return f"{states['done']}/{total}, {', '.join(others)}"
 
-    def outdated(self, metric: str) -> str:
-        """Say `evaluate again` where an older evaluation of any seed has no number that counts; else nothing."""
-        is_outdated = any(result.is_behind(metric) for result in self.results)
-        return EVALUATE_AGAIN if is_outdated else ""
+    def why_not(self, metric: str) -> str:
+        """Say why some of the seeds have no number: `evaluate again`, or what the evaluation says; else nothing."""
+        reasons = [result.why_not(metric) for result in self.results]
+        return next(filter(None, reasons), "")
 
     def values(self, metric: str) -> dict[int, float]:
         """Map seed -> stored number, of the finished cells that have it (a NaN included)."""
@@ -123,9 +122,9 @@ class Table:
             return ""
         summary = entry.summaries[measure.published, form]
         metric = measure.metric(form)
-        again = entry.outdated(metric.name)
-        if summary.n == 0 and again:
-            return again
+        reason = entry.why_not(metric.name)
+        if summary.n == 0 and reason:
+            return reason
         places = self.decimals[dataset, measure.published, form]
         text = format_summary(summary, places, metric.display_scale, spread)
         # The seeds are counted once per row and data set; a metric that fewer of them have says so itself.
@@ -161,7 +160,7 @@ def seed_text(result: Result, measure: Measure, form: str) -> str:
     metric = measure.metric(form)
     value = result.value(metric.name)
     if value is None:
-        return EVALUATE_AGAIN if result.is_behind(metric.name) else ABSENT
+        return result.why_not(metric.name) or ABSENT
     return show_number(value * metric.display_scale)
 
 

@@ -11,10 +11,10 @@ from sintro.basics.progress import duration_in_words, size_in_words
 from sintro.cells import studies
 from sintro.cells.origins import in_words
 from sintro.cells.settings import Settings
-from sintro.metrics import METRICS, VERSIONS, Metric, definition
+from sintro.metrics import METRICS, NOT_MEASURED, VERSIONS, Metric, definition
 from sintro.report.numbers.results import Result
 from sintro.report.numbers.study import StudyReport
-from sintro.report.numbers.tables import EVALUATE_AGAIN, Floor
+from sintro.report.numbers.tables import Floor
 from sintro.report.numbers.words import ARROWS, show_in, show_number, show_setting
 from sintro.report.pages.pictures import figure_views
 from sintro.report.pages.writer import View, Writer, cell_page, group_page, page_key, render, result_stamp
@@ -101,7 +101,7 @@ def _is_shown(metric: Metric, result: Result) -> bool:
     """Tell whether a cell's page has the metric: of optional ones, those that are stored or were."""
     if result.kind not in metric.datasets:
         return False
-    return not metric.needs or metric.name in result.metrics or metric.name in result.outdated
+    return not metric.needs or metric.name in result.metrics or bool(result.why_not(metric.name))
 
 
 def _metric_view(metric: Metric, result: Result, floor: Floor) -> View:
@@ -110,7 +110,7 @@ def _metric_view(metric: Metric, result: Result, floor: Floor) -> View:
     if value is not None:
         shown = show_number(value * metric.display_scale)
     else:
-        shown = EVALUATE_AGAIN if result.is_behind(metric.name) else "not in metrics.json"
+        shown = result.why_not(metric.name) or "not in metrics.json"
     perfect = floor.get(metric.name)
     return {
         "label": metric.label,
@@ -160,7 +160,7 @@ def heading_of(name: str) -> str:
     return "Others"
 
 
-NOT_MEASURED = ("status", "digest", "warning", "finished", "model_sha256", "data_sha256", VERSIONS)
+NOT_SHOWN = ("status", "digest", "warning", "finished", "model_sha256", "data_sha256", VERSIONS, NOT_MEASURED)
 MOST_SHOWN = 50  # of the entries of one mapping
 
 
@@ -168,10 +168,10 @@ def extra_views(result: Result) -> list[tuple[str, str]]:
     """Spell the entries of metrics.json that are no numbers, such as the distance at every checkpoint."""
     views = []
     for name, value in sorted(result.extra.items()):
-        if isinstance(value, Mapping) and name != VERSIONS:
+        if isinstance(value, Mapping) and name not in NOT_SHOWN:
             shown = list(value.items())[:MOST_SHOWN]
             text = ", ".join(f"{key}: {show_setting(each)}" for key, each in shown)
-        elif name not in NOT_MEASURED:
+        elif name not in NOT_SHOWN:
             text = show_setting(value)
         else:
             continue
