@@ -67,7 +67,7 @@ def pytorch_fid(count: int, dimension: int):
 
 
 def manifolds(count: int, dimension: int):
-    """Precision, recall, density and coverage."""
+    """Precision, recall, density, coverage and authenticity."""
     from sintro.metrics.manifold import standard_manifolds
 
     real, generated = features(count, dimension, 0), features(count, dimension, 1)
@@ -80,6 +80,37 @@ def kernel(count: int, dimension: int):
 
     real, generated = features(count, dimension, 0), features(count, dimension, 1)
     return lambda: kernel_distance(real, generated)
+
+
+def infinite_distance(count: int, dimension: int):
+    """The Fréchet distance at 15 sizes, extrapolated."""
+    from sintro.metrics.extrapolation import infinite_distance
+    from sintro.metrics.fid import FeatureStatistics
+
+    generated, real = features(count, dimension, 1), FeatureStatistics.of(features(2 * dimension, dimension, 0))
+    return lambda: infinite_distance(generated, real)
+
+
+def authenticity_floor(count: int, dimension: int):
+    """Authenticity of 10,000 test images, kept for all cells of a data set."""
+    from sintro.metrics.manifold import nearest_real
+
+    real, test = features(count, dimension, 0), features(count // 5, dimension, 1)
+    return lambda: nearest_real(real, test).authenticity
+
+
+def likeness(count: int, dimension: int):
+    """PSNR and SSIM of 10,000 images of 3 x 32 x 32."""
+    from sintro.metrics.similarity import psnr, ssim
+
+    first, second = torch.rand(2, count // 5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+    def work() -> None:
+        for pair in zip(first.split(128), second.split(128), strict=True):
+            psnr(*pair)
+            ssim(*pair)
+
+    return work
 
 
 def pairs_in_the_plane(count: int, dimension: int):
@@ -129,7 +160,7 @@ def inception(count: int, dimension: int):
 def rows() -> dict[str, Row]:
     """Name all rows of this file."""
     functions = (statistics, distance, pytorch_fid, inception, linear_probe, published_probes, kernel)
-    functions += (pairs_in_the_plane, manifolds)
+    functions += (infinite_distance, likeness, pairs_in_the_plane, manifolds, authenticity_floor)
     return {
         function.__name__.replace("_", "-"): Row(
             (function.__doc__ or function.__name__.replace("_", " ")).splitlines()[0].rstrip("."),

@@ -343,11 +343,12 @@ def doctor(
 @app.command(epilog="Example: sintro fetch mnist cifar10 inception")
 def fetch(
     datasets: Annotated[
-        list[str] | None, typer.Argument(metavar="[DATASET]...", help="Data sets, or inception (default: everything)")
+        list[str] | None,
+        typer.Argument(metavar="[DATASET]...", help="Data sets, inception or dinov2 (default: all but dinov2)"),
     ] = None,
     data: Data = None,
 ) -> None:
-    """Download image sets and the Inception weights and check their hashes; the only verb that uses a network."""
+    """Download image sets and the weights of networks and check their hashes; the only verb that uses a network."""
     from sintro.data import fetch as fetching
 
     fetching.fetch(datasets or (), data)

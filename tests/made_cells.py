@@ -20,7 +20,7 @@ from sintro.cells.cell import Cell
 from sintro.cells.components import datasets
 from sintro.cells.origins import sources
 from sintro.cells.presets import published
-from sintro.metrics import VERSIONS, versions
+from sintro.metrics import VERSIONS, noise, versions
 from sintro.runs.history import COLUMNS
 
 DENSITIES = tuple(datasets("2d"))
@@ -189,6 +189,8 @@ def write_cell(
     metrics = density_metrics(cell) if cell.dataset in DENSITIES else image_metrics(cell)
     metrics = values(cell, metrics) if values else metrics
     metrics[VERSIONS] = versions(metrics)
+    if cell.dataset in DENSITIES and cell.seed == noise.SEED:
+        metrics[noise.NOISE] = {name: 0.02 * abs(value) for name, value in metrics.items() if name in versions(metrics)}
     write_json(
         folder / "metrics.json",
         metrics | {"status": "done", "digest": settings.digest, "points": 5000, "iterations": 30_000},

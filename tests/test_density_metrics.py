@@ -18,6 +18,7 @@ from sintro.metrics import METRICS
 from sintro.metrics.density import (
     energies,
     energy_grid,
+    energy_noise,
     floor,
     gnelbo,
     grid,
@@ -518,3 +519,16 @@ def test_every_computed_number_is_defined():
 
 def test_labels_tell_metrics_apart():
     assert len({metric.label for metric in METRICS.values()}) == len(METRICS)
+
+
+def test_the_noise_of_gnelbo_is_the_spread_over_draws_of_its_points():
+    """The standard errors, against 400 draws of the real points; the grid stays."""
+    draws = generator(0, "energies")
+    grid_energies = torch.rand(20, 20, generator=draws).double() * 5
+    values, errors = [], []
+    for _ in range(400):
+        energies = torch.rand(300, generator=draws).double().square() * 3
+        values.append((grid_normalized(energies, grid_energies), normalized_nll(energies, grid_energies, 2.0)))
+        errors.append(energy_noise(energies, grid_energies))
+    np.testing.assert_allclose(np.mean(errors, 0), np.std(values, 0, ddof=1), rtol=0.12)
+    assert all(map(math.isnan, energy_noise(torch.full((3,), torch.nan), grid_energies)))

@@ -1,8 +1,10 @@
 """From a trained cell to metrics.json: the KL of gnELBO, what a broken model becomes, what the file says of itself."""
 
 import json
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.distributions import Independent, Normal
@@ -11,9 +13,10 @@ from sintro import SintroError
 from sintro.basics.randomness import generator
 from sintro.cells.cell import Cell
 from sintro.cells.presets import published
+from sintro.data.densities import density as data_density
 from sintro.evaluation import cell as evaluation
 from sintro.evaluation import plane
-from sintro.metrics import METRICS, VERSIONS, density, outdated, versions
+from sintro.metrics import METRICS, VERSIONS, density, noise, outdated, versions
 from sintro.metrics.plane import NAMES
 from sintro.objectives import kl
 from sintro.objectives.model import Model
@@ -227,9 +230,36 @@ def test_the_metrics_of_pairs_leave_the_bits_of_the_others_alone(trained, monkey
         found, arrays = plane.measure_density(model, settings, "cpu")
         monkeypatch.setattr(plane, "two_sample_metrics", lambda real, generated: {})
         without, others = plane.measure_density(model, settings, "cpu")
+    assert set(found.pop(noise.NOISE)) - set(without.pop(noise.NOISE)) == {*NAMES}
     assert set(found) - set(without) == {"sliced_w2", "energy_distance", "density", "coverage", "one_nna"}
     assert {name: found[name] for name in without} == without
     assert all((arrays[name] == others[name]).all() for name in others)
+
+
+def test_measurement_noise_is_the_spread_over_draws_of_the_samples():
+    """Of the metrics' own draw and three more; for seed 0 alone, and the metrics' bits stay as they are."""
+    model, settings = linear(-1.5), published(Cell.from_path(PLANE)).model_copy(update=QUICK[PLANE])
+    with torch.no_grad():
+        found = plane.measure_density(model, settings, "cpu")[0]
+        other = plane.measure_density(model, settings.model_copy(update={"seed": 1}), "cpu")[0]
+        points = plane._Points(model, model.prior, data_density("rings"), settings, "cpu")
+        draws = [points.divergences(draw)[0] | points.pairs(draw) for draw in range(4)]
+    assert noise.NOISE not in other
+    assert {name: draws[0][name] for name in draws[0]} == {name: found[name] for name in draws[0]}
+    measured = found[noise.NOISE]
+    assert set(measured) == {*draws[0], "gnelbo", "gnelbo_published"}
+    for name in ("kl", "sliced_w2", "coverage"):
+        assert measured[name] == pytest.approx(np.std([draw[name] for draw in draws], ddof=1))
+        assert len({draw[name] for draw in draws}) > 2
+
+
+def test_an_undefined_draw_has_no_noise_and_none_is_pooled():
+    draws = [{"kl": 1.0, "jsd": 2.0}, {"kl": math.nan, "jsd": 4.0}]
+    found = noise.over_draws(draws)
+    assert math.isnan(found["kl"])
+    assert found["jsd"] == pytest.approx(math.sqrt(2))
+    assert noise.pooled([3.0, None, math.nan, 4.0]) == pytest.approx(math.sqrt(12.5))
+    assert noise.pooled([None, math.nan]) is None
 
 
 def test_points_that_are_not_finite_never_score_well():

@@ -18,10 +18,12 @@ from sintro.cells.presets import published
 from sintro.data import images
 from sintro.evaluation import cell as evaluation
 from sintro.evaluation import snapshots
+from sintro.evaluation.batch_norm import refresh_batch_norm
 from sintro.evaluation.image_arrays import picture_arrays
-from sintro.evaluation.images import ImageEvaluation, refresh_batch_norm
+from sintro.evaluation.images import ImageEvaluation
 from sintro.metrics import METRICS, NOT_MEASURED
-from sintro.metrics.features import classifier_features, reference_indices, to_uint8
+from sintro.metrics.definitions_images import DINOV2
+from sintro.metrics.features import FeatureExtractor, classifier_features, reference_indices, to_uint8
 from sintro.metrics.fid import FeatureStatistics
 from sintro.metrics.kernel import kernel_distance
 from sintro.metrics.manifold import precision_recall, standard_manifolds
@@ -341,6 +343,25 @@ def test_the_other_distances_are_of_the_same_images_in_eval_mode(measured):
 
 
 @torch.no_grad()
+def test_dinov2_is_measured_where_it_is_at_hand_and_explained_where_not(measured):
+    """Stage: pictures to metrics; a network of averages stands for DINOv2, which tests/test_dinov2.py is about."""
+    drawn = measured._generated(Players([measured.settings]).model, "eval")
+    assert measured._dinov2(drawn) == {}, "digits are no photographs"
+    measured.networks.why_no_dinov2 = "sintro fetch dinov2"
+    assert measured._dinov2(drawn) == {NOT_MEASURED: dict.fromkeys(DINOV2, "sintro fetch dinov2")}
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 6, 8, stride=8), torch.nn.Flatten())
+    measured.networks.dinov2 = FeatureExtractor("dinov2", "fd_dinov2", network, 24, "made")
+    found = measured._dinov2(drawn)
+    assert set(found) == set(DINOV2)
+    real = network(measured.train.batch(reference_indices(measured.train, 120)))
+    made = network(images.to_float(drawn))
+    assert found["fd_dinov2"] == pytest.approx(
+        FeatureStatistics.of(made).distance(FeatureStatistics.of(real)), rel=1e-4
+    )
+    assert found["recall_dinov2"] == precision_recall(real, made, 3)[1]
+
+
+@torch.no_grad()
 def test_ways_between_test_images_begin_and_end_at_their_reconstructions(measured):
     model = Players([measured.settings]).model
     refresh_batch_norm(model, measured.train, measured.settings)
@@ -368,7 +389,7 @@ def test_the_classes_of_samples_and_of_modes_are_the_classifiers(measured):
     model = Players([measured.settings]).model
     refresh_batch_norm(model, measured.train, measured.settings)
     found, arrays = measured._distances(model, "eval", "")
-    classify, pictures = measured.classifier.network.classify, measured._generated(model, "eval")
+    classify, pictures = measured.networks.classifier.network.classify, measured._generated(model, "eval")
     told = classify(images.to_float(pictures)).argmax(1)
     data = classify(measured.train.batch(reference_indices(measured.train, 120))).argmax(1)
     shares = torch.stack([torch.bincount(each, minlength=10) / 120 for each in (told, data)])

@@ -1,5 +1,8 @@
 """The tables of metrics that the papers do not have, what is best where 1/2 is, and the floors of images."""
 
+import csv
+import json
+import math
 from pathlib import Path
 
 import made_cells
@@ -8,7 +11,7 @@ import pytest
 from sintro import SintroError, report
 from sintro.cells import studies
 from sintro.cells.cell import Cell
-from sintro.metrics import NOT_MEASURED
+from sintro.metrics import NOT_MEASURED, noise
 from sintro.metrics.definitions_checks import CHECKS
 from sintro.report.numbers import claim_files, errors, exports, results, tables
 from sintro.report.numbers import study as study_numbers
@@ -71,7 +74,7 @@ def test_where_a_half_is_best_copies_are_not(small):
 def test_each_kind_of_data_has_its_table_with_its_floor(small):
     made_cells.write_cells("results", small)
     made = made_tables(small)
-    assert [*made] == ["table1", "table5", "errors", "errors-images", "checks-images"]
+    assert [*made] == ["table1", "table5", "errors", "errors-images", "checks-images", "dinov2-images"]
     assert [m.published for m in made["errors"].measures] == [*errors.PLANE]
     assert [m.published for m in made["errors-images"].measures][:3] == ["kid", "fid_test", "kid_test"]
     assert {m.metric(form).form for m in made["errors"].measures for form in tables.FORMS} == {"standard"}
@@ -97,7 +100,7 @@ def test_references_that_differ_give_their_floor_a_spread(small):
 
 def test_evaluations_of_before_stay_readable(small):
     """Without these metrics there is no table of them and no floor row of images; with some, cells are counted."""
-    added = {metric.name for metric in CHECKS} | {*errors.PLANE}
+    added = {metric.name for metric in CHECKS} | {*errors.PLANE, *errors.DINOV2}
     endings = ("kid", "kid_sd", "_test", "_infinity", "_infinity_se")
 
     def older(cell, metrics):
@@ -118,6 +121,36 @@ def test_evaluations_of_before_stay_readable(small):
     assert f"rings,{','.join(SOFT)},evaluate again,standard,sliced_w2," in exports.to_csv(table)
     views = {view["name"]: view["value"] for view in metric_views(results.read_cell(small[4]), {})}
     assert views["sliced_w2"] == "evaluate again"
+
+
+def test_the_measurement_noise_is_a_line_of_its_own(small):
+    """Of the cells that measured it, pooled; differences that are smaller are grey; no spread over seeds has it."""
+    deviations = {"vae": 0.03, "soft-introvae": 0.04}
+
+    def measured(cell, metrics):
+        return metrics | ({"sliced_w2": 0.5 + 0.01 * (cell.objective == "vae")} if "sliced_w2" in metrics else {})
+
+    made_cells.write_cells("results", small, values=measured)
+    for cell in small[::4]:
+        path = Path(cell.path, "metrics.json")
+        stored = json.loads(path.read_text()) | {noise.NOISE: {"sliced_w2": deviations[cell.objective], "kl": "nan"}}
+        path.write_text(json.dumps(stored))
+    table = made_tables(small)["errors"]
+    column = table.measures[0]
+    assert table.noise == {"rings": {"sliced_w2": pytest.approx(math.sqrt((0.03**2 + 0.04**2) / 2))}}
+    assert table.noise_text("rings", column, "standard").startswith("± 0.035")
+    assert table.noise_text("rings", table.measures[1], "standard") == ""
+    block = next(block for block in comparisons_view(table) if block["measure"] == "sliced W2")
+    assert [line["is_noise"] for line in block["lines"]] == [True]
+    assert "measurement noise" in exports.to_markdown(table, "standard").splitlines()[-1]
+    assert exports.to_latex(table, "standard").count(r"\midrule") == 2
+    lines = list(csv.DictReader(exports.to_csv(table).splitlines()))
+    assert {bool(line["measurement_noise"]) for line in lines if line["metric"] == "sliced_w2"} == {True}
+    report.build(["small"])
+    page = Path("reports/small/index.html").read_text()
+    assert '<td class="soft">0.01</td>' in page
+    assert page.count('<th scope="row">measurement noise</th>') == 1
+    assert "± 0.03" in Path(f"reports/{small[0].path.removeprefix('results/')}.html").read_text()
 
 
 def test_what_an_older_evaluation_did_not_measure_is_asked_for_and_what_todays_could_not_is_explained(small):

@@ -4,14 +4,16 @@ import math
 from pathlib import Path
 
 import made_cells
+import numpy as np
 import pytest
 from test_report import STUDY, Page, build
 
-from sintro import SintroError
+from sintro import SintroError, report
 from sintro.cells import studies
 from sintro.cells.cell import Cell
-from sintro.report.numbers import audit, ledger, tables
+from sintro.report.numbers import audit, ledger, overall, tables
 from sintro.report.numbers.results import Result
+from sintro.report.numbers.results import read_cells as results_of
 
 LINE = "Somebody 2020,table1,r,KL,{value},,5,{protocol},{training},rings,vae,normal,none,kl_published,page 3,me"
 
@@ -223,3 +225,53 @@ def test_a_bad_claim_stops_the_report_with_its_name(write_study):
     Path("workflow/claims.yaml").write_text("claims: {C1: {title: x, source: y, contrasts: []}}")
     with pytest.raises(SintroError, match=r"claims\.yaml: claims\.C1\.contrasts"):
         build()
+
+
+# --- over all data sets
+
+
+def test_scores_are_between_the_floor_and_the_vae(tmp_path, monkeypatch):
+    """By hand: floor .61 and 6.79, VAE 1.61 and 8.79; whatever the scale of a data set, a run halfway scores 1/2."""
+    monkeypatch.chdir(tmp_path)
+    own = {"8gaussians": (0.61, 1.0), "spirals": (6.79, 2.0)}
+    share = {"vae": 1.0, "soft-introvae": 0.5}
+
+    def values(cell, metrics):
+        floor, unit = own[cell.dataset]
+        return metrics | {"kl_published": floor + unit * share[cell.objective] + 0.01 * unit * (cell.seed - 1)}
+
+    cells = [cell for cell in made_cells.grid(datasets=tuple(own), seeds=range(3)) if cell.prior == "normal"]
+    made_cells.write_cells("results", cells, values=values)
+    made_cells.write_cell("results", cells[-1], diverged_at=5)
+    floors = {name: {"kl_published": (floor, 0.01)} for name, (floor, _) in own.items()}
+    measure = tables.Measure("kl_published", "kl")
+    table = tables.make_table("table1", "", results_of(cells), [measure], floors)
+    (found,) = overall.overall([table])
+    vae, soft = found.lines
+    assert (vae.runs, vae.fewest, vae.lost, soft.lost) == (6, 3, 0, 1)
+    assert vae.iqm.value == pytest.approx(1)
+    assert soft.iqm.value == pytest.approx(np.mean([0.49, 0.5, 0.5, 0.51]))
+    assert soft.over_vae.value == pytest.approx((1 + 2 / 3) / 2)
+    assert vae.over_vae is soft.over_best is None
+    assert found.label == "KL (published)"
+    lines = overall.to_csv([found]).splitlines()
+    assert len(lines) == 3
+    assert lines[2].startswith("table1,kl_published,published,8gaussians spirals,soft-introvae,normal,none,6,3,1,,0.5")
+    # A VAE that is no worse than the floor makes no scale, and no floor makes none either.
+    floors["spirals"] = {"kl_published": (8.79, 0.01)}
+    (found,) = overall.overall([tables.make_table("table1", "", results_of(cells), [measure], floors)])
+    assert found.left_out == {"spirals": "the VAE is no worse than the floor"}
+    assert overall.overall([tables.make_table("table1", "", results_of(cells), [measure])]) == []
+
+
+def test_the_index_and_the_study_show_the_aggregates(tmp_path, monkeypatch, write_study):
+    grid = "cells:\n  - {datasets: [rings, spirals], objectives: [vae, soft-introvae], priors: [normal]}\n"
+    write_study("grid", f"title: Grid\ncomparable: true\nseeds: [0, 1, 2]\n{grid}")
+    cells = studies.load("grid").cells()
+    made_cells.write_cells("results", cells, arrays=False)
+    report.build(["grid"])
+    page, index = (Path("reports", name).read_text() for name in ("grid/index.html", "index.html"))
+    for text in (page, index):
+        assert '<h2 id="overall">Over all data sets</h2>' in text
+        assert "P(better than the VAE with N(0, I))" in text
+    assert Path("reports/grid/tables/overall.csv").read_text().startswith("table,metric,form,")

@@ -1,4 +1,4 @@
-"""The rows of ``sintro doctor`` on data sets, Inception's weights and cached reference statistics."""
+"""The rows of ``sintro doctor`` on data sets, networks' weights and cached reference statistics."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def rows(root: str | Path | None = None, results: str | Path = "results") -> lis
     table += [_prepared(one, folder) for one in (*RELEASED.values(), *prepared(folder))]
     for name in sources.fetched():
         table += _dataset(name, folder)
-    return [*table, _inception(folder), *_statistics(Path(results))]
+    weights = [_weights(name, folder) for name in (sources.INCEPTION, sources.DINOV2)]
+    return [*table, *weights, *_statistics(Path(results))]
 
 
 def _not_fetched(one: ImageDataset, root: Path) -> Row:
@@ -96,9 +97,10 @@ def _row(what: str, state: sources.FileState, command: str) -> Row:
     return Row(what, path, state.state, state.sha256 or "", state.bytes, state.reason, needed)
 
 
-def _inception(root: Path) -> Row:
-    state = sources.inception_state(root)
-    return _row("Inception weights", state, sources.inception_remedy(state, root))
+def _weights(name: str, root: Path) -> Row:
+    wanted = sources.weights(name)
+    state = wanted.state(root)
+    return _row(wanted.title.removesuffix(" for FID"), state, wanted.remedy(state, sources.fetch_command(name, root)))
 
 
 def _statistics(results: Path) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Get data sets and Inception's weights: the one module of the suite that uses the network.
+"""Get data sets and networks' weights: the one module of the suite that uses the network.
 
 A copy on this machine comes first, wherever :mod:`sintro.data.places` finds one. Every file is stored beside its place,
 checked, and then renamed into place. Files that are right are kept, so an interrupted fetch continues; a wrong file is
@@ -31,26 +31,29 @@ Verify = Callable[[Path], str]  # says why a file is not the right one; "" where
 
 
 def fetch(names: Iterable[str] = (), root: str | Path | None = None, say: Say = print) -> None:
-    """Get the named data sets (none named: all), and Inception's weights (``inception``), into the data root.
+    """Get the named data sets (none named: all), and weights (``inception``, ``dinov2``), into the data root.
+
+    DINOv2's weights are 1.2 GB and must be named.
 
     Two processes may fetch at once: the second waits, and then finds every file in place.
 
     Raises:
         SintroError: an unknown name; no address of a file gives the right content; a folder that is not writable.
     """
-    legal = (*datasets("images"), sources.INCEPTION)
-    names = tuple(names) or legal
+    of_networks = (sources.INCEPTION, sources.DINOV2)
+    legal = (*datasets("images"), *of_networks)
+    names = tuple(names) or legal[:-1]
     for name in names:
         if name not in legal:
             raise SintroError(f"cannot fetch {name!r}; there are {', '.join(legal)}")
     folder = sources.data_root(root)
     for name in names:
-        if name != sources.INCEPTION and not dataset(name).fetched:
+        if name not in of_networks and not dataset(name).fetched:
             say(f"{name}: {dataset(name).origin}, nothing to fetch")
             continue
         sources.check_folder(name, folder)
-        if name == sources.INCEPTION:
-            _fetch_inception(name, folder, say)
+        if name in of_networks:
+            _fetch_weights(name, folder, say)
         else:
             _fetch_dataset(name, folder, say)
 
@@ -240,31 +243,35 @@ def _unpack_one(tar: tarfile.TarFile, archive: Path, file: sources.SourceFile, t
             raise SintroError(f"{file.path} in {archive} is {reason}")
 
 
-# --- Inception's weights
+# --- networks' weights
 
 
-def _fetch_inception(name: str, root: Path, say: Say) -> None:
-    from sintro.data.vision import fid_inception
-
-    state = sources.inception_state(root)
+def _fetch_weights(name: str, root: Path, say: Say) -> None:
+    wanted = sources.weights(name)
+    state = wanted.state(root)
     if state.state == "verified":
         say(f"{name}: {state.path} is there and right")
         return
-    target = root / sources.INCEPTION / sources.INCEPTION_FILE
+
+    def why_not(path: Path) -> str:
+        state = wanted.inspect(path)
+        return "" if state.state == "verified" else f"{state.state}, {state.reason}"
+
+    target = wanted.fetched_to(root)
     with explained(f"{name}: cannot store into {root}"), locked(root / name):
-        for path in places.candidates(name, sources.SourceFile(sources.INCEPTION_FILE), root):
-            if not _why_no_weights(path):
-                say(f"{name}: {_link_or_copy(path, target, _why_no_weights)} {path} to {target}")
+        for path in places.candidates(name, sources.SourceFile(wanted.file), root):
+            if not why_not(path):
+                say(f"{name}: {_link_or_copy(path, target, why_not)} {path} to {target}")
                 break
         else:
-            _download((fid_inception.FID_WEIGHTS_URL,), target, _why_no_weights, say)
+            _download(wanted.urls or _inception_urls(), target, why_not, say)
             say(f"{name}: stored {target}")
-    stored = sources.inception_state(root)
+    stored = wanted.state(root)
     if stored.path != target:
-        named = os.environ["SINTRO_INCEPTION"]
-        raise SintroError(f"{name}: but SINTRO_INCEPTION names {named}, which is {stored.state}: unset it")
+        raise SintroError(f"{name}: but {wanted.variable} names {wanted.named}, which is {stored.state}: unset it")
 
 
-def _why_no_weights(path: Path) -> str:
-    state = sources.inspect_inception(path)
-    return "" if state.state == "verified" else f"{state.state}, {state.reason}"
+def _inception_urls() -> tuple[str, ...]:
+    from sintro.data.vision import fid_inception
+
+    return (fid_inception.FID_WEIGHTS_URL,)

@@ -1,4 +1,4 @@
-"""Find the files of the image data sets and Inception's weights on this machine, and check their content.
+"""Find the files of the image data sets and of networks' weights on this machine, and check their content.
 
 Files lie under one data root in torchvision's own layout, so an existing torchvision download is used as it is.
 :mod:`sintro.data.published` says what their content must be. Reading needs no writing: only :func:`write_lock` makes
@@ -8,20 +8,27 @@ a file.
 from __future__ import annotations
 
 import errno
+import importlib.util
 import json
 import os
 import shlex
 from pathlib import Path
 
 from sintro import SintroError
-from sintro.basics.files import hash_file, whole
+from sintro.basics.files import whole
 from sintro.cells import components
 from sintro.data import places
 from sintro.data.published import FileState, Source, SourceFile, inspect
+from sintro.data.weights import Weights
 
 INCEPTION = "inception"
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
 INCEPTION_SHA256 = "6726825d"  # its first digits, which its publisher put into its name
+DINOV2 = "dinov2"  # ViT-L/14 of Oquab et al. 2023; size and sha256 as a copy on Hugging Face has them
+DINOV2_FILE = "dinov2_vitl14_pretrain.pth"
+DINOV2_SHA256 = "d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428"
+DINOV2_BYTES = 1_217_586_395
+DINOV2_URLS = (f"https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/{DINOV2_FILE}",)
 
 
 def fetch_command(name: str, root: Path) -> str:
@@ -132,62 +139,37 @@ def check_folder(name: str, root: Path) -> None:
         raise SintroError(f"{name}: the data root {root} is a file, but must be a folder (--data or SINTRO_DATA)")
 
 
-def inception_places(root: Path) -> list[Path]:
-    """Return the paths where Inception's weights may lie, in the order of the search."""
-    import torch
-
-    usual = [root / INCEPTION / INCEPTION_FILE, Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE]
-    named = os.environ.get("SINTRO_INCEPTION")
-    return [Path(named).expanduser(), *usual] if named else usual
+def weights(name: str) -> Weights:
+    """Return what is published of the weights that ``sintro fetch`` calls by this name."""
+    if name == DINOV2:
+        return Weights(DINOV2, "DINOv2 weights", DINOV2_FILE, DINOV2_SHA256, "SINTRO_DINOV2", DINOV2_BYTES, DINOV2_URLS)
+    return Weights(INCEPTION, "Inception weights for FID", INCEPTION_FILE, INCEPTION_SHA256, "SINTRO_INCEPTION")
 
 
-def inception_state(root: Path) -> FileState:
-    """Check Inception's weights: the first right file, else the first file; only $SINTRO_INCEPTION counts where set."""
-    looked = inception_places(root)
-    if os.environ.get("SINTRO_INCEPTION"):
-        looked = looked[:1]
-    found = [inspect_inception(path) for path in looked]
-    there = [state for state in found if state.state != "missing"]
-    right = [state for state in there if state.state == "verified"]
-    if not there:
-        return FileState(looked[0], "missing", "looked for: " + ", ".join(map(str, looked)))
-    return (right or there)[0]
-
-
-def inspect_inception(path: Path) -> FileState:
-    """Check a file that should hold Inception's weights, by the first digits of their sha256, which are published."""
-    try:
-        sha256 = hash_file(path)
-        size = path.stat().st_size
-    except FileNotFoundError:
-        return FileState(path, "missing")
-    except OSError as error:
-        return FileState(path, "unreadable", error.strerror or str(error))
-    if not sha256.startswith(INCEPTION_SHA256):
-        reason = f"its sha256 begins with {sha256[:8]}, not with {INCEPTION_SHA256}; it has {size:,} bytes"
-        return FileState(path, "corrupted", reason, sha256, size)
-    return FileState(path, "verified", sha256=sha256, bytes=size)
-
-
-def inception_remedy(state: FileState, root: Path) -> str:
-    """Say in a line how to get right weights. It never asks to copy a file to a place where one lies."""
-    fetch = fetch_command(INCEPTION, root)
-    if os.environ.get("SINTRO_INCEPTION"):
-        return f"let SINTRO_INCEPTION name {INCEPTION_FILE}, or unset it and run: {fetch}"
-    if state.state == "unreadable":
-        return "ask its owner to let you read it, or name another copy in SINTRO_INCEPTION"
-    if state.state == "corrupted":
-        return f"delete it and run: {fetch} (without a network, name a right copy in SINTRO_INCEPTION)"
-    return f"{fetch} (without a network, copy the file to {state.path}, or name a copy in SINTRO_INCEPTION)"
+def require_weights(name: str, root: Path) -> FileState:
+    """Return the verified weights of this name. Raises SintroError where they are missing or not right."""
+    return weights(name).require(root, fetch_command(name, root))
 
 
 def require_inception(root: Path) -> FileState:
     """Return the verified Inception weights. Raises SintroError where they are missing or not right."""
-    state = inception_state(root)
+    return require_weights(INCEPTION, root)
+
+
+def why_no_dinov2(root: str | Path | None = None) -> str:
+    """Say in a few words why DINOv2's metrics are not measured of photographs; "" where its weights are there.
+
+    Raises SintroError where weights were supplied but are wrong, or are not where SINTRO_DINOV2 says.
+    """
+    folder, wanted = data_root(root), weights(DINOV2)
+    state = wanted.state(folder)
+    if wanted.named is None and state.state == "missing":
+        return f"sintro fetch {DINOV2}"
+    if importlib.util.find_spec("timm") is None:
+        return "pip install 'sintro[dinov2]'"
     if state.state != "verified":
-        what = state.reason if state.state == "missing" else f"{state.path}: {state.reason}"
-        raise SintroError(f"Inception weights for FID are {state.state} ({what}); {inception_remedy(state, root)}")
-    return state
+        require_weights(DINOV2, folder)
+    return ""
 
 
 def missing_inception(dataset: str, root: str | Path | None = None) -> str | None:
@@ -201,8 +183,8 @@ def missing_inception(dataset: str, root: str | Path | None = None) -> str | Non
     if not components.dataset(dataset).photographs:
         return None
     check_folder(dataset, folder)
-    state = inception_state(folder)
-    if state.state == "missing" and not os.environ.get("SINTRO_INCEPTION"):
+    wanted = weights(INCEPTION)
+    if wanted.named is None and wanted.state(folder).state == "missing":
         return (
             f"no Inception weights: {dataset} cells are measured by the data set's own classifier (cfid), without FID, "
             f"until they are there: {fetch_command(INCEPTION, folder)}, then sintro evaluate again"

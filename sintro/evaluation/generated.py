@@ -48,12 +48,15 @@ def copies(nearest: Nearest, pictures: torch.Tensor, training: Gathered) -> Meas
     return {"authenticity": nearest.authenticity}, {name: values.cpu().numpy() for name, values in found.items()}
 
 
-def class_shares(classifier: FeatureExtractor, generated: torch.Tensor, real: torch.Tensor) -> tuple[Measured, Any]:
-    """Compare the classes of generated images with those of the data -> metrics and arrays, and the classes [M].
+def classes_and_modes(
+    classifier: FeatureExtractor, generated: torch.Tensor, real: torch.Tensor, prior: Prior, components: torch.Tensor
+) -> Measured:
+    """Compare the classes of generated images with those of the data, and measure how pure the prior's modes are.
 
     Args:
         classifier: a :class:`sintro.metrics.classifier.Classifier` as an extractor.
         generated, real: features in it, [M, F] and [N, F].
+        components: the mode [M] that each generated image is of.
     """
     head = classifier.network.head
     count = head.out_features
@@ -63,16 +66,12 @@ def class_shares(classifier: FeatureExtractor, generated: torch.Tensor, real: to
         "class_tv": classes.total_variation(ours, data),
         "class_tv_floor": classes.total_variation_floor(data, len(told), len(known)),
     }
-    return (metrics, {"class_shares": torch.stack([ours, data]).numpy()}), told
-
-
-def mode_purity(prior: Prior, components: torch.Tensor, told: torch.Tensor, count: int) -> Measured:
-    """Measure how pure the modes of a prior are, from the mode [M] and the class [M] of every sample."""
+    arrays = {"class_shares": torch.stack([ours, data]).numpy()}
+    if not prior.has_modes:
+        return metrics | NO_MODES, arrays
     components, modes = components.cpu(), prior.components
     counts = classes.table(components, told, modes, count)
-    metrics = {
-        "mode_purity": classes.purity(counts),
-        "mode_purity_floor": classes.purity_floor(components, told, modes, count),
-    }
+    metrics["mode_purity"] = classes.purity(counts)
+    metrics["mode_purity_floor"] = classes.purity_floor(components, told, modes, count)
     order = prior.weights.argsort(descending=True, stable=True).cpu()
-    return metrics, {"mode_classes": counts[order].numpy()}
+    return metrics, arrays | {"mode_classes": counts[order].numpy()}

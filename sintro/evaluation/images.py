@@ -6,8 +6,7 @@ pictures show the end of training, for which nothing was selected.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +15,25 @@ import torch
 
 from sintro.basics.progress import Steps
 from sintro.basics.randomness import generator
-from sintro.cells.components import dataset
 from sintro.cells.settings import Settings
-from sintro.data import images, sources
+from sintro.data import images
 from sintro.data.images import Gathered, ImageSet
 from sintro.data.outliers import image_outliers, most_scored
+from sintro.evaluation import extractors
 from sintro.evaluation import generated as samples
+from sintro.evaluation.batch_norm import batches, refresh_batch_norm, set_mode
 from sintro.evaluation.collected import collected
 from sintro.evaluation.image_arrays import picture_arrays
 from sintro.evaluation.ood import compare, score_batches
-from sintro.metrics import NotFinite
-from sintro.metrics.distances import floors, standard_distances
+from sintro.metrics import NOT_MEASURED, NotFinite
+from sintro.metrics.definitions_images import DINOV2
+from sintro.metrics.distances import dinov2_metrics, floors, standard_distances
 from sintro.metrics.features import (
     FOLDER,
     FeatureExtractor,
     Reference,
-    classifier_features,
-    inception_features,
     reference,
     reference_indices,
-    set_batch_norm,
     to_uint8,
 )
 from sintro.metrics.fid import FeatureStatistics, sample_warning
@@ -80,10 +78,9 @@ class ImageEvaluation:
         train = images.load(settings.dataset, "train", device=device)
         self.train = train.choose(settings.training_images)
         self.test = images.load(settings.dataset, "test", device=device)
-        # The classifier learns from the whole split: one network for all cells of a data set.
-        self.extractor = replace(pick_extractor(train, results, device), report=self.steps.part)
-        is_classifier = self.extractor.distance == "cfid"
-        self.classifier = self.extractor if is_classifier else classifier_features(train, results, device)
+        count = settings.evaluation_images
+        self.networks = extractors.pick(train, results, device, count, self.steps.part)
+        self.extractor = self.networks.main
 
     def measure(self, snapshots: dict[int, str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Measure the selected snapshot and the end of training; return all metrics, and the arrays of the pictures.
@@ -122,7 +119,7 @@ class ImageEvaluation:
 
     def _generated(self, model: Model, mode: str) -> torch.Tensor:
         """Decode samples of the prior -> uint8 [M, C, H, W]; in both modes of batch norm from the same latents."""
-        _set_mode(model, mode)
+        set_mode(model, mode)
         z = self._drawn(model)[0]
         return self._collected((model.decoder(part) for part in z.split(self.settings.batch_size)), len(z))
 
@@ -132,7 +129,7 @@ class ImageEvaluation:
         Published (mode "train"): g(z) with z ~ q(z|x), for images in another random order than the reference's.
         Standard (mode "eval"): g(mu(x)) for the images of the reference.
         """
-        _set_mode(model, mode)
+        set_mode(model, mode)
         split = split or self.train
         count = min(self.settings.evaluation_images, len(split))
         published = mode == "train"
@@ -145,8 +142,8 @@ class ImageEvaluation:
 
         return self._collected(map(again, indices.split(self.settings.batch_size)), count)
 
-    def _collected(self, batches: Iterable[torch.Tensor], count: int) -> torch.Tensor:
-        return collected(map(to_uint8, batches), count, self.train.event, self.results / FOLDER)
+    def _collected(self, parts: Iterable[torch.Tensor], count: int) -> torch.Tensor:
+        return collected(map(to_uint8, parts), count, self.train.event, self.results / FOLDER)
 
     def _own_order(self, count: int) -> torch.Tensor:
         """Draw indices [count] of training images in this cell's own random order: not the reference's batches."""
@@ -177,10 +174,10 @@ class ImageEvaluation:
 
     def _mean_responsibilities(self, model: Model) -> np.ndarray:
         """Average the modes' responsibilities over the test images, in eval mode -> a_k [K]."""
-        _set_mode(model, "eval")
+        set_mode(model, "eval")
         prior, noise = model.mixture(), generator(self.settings.seed, "evaluation-shares", 0, self.device)
         averaged = MeanResponsibilities()
-        for batch in _batches(self.test, self.settings.batch_size):
+        for batch in batches(self.test, self.settings.batch_size):
             averaged.update(prior.responsibilities(model.encode(batch).sample(noise)))
         return averaged.mean.cpu().numpy()
 
@@ -191,7 +188,7 @@ class ImageEvaluation:
         refresh_batch_norm(model, self.train, self.settings)
         self.steps.begin(STANDARD)
         distances, sheets = self._distances(model, "eval", "")
-        _set_mode(model, "eval")
+        set_mode(model, "eval")
         self.steps.begin(LATENT)
         state, codes = self._latent_state(model)
         self.steps.begin(DETECTION)
@@ -226,20 +223,25 @@ class ImageEvaluation:
         training = Gathered(self.train.images, reference_indices(self.train, len(real.features)))
         copied, sheet = samples.copies(nearest, pictures, training)
         classes, bars = self._classes(model, pictures, generated)
-        return samples.together(found, manifolds, others, copied, classes), sheet | bars
+        return samples.together(found, manifolds, others, copied, classes, self._dinov2(pictures)), sheet | bars
+
+    def _dinov2(self, pictures: torch.Tensor) -> dict[str, Any]:
+        """Measure generated images in DINOv2's features, or say why not."""
+        network, why = self.networks.dinov2, self.networks.why_no_dinov2
+        if network is None:
+            return {NOT_MEASURED: dict.fromkeys(DINOV2, why)} if why else {}
+        generated = network.features(pictures, "eval", self.settings.batch_size)
+        return dinov2_metrics(self._reference("eval", extractor=network), generated, self.settings.seed)
 
     def _classes(self, model: Model, pictures: torch.Tensor, generated: torch.Tensor) -> samples.Measured:
         """Measure of which classes the samples and those of every mode are; nothing where images have no labels."""
         if not self.train.has_labels:
             return samples.NO_LABELS, {}
-        known, prior = self._reference("eval", extractor=self.classifier).features, model.mixture()
-        if self.classifier is not self.extractor:
-            generated = self.classifier.features(pictures, "eval", self.settings.batch_size)
-        (metrics, arrays), told = samples.class_shares(self.classifier, generated, known)
-        if not prior.has_modes:
-            return metrics | samples.NO_MODES, arrays
-        purity, table = samples.mode_purity(prior, self._drawn(model)[1], told, arrays["class_shares"].shape[1])
-        return metrics | purity, arrays | table
+        classifier = self.networks.classifier
+        if classifier is not self.extractor:
+            generated = classifier.features(pictures, "eval", self.settings.batch_size)
+        real = self._reference("eval", extractor=classifier).features
+        return samples.classes_and_modes(classifier, generated, real, model.mixture(), self._drawn(model)[1])
 
     def _distance(self, features: torch.Tensor, mode: str, split: ImageSet | None = None) -> float:
         return FeatureStatistics.of(features).distance(self._reference(mode, split).statistics)
@@ -248,7 +250,7 @@ class ImageEvaluation:
         """Measure the ELBO's parts, the use of the modes and the drift on the test split; return them and the codes."""
         prior, noise = model.mixture(), generator(self.settings.seed, "evaluation-latent", 0, self.device)
         sums, averaged, codes = torch.zeros(5, dtype=torch.float64), MeanResponsibilities(), []
-        for batch in _batches(self.test, self.settings.batch_size):
+        for batch in batches(self.test, self.settings.batch_size):
             posterior = model.encode(batch)
             z = posterior.sample(noise)
             image = model.decoder(posterior.mean)
@@ -284,8 +286,8 @@ class ImageEvaluation:
         noise = generator(seed, "evaluation-ood-noise", 0, self.device)
 
         def scored(pixels: torch.Tensor) -> dict[str, np.ndarray]:
-            batches = map(self.test.on_device, pixels[:most].split(size))
-            return score_batches(model, batches, model.mixture(), self.settings.samples, noise)
+            parts = map(self.test.on_device, pixels[:most].split(size))
+            return score_batches(model, parts, model.mixture(), self.settings.samples, noise)
 
         own = scored(self.test.images) if outliers else {}
         metrics, arrays = compare(own, {kind: scored(pixels) for kind, pixels in outliers.items()}, seed)
@@ -299,7 +301,7 @@ class ImageEvaluation:
         if not self.train.has_labels:
             return {}
         noise = generator(self.settings.seed, "evaluation-probes", 0, self.device)
-        posteriors = [model.encode(batch) for batch in _batches(self.train, self.settings.batch_size)]
+        posteriors = [model.encode(batch) for batch in batches(self.train, self.settings.batch_size)]
         sampled = torch.cat([posterior.sample(noise) for posterior in posteriors])
         mean = torch.cat([posterior.mean for posterior in posteriors])
         probes = published_probes(sampled, self.train.labels, test["sampled"], self.test.labels)
@@ -307,34 +309,6 @@ class ImageEvaluation:
         limited = sorted(name for name, probe in probes.items() if not probe.converged)
         accuracies = {name: probe.accuracy for name, probe in probes.items()}
         return accuracies | ({"probes_stopped_at_their_limit": limited} if limited else {})
-
-
-def pick_extractor(train: ImageSet, results: Path, device: str) -> FeatureExtractor:
-    """Return Inception for photographs where its weights are found, else a classifier trained on the data."""
-    if not dataset(train.name).photographs or sources.missing_inception(train.name):
-        return classifier_features(train, results, device)
-    return inception_features(device=device)
-
-
-@torch.no_grad()
-def refresh_batch_norm(model: Model, train: ImageSet, settings: Settings) -> None:
-    """Pass once over the training set in train mode, so that the running statistics fit the final weights."""
-    for network in (model.encoder, model.decoder):
-        set_batch_norm(network, "eval")  # running statistics are kept again
-        network.train()
-    noise = generator(settings.seed, "evaluation-refresh", 0, train.device)
-    for batch in _batches(train, settings.batch_size):
-        model.decoder(model.encode(batch).sample(noise))
-
-
-def _set_mode(model: Model, mode: str) -> None:
-    for network in (model.encoder, model.decoder):
-        set_batch_norm(network, mode)
-
-
-def _batches(split: ImageSet, size: int) -> Iterator[torch.Tensor]:
-    for start in range(0, len(split), size):
-        yield split.batch(slice(start, start + size))
 
 
 def _last_name(name: str) -> str:

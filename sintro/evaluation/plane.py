@@ -12,10 +12,12 @@ from sintro.cells.settings import Settings
 from sintro.data.densities import density
 from sintro.data.outliers import uniform_off_support
 from sintro.evaluation.ood import compare, score_batches
+from sintro.metrics import noise
 from sintro.metrics.density import (
     Energy,
     energies,
     energy_grid,
+    energy_noise,
     grid_normalized,
     histogram_divergences,
     mode_coverage,
@@ -37,6 +39,7 @@ OOD_POINTS = 1000  # on the density, and as many off its support
 
 # The steps of an evaluation, as its progress names them.
 DIVERGENCES, PAIRS = "divergences of histograms", "distances between points"
+REDRAWS = "measurement noise"  # for one seed of each row
 GRID, CODES = "energy on the grid", "codes and out-of-distribution detection"
 STEPS = (DIVERGENCES, PAIRS, GRID, CODES)
 
@@ -49,41 +52,71 @@ def measure_density(
     ``steps`` shows which step is being done. Every metric's points come from a random stream of their own.
     """
     steps = steps or Steps()
-    steps.plan(STEPS)
+    has_noise = settings.seed == noise.SEED
+    steps.plan([*STEPS, *([REDRAWS] if has_noise else [])])
     steps.begin(DIVERGENCES)
     target, prior, count = density(settings.dataset), model.mixture(), settings.evaluation_points
-
-    def real(stream: str, n: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return target.sample(n, generator(settings.seed, f"evaluation-{stream}"), device)
-
-    def generated(stream: str, n: int) -> torch.Tensor:
-        return model.decoder(prior.sample(n, generator(settings.seed, f"evaluation-{stream}-fake", 0, device))[0])
-
-    metrics: dict[str, Any] = {"points": count}
-    measured = {
-        "kl": ("kl_published", "kl", "entropy_published", "out_of_range"),
-        "jsd": ("jsd_published", "jsd"),
-    }
-    for stream, names in measured.items():
-        scores = histogram_divergences(
-            real(stream, count)[0], generated(stream, count), target.half_width / 2, settings.evaluation_bins
-        )
-        metrics |= {name: scores[name] for name in names}
-    samples = generated("coverage", count)
-    metrics |= {"modes_covered": mode_coverage(samples, target), "off_support": off_support(samples, target)}
+    points = _Points(model, prior, target, settings, device)
+    found, samples = points.divergences()
     steps.begin(PAIRS)
-    metrics |= two_sample_metrics(real("pairs", count)[0], generated("pairs", count))
+    found |= points.pairs()
+    metrics: dict[str, Any] = {"points": count} | found
     energy = _energy(model, prior, settings, device)
     steps.begin(GRID)
     side = settings.evaluation_grid
     on_grid = energy_grid(_counted(energy, side**2, steps), target.half_width, side, device=device)
-    on_points = energies(energy, real("gnelbo", GNELBO_POINTS)[0])
+    on_points = energies(energy, points.real("gnelbo", GNELBO_POINTS)[0])
     metrics["gnelbo_published"] = grid_normalized(on_points, on_grid)
     metrics["gnelbo"] = normalized_nll(on_points, on_grid, target.half_width)
     steps.begin(CODES)
-    state, latent = _latent_state(model, prior, *real("latent", count), settings, device)
+    state, latent = _latent_state(model, prior, *points.real("latent", count), settings, device)
     detected, scored = _detection(model, prior, target, settings, device)
+    if has_noise:
+        steps.begin(REDRAWS)
+        redrawn = [points.divergences(draw)[0] | points.pairs(draw) for draw in range(1, noise.REDRAWS + 1)]
+        errors = dict(zip(("gnelbo_published", "gnelbo"), energy_noise(on_points, on_grid), strict=True))
+        metrics[noise.NOISE] = noise.over_draws([found, *redrawn]) | errors
     return metrics | state | detected, _arrays(samples, on_grid, latent, prior) | scored
+
+
+class _Points:
+    """Fresh real and generated points, and what is measured of them; draw 0 is that of the metrics."""
+
+    def __init__(self, model: Model, prior: Prior, target: Density, settings: Settings, device: str):
+        self.model, self.prior, self.target, self.settings, self.device = model, prior, target, settings, device
+
+    def real(self, stream: str, count: int, draw: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sample the density -> points [count, 2], and the part [count] that each is of."""
+        return self.target.sample(count, generator(self.settings.seed, f"evaluation-{stream}", draw), self.device)
+
+    def generated(self, stream: str, count: int, draw: int = 0) -> torch.Tensor:
+        """Sample the model -> points [count, 2]."""
+        draws = generator(self.settings.seed, f"evaluation-{stream}-fake", draw, self.device)
+        return self.model.decoder(self.prior.sample(count, draws)[0])
+
+    def divergences(self, draw: int = 0) -> tuple[dict[str, Any], torch.Tensor]:
+        """Measure histograms, and where samples lie -> metrics, and the samples."""
+        count, found = self.settings.evaluation_points, {}
+        measured = {
+            "kl": ("kl_published", "kl", "entropy_published", "out_of_range"),
+            "jsd": ("jsd_published", "jsd"),
+        }
+        for stream, names in measured.items():
+            scores = histogram_divergences(
+                self.real(stream, count, draw)[0],
+                self.generated(stream, count, draw),
+                self.target.half_width / 2,
+                self.settings.evaluation_bins,
+            )
+            found |= {name: scores[name] for name in names}
+        samples = self.generated("coverage", count, draw)
+        covered = mode_coverage(samples, self.target)
+        return found | {"modes_covered": covered, "off_support": off_support(samples, self.target)}, samples
+
+    def pairs(self, draw: int = 0) -> dict[str, float]:
+        """Measure a pair of real and generated samples."""
+        count = self.settings.evaluation_points
+        return two_sample_metrics(self.real("pairs", count, draw)[0], self.generated("pairs", count, draw))
 
 
 def _counted(energy: Energy, total: int, steps: Steps) -> Energy:

@@ -125,6 +125,32 @@ def _others(name: str) -> tuple[Metric, ...]:
     )  # fmt: skip
 
 
+def _dinov2() -> tuple[Metric, ...]:
+    """Define the distances and manifolds in DINOv2's features, of the end and of the selected snapshot in eval mode."""
+    features = "features of DINOv2 ViT-L/14, class token, at 224 x 224 pixels (PIL's bicubic filter); photographs only"
+    of_samples = f"of generated and training images; {features}"
+    halves = "of one half of the training images that are the reference against the other"
+    kinds: tuple[tuple[str, str, str, Direction], ...] = (
+        ("fd_dinov2", "FD-DINOv2", f"Frechet distance {of_samples}. Not comparable with FID.", "lower"),
+        ("fd_dinov2_floor", "FD-DINOv2, floor", f"FD-DINOv2 {halves}: its bias is about twice as large.", "none"),
+        ("kd_dinov2", "KD-DINOv2", f"Kernel distance, computed as KID, {of_samples}.", "lower"),
+        ("kd_dinov2_sd", "KD-DINOv2, sd", "Standard deviation of KD-DINOv2 over its 100 pairs of subsets.", "none"),
+        ("kd_dinov2_floor", "KD-DINOv2, floor", f"KD-DINOv2 {halves}: it has no bias.", "none"),
+        ("precision_dinov2", "precision (DINOv2)", f"Precision, k = 3, {of_samples}.", "higher"),
+        ("recall_dinov2", "recall (DINOv2)", f"Recall, k = 3, {of_samples}.", "higher"),
+        ("density_dinov2", "density (DINOv2)", f"Density, k = 5, {of_samples}.", "higher"),
+        ("coverage_dinov2", "coverage (DINOv2)", f"Coverage, k = 5, {of_samples}.", "higher"),
+    )
+    source = f"Stein et al. 2023; {SECTION}"
+    return tuple(
+        Metric(name, label, definition, "", direction, "standard", source, datasets=("images",), needs=PHOTOGRAPHS)
+        for name, label, definition, direction in kinds
+    )
+
+
+DINOV2 = tuple(metric.name for metric in _dinov2())
+
+
 # A metric -> the metric that is its floor.
 FLOORS = {
     metric: floor
@@ -134,7 +160,7 @@ FLOORS = {
         (f"{name}_published", f"{name}_floor_published"),
         (kid, f"{kid}_floor"),
     )
-} | {name: f"{name}_floor" for name in ("authenticity", "class_tv", "mode_purity")}
+} | {name: f"{name}_floor" for name in ("authenticity", "class_tv", "mode_purity", "fd_dinov2", "kd_dinov2")}
 
 
 def _manifolds() -> tuple[Metric, ...]:
@@ -225,4 +251,4 @@ _REPRESENTATION = (
     ),
 )
 
-IMAGES = (*_distances(), *_others("fid"), *_others("cfid"), *_manifolds(), *_REPRESENTATION)
+IMAGES = (*_distances(), *_others("fid"), *_others("cfid"), *_dinov2(), *_manifolds(), *_REPRESENTATION)

@@ -210,6 +210,20 @@ def normalized_nll(point_energies: Tensor, grid_energies: Tensor, half_width: fl
     return float(e.mean() + torch.logsumexp((log_cells - on_grid).flatten(), 0))
 
 
+def energy_noise(point_energies: Tensor, grid_energies: Tensor) -> tuple[float, float]:
+    """Return the standard errors of ``grid_normalized`` and of ``normalized_nll`` over the choice of the real points.
+
+    Both are functions of m, the mean of N independent energies: m / (N m + G), whose derivative is G / (N m + G)^2, and
+    m + log Z. NaN where an energy is not finite.
+    """
+    e, on_grid = point_energies.double(), float(grid_energies.double().sum())
+    error = float(e.std() / math.sqrt(len(e)))
+    total = float(e.sum()) + on_grid
+    if not (math.isfinite(total) and total > 0):
+        return math.nan, math.nan
+    return error * on_grid / total**2, error
+
+
 def mode_coverage(samples: Points, target: Density, share: float = 0.1) -> int:
     """Count the density's parts (modes, arms, squares, rings) that the samples [N, 2] cover.
 

@@ -21,7 +21,7 @@ from sintro.metrics.features import Reference
 from sintro.metrics.fid import FeatureStatistics
 from sintro.metrics.kept import kept
 from sintro.metrics.kernel import kernel_distance
-from sintro.metrics.manifold import nearest_real
+from sintro.metrics.manifold import nearest_real, standard_manifolds
 
 VERSION = 1  # of what is stored
 
@@ -49,6 +49,26 @@ def standard_distances(name: str, real: Reference, test: Reference, generated: T
         f"{name}_test": FeatureStatistics.of(generated).distance(test.statistics),
         f"{kernel}_test": kernel_distance(test.features, generated, seed)[0],
     }
+
+
+def dinov2_metrics(real: Reference, generated: Tensor, seed: int) -> dict[str, float]:
+    """Compute both distances to the training images with their floors, and the manifolds, in DINOv2's features.
+
+    Args:
+        real: the reference of the training images.
+        generated: [M, F] features of generated images.
+        seed: of the choice of subsets.
+    """
+    mean, spread = kernel_distance(real.features, generated, seed)
+    floor = halves(real)
+    manifolds, _ = standard_manifolds(real.features, generated)
+    return {
+        "fd_dinov2": FeatureStatistics.of(generated).distance(real.statistics),
+        "fd_dinov2_floor": floor["distance"],
+        "kd_dinov2": mean,
+        "kd_dinov2_sd": spread,
+        "kd_dinov2_floor": floor["kernel"],
+    } | {f"{name}_dinov2": value for name, value in manifolds.items()}
 
 
 def floors(name: str, standard: Reference, published: Reference, test: Reference) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Features of images for FID, cfid, precision and recall (docs/science.md, sections 7 and 8, A1).
 
-There are two extractors: the Inception network of FID, and a small classifier of the data set. There are two modes. In
+There are three extractors: the Inception network of FID, a small classifier of the data set, and DINOv2, which has no
+batch norm and one mode. The others have two modes. In
 "eval" (standard) batch norm uses the network's own statistics. In "train" it uses the statistics of each batch of
 images, as in the published evaluation, which left the network in train mode. An image's features then depend on its
 batch, so the batch size is that of training; the network's own statistics do not change.
@@ -108,6 +109,19 @@ def inception_features(root: str | Path | None = None, device: torch.device | st
 
     network = inception.load(state.path).to(device)
     return FeatureExtractor("inception", "fid", network, inception.DIMENSION, state.sha256)
+
+
+def dinov2_features(root: str | Path | None = None, device: torch.device | str = "cpu") -> FeatureExtractor:
+    """Load DINOv2 (:mod:`sintro.metrics.dinov2`). Raises SintroError where timm or the right weights are missing.
+
+    Args:
+        root: the data root, one of the places where the weights may lie.
+    """
+    state = sources.require_weights(sources.DINOV2, sources.data_root(root))
+    from sintro.metrics import dinov2  # imports torchvision
+
+    network = dinov2.load(state.path).to(device)
+    return FeatureExtractor("dinov2", "fd_dinov2", network, dinov2.DIMENSION, state.sha256)
 
 
 def classifier_features(

@@ -13,7 +13,7 @@ from sintro.metrics.density import Points, as_array
 
 ANGLES = 500  # projections of the sliced distance, evenly spaced over half a turn
 NEIGHBOURS = 5  # k of density and coverage
-_BLOCK = 1000  # rows of a block of distances: 40 MB of float64 against 5,000 points
+_BLOCK = 100  # rows of a block of distances: 4 MB of float64 against 5,000 points, which stay near the processor
 
 NAMES = ("sliced_w2", "energy_distance", "density", "coverage", "one_nna")
 
@@ -51,8 +51,8 @@ def sliced_w2(real: np.ndarray, generated: np.ndarray) -> float:
     W2^2 is the mean squared difference of the sorted projections.
     """
     angles = np.arange(ANGLES) * (np.pi / ANGLES)
-    directions = np.stack((np.cos(angles), np.sin(angles)))  # [2, A]
-    ordered = [np.sort(points @ directions, axis=0) for points in (real, generated)]  # [N, A]
+    directions = np.stack((np.cos(angles), np.sin(angles)), axis=1)  # [A, 2]
+    ordered = [np.sort(directions @ points.T, axis=1) for points in (real, generated)]  # [A, N]
     return float(np.sqrt(np.mean((ordered[0] - ordered[1]) ** 2)))
 
 
@@ -66,9 +66,14 @@ def energy_distance(real: np.ndarray, generated: np.ndarray) -> float:
 
 def _mean_distance(points: np.ndarray, others: np.ndarray | None = None) -> float:
     """Return the mean distance of points to others, or, without others, over distinct pairs of the points."""
-    partners = points if others is None else others
-    total = sum(cdist(points[start : start + _BLOCK], partners).sum() for start in range(0, len(points), _BLOCK))
-    pairs = len(points) * (len(points) - 1 if others is None else len(partners))
+    total = 0.0
+    for start in range(0, len(points), _BLOCK):
+        block, later = points[start : start + _BLOCK], points[start + _BLOCK :]
+        if others is None:
+            total += cdist(block, block).sum() + 2 * cdist(block, later).sum()
+        else:
+            total += cdist(block, others).sum()
+    pairs = len(points) * (len(points) - 1 if others is None else len(others))
     return float(total / pairs)
 
 

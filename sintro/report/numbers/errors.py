@@ -19,6 +19,10 @@ IMAGES_TITLE = "Images: kernel distance, distances to the test split, density an
 CHECKS_TITLE = "Images: copies, classes, modes of the prior, reconstructions of test images (standard form)"
 
 
+DINOV2_TITLE = "Photographs: distances and manifolds in features of DINOv2 (standard form)"
+DINOV2 = tuple(f"{name}_dinov2" for name in ("fd", "kd", "precision", "recall", "density", "coverage"))
+
+
 def tables_of(results: Sequence[Result], floors: Mapping[str, Floor]) -> list[Table]:
     """Make a table for each kind of data of which any result has such a metric.
 
@@ -30,6 +34,7 @@ def tables_of(results: Sequence[Result], floors: Mapping[str, Floor]) -> list[Ta
         _table("errors", PLANE_TITLE, plane, PLANE, floors, what_moves()),
         _table("errors-images", IMAGES_TITLE, images, image_metrics(images), floors),
         _table("checks-images", CHECKS_TITLE, images, check_metrics(images), floors),
+        _table("dinov2-images", DINOV2_TITLE, images, DINOV2, floors),
     )
     return [table for table in candidates if table is not None]
 

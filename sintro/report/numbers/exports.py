@@ -14,6 +14,8 @@ NOT_DONE = STATES[1:]  # of cells that a mean is not over
 
 FLOORS = {"2d": "floor (a perfect model)", "images": "floor (training images, half against half)"}
 
+NOISE = "measurement noise (sd of one model's number)"
+
 EXPORT_COLUMNS = (
     "table",
     "dataset",
@@ -33,6 +35,7 @@ EXPORT_COLUMNS = (
     "min",
     "max",
     "best",
+    "measurement_noise",
 )
 
 
@@ -68,7 +71,8 @@ def _line(table: Table, row: Key, dataset: str, entry: Entry, measure: Measure, 
     counts = (summary.n, len(entry.results), *absent)
     numbers = (summary.mean, summary.published, summary.t95, summary.low, summary.high)
     best = row in table.best[dataset, measure.published, form]
-    return (*place, *measured, *counts, *numbers, int(best))
+    noise = table.noise.get(dataset, {}).get(metric.name)
+    return (*place, *measured, *counts, *numbers, int(best), noise)
 
 
 def to_csv(table: Table) -> str:
@@ -102,9 +106,7 @@ def _plain_rows(table: Table, form: str, bold: Callable[[str], str]) -> list[lis
             line += _numbers(table, row, dataset, form, bold)
             line.append(" ".join(filter(None, (entry.counted, entry.note))) if entry else "")
         lines.append(line)
-    if table.floors:
-        lines.append(_floor_row(table, form))
-    return lines
+    return lines + _foot_rows(table, form)
 
 
 def _numbers(table: Table, row: Key, dataset: str, form: str, bold: Callable[[str], str]) -> list[str]:
@@ -117,11 +119,20 @@ def _numbers(table: Table, row: Key, dataset: str, form: str, bold: Callable[[st
     return texts
 
 
-def _floor_row(table: Table, form: str) -> list[str]:
-    """Lay out the floors as the last row."""
-    line = [FLOORS[table.floor_kind], "", ""]
+def _foot_rows(table: Table, form: str) -> list[list[str]]:
+    """Lay out the last rows: the floors, and the measurement noise."""
+    lines = []
+    if table.floors:
+        lines.append(_foot_row(table, form, FLOORS[table.floor_kind], table.floor_text))
+    if table.noise:
+        lines.append(_foot_row(table, form, NOISE, table.noise_text))
+    return lines
+
+
+def _foot_row(table: Table, form: str, head: str, text_of: Callable[[str, Measure, str], str]) -> list[str]:
+    line = [head, "", ""]
     for dataset in table.datasets:
-        line += [table.floor_text(dataset, measure, form) or ABSENT for measure in table.measures]
+        line += [text_of(dataset, measure, form) or ABSENT for measure in table.measures]
         line.append("")  # nothing is counted
     return line
 
@@ -148,8 +159,7 @@ def to_latex(table: Table, form: str = "published") -> str:
     # Marks that no text holds stand for the command's braces, which would be escaped.
     rows = _plain_rows(table, form, lambda text: f"\0{text}\1")
     for i, line in enumerate(rows):
-        is_floor = bool(table.floors) and i == len(rows) - 1
-        if is_floor:
+        if i == len(table.rows):
             lines.append(r"\midrule")
         text = " & ".join(latex_text(cell) for cell in line) + r" \\"
         lines.append(text.replace("\0", r"\textbf{").replace("\1", "}"))

@@ -16,7 +16,7 @@ import numpy as np
 
 from sintro import SintroError
 from sintro.cells import components
-from sintro.metrics import METRICS, NOT_MEASURED, absent, outdated
+from sintro.metrics import METRICS, NOT_MEASURED, absent, noise, outdated
 from sintro.runs.history import todays
 from sintro.runs.results import FINISHED, STATES, Asked, judge
 from sintro.runs.stored import CellFile, Unreadable, in_a_line, number, numbers, read
@@ -68,6 +68,16 @@ class Result:
         Only a finished cell has numbers: one that diverged has none, whatever its folder holds.
         """
         return self.metrics.get(metric) if self.state == "done" else None
+
+    def noise(self, metric: str) -> float | None:
+        """Find the standard deviation of the metric's value over draws of the evaluation; None where none was measured.
+
+        Of a value that does not count, the noise does not count either.
+        """
+        measured = self.extra.get(noise.NOISE)
+        if not isinstance(measured, Mapping) or self.value(metric) is None:
+            return None
+        return number(measured.get(metric))
 
     def why_not(self, metric: str) -> str:
         """Say why a finished cell has no number of this metric; "" where nothing is known of it."""

@@ -4,16 +4,15 @@ Each number is a mean over seeds in two forms (published, standard) with three s
 counted beside it.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from sintro.cells.components import datasets as known_datasets
-from sintro.metrics import METRICS, Metric
+from sintro.metrics import METRICS, Metric, noise
 from sintro.report.numbers.results import Result, count_states, grouped
 from sintro.report.numbers.statistics import Summary, best_and_equals, summarise
-from sintro.report.numbers.words import ABSENT, show_number
+from sintro.report.numbers.words import ABSENT, decimal_places, format_summary, show_number
 
 FORMS = ("published", "standard")
 GONE = "its extension is gone"  # beside numbers that nobody can make again as things are
@@ -95,6 +94,7 @@ class Table:
     rows: tuple[Key, ...]
     entries: dict[tuple[Key, str], Entry]
     floors: dict[str, Floor] = field(default_factory=dict)  # by data set
+    noise: dict[str, dict[str, float]] = field(default_factory=dict)  # by data set: metric -> sd over evaluation draws
     best: dict[tuple[str, str, str], set[Key]] = field(default_factory=dict)  # data set, metric, form -> rows in bold
     top: dict[tuple[str, str, str], Key | None] = field(default_factory=dict)  # the single best of them
     decimals: dict[tuple[str, str, str], int] = field(default_factory=dict)
@@ -141,6 +141,15 @@ class Table:
         shown = [part * metric.display_scale for part in floor if part is not None]
         return " ± ".join(f"{part:.{places}f}" for part in shown)
 
+    def noise_text(self, dataset: str, measure: Measure, form: str) -> str:
+        """Show a metric's measurement noise, one standard deviation; empty where no evaluation measured it."""
+        metric = measure.metric(form)
+        deviation = self.noise.get(dataset, {}).get(metric.name)
+        if deviation is None:
+            return ""
+        places = self.decimals[dataset, measure.published, form]
+        return f"± {deviation * abs(metric.display_scale):.{places}f}"
+
     @property
     def floor_kind(self) -> str:
         """The kind of data that the floor row is of: ``2d``, ``images``, or empty where there is no such row."""
@@ -162,38 +171,6 @@ def seed_text(result: Result, measure: Measure, form: str) -> str:
     if value is None:
         return result.why_not(metric.name) or ABSENT
     return show_number(value * metric.display_scale)
-
-
-def format_summary(summary: Summary, places: int, factor: float = 1.0, spread: str = "published") -> str:
-    """Show mean and spread; with one seed there is no spread, and none is shown."""
-    if summary.n == 0:
-        return ABSENT
-    if math.isnan(summary.mean):
-        return "NaN"
-
-    def shown(value: float) -> str:
-        return f"{value * factor:.{places}f}"
-
-    if summary.n == 1:
-        return shown(summary.mean)
-    if spread == "range":
-        return f"{shown(summary.low)} … {shown(summary.high)}"
-    half = summary.published if spread == "published" else summary.t95
-    return f"{shown(summary.mean)} ± {shown(half)}"
-
-
-def decimal_places(summaries: Iterable[Summary], factor: float) -> int:
-    """Choose a column's number of decimals: two significant digits of the typical spread, else four of the values."""
-    found = [s for s in summaries if s.n and math.isfinite(s.mean)]
-    spreads = [s.published * abs(factor) for s in found if s.n > 1 and s.published]
-    sizes = [abs(s.mean * factor) for s in found if s.mean]
-    if not sizes:
-        return 2
-    digits = 2 if spreads else 4
-    ordered = sorted(spreads or sizes)
-    typical = ordered[len(ordered) // 2]
-    leading = math.floor(math.log10(typical))  # the place of its first digit
-    return min(max(digits - 1 - leading, 0), 6)
 
 
 def make_entry(results: Sequence[Result], measures: Sequence[Measure], note: str = "") -> Entry:
@@ -229,6 +206,7 @@ def make_table(
     rows = tuple(dict.fromkeys(row for row, _ in found))
     known = {dataset: values for dataset, values in (floors or {}).items() if dataset in datasets and values}
     table = Table(name, title, tuple(measures), datasets, rows, entries, known, reading=reading)
+    table.noise = _noise(table)
     if len(table.results) != len(results):
         raise AssertionError(f"table {name}: {len(results)} results in, {len(table.results)} out")
     for dataset in datasets:
@@ -236,6 +214,19 @@ def make_table(
             for form in FORMS:
                 _finish_column(table, dataset, measure, form)
     return table
+
+
+def _noise(table: Table) -> dict[str, dict[str, float]]:
+    """Pool the measurement noise of each data set's rows, by metric; data sets without any are left out."""
+    names = [measure.metric(form).name for measure in table.measures for form in FORMS]
+    found = {}
+    for dataset in table.datasets:
+        results = [result for entry in table.column(dataset).values() for result in entry.results]
+        pooled = {name: noise.pooled(result.noise(name) for result in results) for name in dict.fromkeys(names)}
+        known = {name: deviation for name, deviation in pooled.items() if deviation is not None}
+        if known:
+            found[dataset] = known
+    return found
 
 
 def _finish_column(table: Table, dataset: str, measure: Measure, form: str) -> None:

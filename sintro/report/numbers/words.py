@@ -1,10 +1,11 @@
 """How the pages spell numbers, durations, sizes, settings and names."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from sintro.cells import components
+from sintro.report.numbers.statistics import Summary
 
 ARROWS = {
     "lower": "lower is better",
@@ -70,3 +71,35 @@ def show_setting(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None else show_number(value, 6)
+
+
+def format_summary(summary: Summary, places: int, factor: float = 1.0, spread: str = "published") -> str:
+    """Show mean and spread; with one seed there is no spread, and none is shown."""
+    if summary.n == 0:
+        return ABSENT
+    if math.isnan(summary.mean):
+        return "NaN"
+
+    def shown(value: float) -> str:
+        return f"{value * factor:.{places}f}"
+
+    if summary.n == 1:
+        return shown(summary.mean)
+    if spread == "range":
+        return f"{shown(summary.low)} … {shown(summary.high)}"
+    half = summary.published if spread == "published" else summary.t95
+    return f"{shown(summary.mean)} ± {shown(half)}"
+
+
+def decimal_places(summaries: Iterable[Summary], factor: float) -> int:
+    """Choose a column's number of decimals: two significant digits of the typical spread, else four of the values."""
+    found = [s for s in summaries if s.n and math.isfinite(s.mean)]
+    spreads = [s.published * abs(factor) for s in found if s.n > 1 and s.published]
+    sizes = [abs(s.mean * factor) for s in found if s.mean]
+    if not sizes:
+        return 2
+    digits = 2 if spreads else 4
+    ordered = sorted(spreads or sizes)
+    typical = ordered[len(ordered) // 2]
+    leading = math.floor(math.log10(typical))  # the place of its first digit
+    return min(max(digits - 1 - leading, 0), 6)

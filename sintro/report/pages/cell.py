@@ -12,6 +12,7 @@ from sintro.cells import studies
 from sintro.cells.origins import in_words
 from sintro.cells.settings import Settings
 from sintro.metrics import METRICS, NOT_MEASURED, VERSIONS, Metric, definition
+from sintro.metrics.noise import NOISE
 from sintro.report.numbers.results import Result
 from sintro.report.numbers.study import StudyReport
 from sintro.report.numbers.tables import Floor
@@ -25,7 +26,7 @@ HEADINGS = {
     "Density against the data's": ("gnelbo", "kl", "jsd", "entropy_published", "out_of_range"),
     "Parts, shapes and coverage": ("modes", "off", "sliced", "energy", "density", "coverage", "one_nna"),
     "Prior": ("responsibility", "inactive"),
-    "Distances between images": ("fid", "cfid", "kid", "ckid"),
+    "Distances between images": ("fid", "cfid", "kid", "ckid", "fd_", "kd_"),
     "Precision and recall": ("precision", "recall"),
     "Copies, classes and modes": ("authenticity", "class", "mode_purity"),
     "Representation": ("svc", "knn", "linear_probe"),
@@ -111,7 +112,7 @@ def _metric_view(metric: Metric, result: Result, floor: Floor) -> View:
         shown = show_number(value * metric.display_scale)
     else:
         shown = result.why_not(metric.name) or "not in metrics.json"
-    perfect = floor.get(metric.name)
+    perfect, noise = floor.get(metric.name), result.noise(metric.name)
     return {
         "label": metric.label,
         "name": metric.name,
@@ -121,13 +122,14 @@ def _metric_view(metric: Metric, result: Result, floor: Floor) -> View:
         "definition": safe(metric.definition),
         "direction": ARROWS[metric.direction],
         "floor": show_number(perfect[0] * metric.display_scale, 3) if perfect else "",
+        "noise": "" if noise is None else f"± {show_number(noise * metric.display_scale, 2)}",
     }
 
 
 def _other_view(name: str, result: Result) -> View:
     """Lay out a stored number that has no entry in METRICS: a metric of the last checkpoint, or one nobody defined."""
     metric, value = definition(name), result.metrics[name]
-    view = {"name": name, "floor": "", "direction": ""}
+    view = {"name": name, "floor": "", "noise": "", "direction": ""}
     if metric is None:
         label = name.replace("_", " ")
         return view | {"label": label, "value": show_number(value), "unit": "", "form": "", "definition": ""}
@@ -160,7 +162,9 @@ def heading_of(name: str) -> str:
     return "Others"
 
 
-NOT_SHOWN = ("status", "digest", "warning", "finished", "model_sha256", "data_sha256", VERSIONS, NOT_MEASURED)
+NOT_SHOWN = (
+    "status", "digest", "warning", "finished", "model_sha256", "data_sha256", VERSIONS, NOT_MEASURED, NOISE,
+)  # fmt: skip
 MOST_SHOWN = 50  # of the entries of one mapping
 
 
@@ -168,13 +172,13 @@ def extra_views(result: Result) -> list[tuple[str, str]]:
     """Spell the entries of metrics.json that are no numbers, such as the distance at every checkpoint."""
     views = []
     for name, value in sorted(result.extra.items()):
-        if isinstance(value, Mapping) and name not in NOT_SHOWN:
+        if name in NOT_SHOWN:
+            continue
+        if isinstance(value, Mapping):
             shown = list(value.items())[:MOST_SHOWN]
             text = ", ".join(f"{key}: {show_setting(each)}" for key, each in shown)
-        elif name not in NOT_SHOWN:
-            text = show_setting(value)
         else:
-            continue
+            text = show_setting(value)
         views.append((name.replace("_", " "), text))
     return views
 

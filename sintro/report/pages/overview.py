@@ -11,10 +11,11 @@ from sintro.cells import studies
 from sintro.report.figures.maps import read_grid
 from sintro.report.figures.samples import samples_view
 from sintro.report.figures.study import draw_contrasts
-from sintro.report.numbers import audit, claim_files, claims, ledger
+from sintro.report.numbers import audit, claim_files, claims, ledger, overall
 from sintro.report.numbers.study import StudyReport
 from sintro.report.numbers.tables import Table
 from sintro.report.numbers.words import ABSENT, dataset_name, plural, row_label, show_p
+from sintro.report.pages.overall import overall_views
 from sintro.report.pages.writer import View, cell_page, render
 
 
@@ -42,6 +43,7 @@ def build(
         "shown": pictures([report for report in own if ready[report.name]]),
         "now": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "idle": [name for name in studies.names() if name not in read],
+        "overall": _overall([report for report in own if ready[report.name]], tables),
         "claims": judged,
         "judged": [report.name for report in own],
         "transcribed": len(entries),
@@ -75,6 +77,16 @@ def pictures(with_pages: Sequence[StudyReport]) -> View:
         if blocks:
             shown |= {"samples": blocks[0], "samples_from": report.name}
     return shown
+
+
+def _overall(with_pages: Sequence[StudyReport], tables: Mapping[str, Sequence[Table]]) -> list[View]:
+    """Lay out the first aggregate over data sets of each study that has several of them."""
+    views = []
+    for report in with_pages:
+        found = [one for one in overall.overall(tables[report.name]) if len(one.datasets) > 1]
+        if found:
+            views.append({"study": report.name, "title": report.title, "block": overall_views(found[:1])[0]})
+    return views
 
 
 # --- the ledger

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sintro.basics.files import write_atomic
 from sintro.cells import studies
-from sintro.report.numbers import archived
+from sintro.report.numbers import archived, errors
 from sintro.report.numbers.study import read_study, tables_of
 from sintro.report.pages.overview import build as build_overview
 from sintro.report.pages.study import build_study
@@ -55,7 +55,8 @@ def build(
     order = dict.fromkeys([*known, *asked])
     everything = [read.get(name) or read_study(name, results, archives) for name in order]
     tables = {name: made for name, (_, made) in built.items()}
-    tables |= {report.name: tables_of(report, {}) for report in everything if report.name not in built}
+    others = [report for report in everything if report.name not in built]
+    tables |= {report.name: tables_of(report, errors.floors_of(report.results)) for report in others}
     games = build_theory(results, reports)
     paths = [path for path, _ in built.values()]
     return [*paths, build_overview(everything, tables, reports, games)]

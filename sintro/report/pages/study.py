@@ -8,12 +8,13 @@ from typing import Any
 from sintro.report.figures.maps import read_grid
 from sintro.report.figures.samples import samples_view
 from sintro.report.figures.study import study_pictures
-from sintro.report.numbers import detection, errors, exports
+from sintro.report.numbers import detection, errors, exports, overall
 from sintro.report.numbers.results import Result, grouped
 from sintro.report.numbers.study import StudyReport, tables_of
 from sintro.report.numbers.tables import FORMS, SPREADS, Entry, Floor, Table
 from sintro.report.pages.cell import build_cell
 from sintro.report.pages.group import build_group
+from sintro.report.pages.overall import overall_views
 from sintro.report.pages.stability import stability_view
 from sintro.report.pages.tables import comparisons_view, table_view
 from sintro.report.pages.writer import View, Writer, cell_page, group_page, relative, render
@@ -28,6 +29,7 @@ CONTENTS = {  # the table of contents calls a section by its id
     "table5": "Images, every r (Table 5)",
     "errors": "2D densities by kind of error",
     "errors-images": "Images: kernel distance and coverage",
+    "overall": "Over all data sets",
     "detection": "Out-of-distribution detection",
     "pictures": "Plots",
     "stability": "Stability over the hyper-parameters",
@@ -104,10 +106,14 @@ def _view(
     stability = None if report.parts else stability_view(report.results)
     if stability is not None:
         writer.always(f"{report.name}/tables/stability.csv", stability["csv"])
+    aggregates = overall.overall([*made, *more])
+    if aggregates:
+        writer.always(f"{report.name}/tables/overall.csv", overall.to_csv(aggregates))
     view = {
         "maps": grid.view(cell_link) if picture is not None else None,
         "samples": samples_view(report.results, cell_link),
         "tables": [laid_out(table) for table in (*made, *more)],
+        "overall": overall_views(aggregates),
         "detection": [laid_out(table) | {"summary": detection.summary(table)} for table in detected],
         "pictures": study_pictures(made),
         "stability": stability,

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from sintro.report.numbers.statistics import Comparison, best_of, compare, holm
 from sintro.report.numbers.tables import FORMS, SPREADS, Entry, Key, Measure, Table
@@ -27,7 +28,8 @@ def table_view(table: Table, link: Callable[[Entry], str]) -> View:
         "measures": [_measure_view(measure) for measure in table.measures],
         "rows": rows[:SHOWN_AT_ONCE],
         "more": rows[SHOWN_AT_ONCE:],
-        "floor": _floor_view(table) if table.floors else None,
+        "floor": _foot_view(table, table.floor_text) if table.floors else None,
+        "noise": _foot_view(table, table.noise_text) if table.noise else None,
         "floor_kind": table.floor_kind,
         "reading": table.reading,
         "objectives": list(dict.fromkeys(objectives)),
@@ -113,12 +115,12 @@ def _count_view(entry: Entry | None, link: Callable[[Entry], str]) -> View:
     return {"count": entry.counted, "note": " ".join(filter(None, notes)), "link": link(entry), "whole": is_whole}
 
 
-def _floor_view(table: Table) -> list[dict[str, str]]:
-    """Lay out the row of floors."""
+def _foot_view(table: Table, text_of: Callable[[str, Measure, str], str]) -> list[dict[str, str]]:
+    """Lay out a row below the table; ``text_of`` spells its number of a data set, measure and form."""
     cells = []
     for dataset in table.datasets:
         for measure in table.measures:
-            texts = [table.floor_text(dataset, measure, form) or ABSENT for form in FORMS]
+            texts = [text_of(dataset, measure, form) or ABSENT for form in FORMS]
             every_spread = [text for text in texts for _ in SPREADS]
             cells.append({"text": texts[0], "variants": variants(every_spread)})
         cells.append({"text": "", "variants": ""})  # nothing is counted
@@ -149,7 +151,9 @@ def _comparison(table: Table, dataset: str, measure: Measure) -> View | None:
     compared = {row: compare(values[row], values[best]) for row in values if row != best}
     corrected = holm([comparison.p for comparison in compared.values()])
     lines = [
-        _comparison_line(row_label(row), comparison, p, metric.display_scale)
+        _comparison_line(
+            row_label(row), comparison, p, metric.display_scale, table.noise.get(dataset, {}).get(metric.name)
+        )
         for (row, comparison), p in zip(compared.items(), corrected, strict=True)
     ]
     label = measure.label("published")
@@ -158,8 +162,13 @@ def _comparison(table: Table, dataset: str, measure: Measure) -> View | None:
     return {"dataset": dataset_name(dataset), "measure": label, "best": row_label(best), "lines": lines}
 
 
-def _comparison_line(label: str, found: Comparison, adjusted: float | None, factor: float) -> dict[str, str]:
-    """Spell one comparison; ``factor`` brings stored values to the unit shown."""
+def _comparison_line(
+    label: str, found: Comparison, adjusted: float | None, factor: float, noise: float | None
+) -> dict[str, Any]:
+    """Spell one comparison; ``factor`` brings stored values to the unit shown.
+
+    A difference that is smaller than the measurement ``noise`` is marked as such.
+    """
     difference = interval = effect = ABSENT
     if found.n:
         difference = f"{found.difference * factor:.3g}"
@@ -173,6 +182,7 @@ def _comparison_line(label: str, found: Comparison, adjusted: float | None, fact
         "row": label,
         "n": str(found.n),
         "difference": difference,
+        "is_noise": bool(found.n) and noise is not None and abs(found.difference) < noise,
         "interval": interval,
         "p": show_p(adjusted, absent="no test"),
         "wilcoxon": wilcoxon,

@@ -1,0 +1,48 @@
+"""Which networks give the features of a cell's images."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from sintro.cells.components import dataset
+from sintro.data import sources
+from sintro.data.images import ImageSet
+from sintro.metrics.features import FeatureExtractor, classifier_features, dinov2_features, inception_features
+
+MOST_ON_CPU = 1000  # images for DINOv2, which takes some 0.16 TFLOP for each
+
+
+@dataclass
+class Extractors:
+    """``main``: of FID or cfid; ``classifier``: tells classes; ``dinov2``: None where ``why_no_dinov2`` says why, or
+    where the data are no photographs.
+    """
+
+    main: FeatureExtractor
+    classifier: FeatureExtractor
+    dinov2: FeatureExtractor | None
+    why_no_dinov2: str
+
+
+def pick(train: ImageSet, results: Path, device: str, count: int, report: Callable[[int, int], None]) -> Extractors:
+    """Pick the networks for ``count`` generated images and the training split ``train``, all of it: the classifier
+    learns from the whole split, so that all cells of a data set have one. ``report`` is told their progress.
+    """
+    photographs = dataset(train.name).photographs
+    classifier = replace(classifier_features(train, results, device), report=report)
+    main = classifier
+    if photographs and not sources.missing_inception(train.name):
+        main = replace(inception_features(device=device), report=report)
+    why = why_no_dinov2(count, device) if photographs else ""
+    dinov2 = replace(dinov2_features(device=device), report=report) if photographs and not why else None
+    return Extractors(main, classifier, dinov2, why)
+
+
+def why_no_dinov2(count: int, device: str) -> str:
+    """Say in a few words why ``count`` photographs are not measured in DINOv2's features; "" where they are."""
+    why = sources.why_no_dinov2()
+    if not why and torch.device(device).type == "cpu" and count > MOST_ON_CPU:
+        return f"more than {MOST_ON_CPU:,} images need a GPU"
+    return why
