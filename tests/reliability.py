@@ -89,9 +89,8 @@ class Ground:
         content = b"".join((self.cell / name).read_bytes() for name in FINAL)
         if (self.cell / "metrics.json").exists():
             metrics = read_json(self.cell / "metrics.json")
-            content += repr(
-                sorted(item for item in metrics.items() if item[0] not in ("evaluated", "finished"))
-            ).encode()
+            times = ("evaluated", "evaluation_seconds", "finished")
+            content += repr(sorted(item for item in metrics.items() if item[0] not in times)).encode()
         return hashlib.sha256(content).hexdigest()
 
     def at(self) -> int:

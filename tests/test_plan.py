@@ -58,6 +58,14 @@ def test_a_plan_counts_cells_hours_and_disk(cells, capsys):
     assert said(capsys, "plan", "tiny") == "study tiny: 4 cells, 4 finished, 0 left\n"
 
 
+def test_a_plan_learns_what_evaluations_take(cells):
+    finish(cells[0], seconds=1.0)
+    metrics = read_json(Path(cells[0].path, "metrics.json"))
+    write_json(Path(cells[0].path, "metrics.json"), metrics | {"evaluation_seconds": 7200.0})
+    need = plan.needs(plan.of_cells(cells), jobs=1)
+    assert need.core_hours == pytest.approx(3 * 2, rel=0.01)
+
+
 IMAGES = """
 title: tiny
 comparable: false

@@ -187,6 +187,12 @@ def _check_data(cell: Cell, dataset: Dataset, objective: Objective, prior: Prior
             f"objective {cell.objective!r} with dataset {cell.dataset!r}: the target decoder lags by an epoch, and a "
             f"density has no epochs; legal are {', '.join(components.datasets('images'))}"
         )
+    if objective.needs_factors and not dataset.has_factors:
+        legal = ", ".join(name for name, one in components.datasets("images").items() if one.has_factors)
+        raise SintroError(
+            f"objective {cell.objective!r} with dataset {cell.dataset!r}: it needs images with a class and a content; "
+            f"legal are {legal}"
+        )
     try:
         size = dataset.size if prior.components else math.inf
     except SintroError:  # the images of an extension are not on this machine; the cell's name is legal all the same

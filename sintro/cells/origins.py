@@ -5,8 +5,9 @@ from typing import Any
 
 from sintro.cells import components
 from sintro.cells.components import SOFT
+from sintro.cells.presets import KL_WEIGHTS
 from sintro.cells.settings import REVISIONS, Protocol, Settings
-from sintro.cells.table import ADF, DT, SCHEDULE_ROWS, SECTION_1, SECTION_2, SECTION_4, is_like, rows
+from sintro.cells.table import ADF, DT, SCHEDULE_ROWS, SECTION_1, SECTION_2, SECTION_4, TWO_CODES, is_like, rows
 
 # The settings for which None is a convention of a released program: the convention's name and its source.
 NONE_MEANS = {
@@ -15,6 +16,8 @@ NONE_MEANS = {
     "adam_at_introspection": ("carried", f"{ADF}, released code (audit A22); {SECTION_4}"),
     "training_images": ("all", "the whole training split; docs/science.md, section 6"),
     "mirror": ("never", f"{ADF} and {DT}, released code, small images: ToTensor only; docs/science.md, section 6"),
+    "kl_weight_class": ("1", f"{TWO_CODES}: the KL of both codes is one number"),
+    "kl_weight_content": ("1", f"{TWO_CODES}: the KL of both codes is one number"),
     "revision": ("1", REVISIONS[1]),
 }
 
@@ -66,7 +69,9 @@ def _applies(name: str, settings: Settings) -> bool:
     if name == "adam_at_introspection":
         return 0 < settings.warmup < settings.iterations
     if name in ("training_images", "mirror"):
-        return settings.network == "residual"
+        return settings.network != "mlp"
+    if name in KL_WEIGHTS:
+        return settings.class_latent_size is not None
     return True
 
 

@@ -15,6 +15,7 @@ from sintro.cells.table import rows, wrong_row
 
 FEWEST_IMAGES = 10  # to train on: one of each class, if chance is kind
 MOST_ITERATIONS = 10**9  # at a millisecond each, 12 days; ten thousand times the published length
+KL_WEIGHTS = ("kl_weight_class", "kl_weight_content")
 SHARES = ("warmup", "conversion_lead", "milestones")  # what a study may set as shares of the whole length
 
 
@@ -46,12 +47,17 @@ def resolve(
     """
     values = dict(values or {})
     adam = values.pop("adam_at_introspection", None)
+    of_codes = {name: values.pop(name, None) for name in KL_WEIGHTS}
     of_images = {name: values.pop(name, None) for name in ("training_images", "mirror")}
     if cell.data.kind != "images":
         of_images = dict.fromkeys(of_images)
     training_images = of_images["training_images"]
     table, _ = rows(cell.data, components.objective(cell.objective_name), protocol)
     fields = {name: value for name, value in table.items() if name in Settings.model_fields}
+    in_table = fields.pop("adam_at_introspection", None)
+    adam = adam or in_table
+    if fields.get("class_latent_size"):
+        fields |= {name: None if weight == 1 else weight for name, weight in of_codes.items()}
     fields |= _from_cell(cell, table)
     fields |= {name: value for name, value in values.items() if fields.get(name)}
     if cell.betas is not None:
@@ -103,6 +109,11 @@ def _why_not(cell: Cell, settings: Settings) -> str:
     if images and not max(modes, FEWEST_IMAGES) <= images <= most:
         why = f", since prior {cell.prior!r} starts from as many different images" if images < modes else ""
         return f"training_images {images}: legal are {max(modes, FEWEST_IMAGES)} to {most}{why}"
+    if settings.class_latent_size:
+        odd = components.objective(settings.objective).in_pairs and settings.batch_size % 2
+        return f"batch_size {settings.batch_size}: a batch is of pairs; legal are even numbers" if odd else ""
+    if components.objective(settings.objective).needs_factors:
+        return f"objective {cell.objective!r} is for two codes; networks with two codes take images of 32 or 64 pixels"
     size, levels = settings.event[-1], 0
     while size % 2 == 0:
         size, levels = size // 2, levels + 1
@@ -170,7 +181,7 @@ def _schedule(
             "none; legal is normal, or protocol pl"
         )
     # One VampPrior iteration, one as a mixture, one introspective: the shortest run in which every phase happens.
-    shortest = 1 + (objective.introspective and warmed_up) + converted
+    shortest = 1 + (objective.has_two_phases and warmed_up) + converted
     if iterations is not None and not shortest <= iterations <= MOST_ITERATIONS:
         raise SintroError(
             f"{cell.path}: iterations {iterations}: its phases need at least {shortest}, and {MOST_ITERATIONS:,} are "
@@ -180,7 +191,7 @@ def _schedule(
     share = total / table["length"]  # iterations of this run per published unit
 
     warmup = total if warmed_up else 0
-    if warmed_up and objective.introspective:
+    if warmed_up and objective.has_two_phases:
         warmup = min(max(round(table["warmup"] * share), 1 + converted), total - 1)
     conversion = None
     if converted:

@@ -46,12 +46,15 @@ class Settings(BaseModel):
     logits_at_conversion: Literal["weights", "log-weights"] | None
     clip: bool
     responsibility_weight: NonNegativeFloat
-    network: Literal["mlp", "residual"]
+    network: Literal["mlp", "residual", "two-encoders"]
     channels: tuple[PositiveInt, ...]
     event: tuple[PositiveInt, ...]  # the shape of one datum: (2,) or (C, H, W)
     training_images: PositiveInt | None = None  # how many, chosen at random once; None: the whole training split
     mirror: Literal[True] | None = None  # images are mirrored with probability 1/2, anew in every epoch; None: never
     latent_size: PositiveInt
+    class_latent_size: PositiveInt | None = None  # of the class code, before the content code; None: one code
+    kl_weight_class: PositiveFloat | None = None  # of the class code's KL in the losses; None: 1, or one code
+    kl_weight_content: PositiveFloat | None = None
     batch_size: PositiveInt
     samples: PositiveInt  # drawn from the posterior, for the KL to a mixture
     epochs: PositiveFloat | None  # None in 2D, where every batch is new

@@ -170,7 +170,7 @@ def _resolve(cell: Cell, iterations: int | None, precision: str | None = None) -
     if total is not None or study.length != 1:
         changed |= dict.fromkeys(table.SCHEDULE_ROWS, asked)
     for name, row in table.SCHEDULE_ROWS.items():
-        if row in shares and not (name == "warmup" and not components.objective(cell.objective_name).introspective):
+        if row in shares and not (name == "warmup" and not components.objective(cell.objective_name).has_two_phases):
             changed[name] = f"study {study.name}: {key}, {row} {_as_fraction(shares[row])} of the length"
     if study.hyperparameters != PRESETS and cell.betas is None:
         found, why = search_results.best(study.hyperparameters, cell)

@@ -92,6 +92,8 @@ class Overrides(_Part):
     evaluation_images: PositiveInt | None = None
     logits_at_conversion: Literal["weights", "log-weights"] | None = None
     adam_at_introspection: Literal["carried", "restarted"] | None = None  # carried is published
+    kl_weight_class: PositiveFloat | None = None  # of the KL of the class code, where a latent has two codes
+    kl_weight_content: PositiveFloat | None = None
     precision: Literal["bfloat16"] | None = None  # of image networks in training; changes results
 
     def given(self) -> dict[str, Any]:

@@ -30,6 +30,8 @@ plane = _rows_for(lambda dataset: dataset.kind == "2d")
 images = _rows_for(lambda dataset: dataset.kind == "images")
 grey_images = _rows_for(lambda dataset: dataset.kind == "images" and dataset.event[0] == 1)
 colour_images = _rows_for(lambda dataset: dataset.kind == "images" and dataset.event[0] != 1)
+small_factors = _rows_for(lambda dataset: dataset.has_factors and dataset.event[1:] == (32, 32))
+full_factors = _rows_for(lambda dataset: dataset.has_factors and dataset.event[1:] == (64, 64))
 si_images = _rows_for(lambda dataset: dataset.kind == "images" and (dataset.in_papers or dataset.in_si_program))
 
 ANY = None  # objective
@@ -42,6 +44,13 @@ ADF = "Athanasiadis et al. 2025"
 OURS = "ours (no paper has this data set)"
 BORROWED = f"{OURS}; the published values of 8gaussians"
 CHOSEN = "a choice of this suite, not published: no paper gives IntroVAE's settings for this data set"
+TWO_CODES = (
+    f"a choice of this suite after the description of {DT}, project page: two encoders, of class and of content; no "
+    "code of its image translation was released"
+)
+LORD = "Gabbay & Hoshen 2020 (LORD), released PyTorch code: networks and code sizes"
+LORD_RUN = "Gabbay & Hoshen 2020 (LORD), released PyTorch code: 200 epochs of codes, then 200 of encoders"
+EMBEDDED = ("lord", "lord-unlabelled")
 HUANG = "Huang et al. 2018, released run at 256 x 256"
 
 # In `unit` are: length, warmup, milestones, snapshots, and conversion_lead (from the conversion to the warm-up's end).
@@ -106,6 +115,33 @@ TABLE: tuple[KindRow, ...] = (
         ANY,
         {"batch_size": 32, "latent_size": 128, "network": "residual", "channels": (64, 128, 256)},
         f"{ADF}, images, IntroVAE's residual network; {SECTION_4} and 5",
+    ),
+    # images with factors: two encoders, of class and of content
+    *(
+        kind(ANY, {"network": "two-encoders", "channels": (), "kl_of_normal": None, "snapshots": ()}, TWO_CODES)
+        for kind in (small_factors, full_factors)
+    ),
+    *(
+        kind(ANY, {"learning_rate": 1e-3, "learning_rate_factor": 0.5}, TWO_CODES)
+        for kind in (small_factors, full_factors)
+    ),
+    *(
+        kind(SOFT, {"adam_at_introspection": "restarted"}, f"{TWO_CODES}; without a restart the decoder stands still")
+        for kind in (small_factors, full_factors)
+    ),
+    small_factors(ANY, {"latent_size": 16, "class_latent_size": 8, "batch_size": 32}, TWO_CODES),
+    small_factors(ANY, {"unit": "iterations", "length": 2_500, "milestones": (1_000,)}, TWO_CODES),
+    small_factors(SOFT + INTRO, {"warmup": 1_000, "conversion_lead": 250}, TWO_CODES),
+    small_factors(SOFT, {"beta_neg": 768.0}, f"{TWO_CODES}; 2 s beta_neg KL of a VAE is about 5"),
+    full_factors(ANY, {"latent_size": 384, "class_latent_size": 256, "batch_size": 128}, LORD),
+    full_factors(ANY, {"length": 200, "milestones": (80,)}, f"{TWO_CODES}; 200 epochs as LORD"),
+    full_factors(SOFT + INTRO, {"warmup": 80, "conversion_lead": 20}, TWO_CODES),
+    full_factors(SOFT, {"beta_neg": 1536.0}, f"{TWO_CODES}; for a VAE with a KL of 20 nats, which is to be measured"),
+    full_factors(EMBEDDED, {"length": 400, "warmup": 200, "learning_rate": 3e-4}, LORD_RUN),
+    small_factors(EMBEDDED, {"length": 4_000, "warmup": 2_667}, f"{TWO_CODES}; two thirds for the codes"),
+    *(
+        kind(EMBEDDED, {"milestones": (), "adam_beta1": 0.5, "adam_at_introspection": "restarted"}, LORD_RUN)
+        for kind in (small_factors, full_factors)
     ),
     # images as Soft-IntroVAE's own program trains them
     si_images(

@@ -10,6 +10,7 @@ from sintro import SintroError
 from sintro.cells.components import ImageDataset, dataset, datasets
 from sintro.data import solids, sources
 from sintro.data.folders import MANIFEST, RELEASED, FolderImages, prepared
+from sintro.data.rendered_sets import KTH
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def rows(root: str | Path | None = None, results: str | Path = "results") -> lis
     """List every file that the image benchmark can use. Reads and hashes them all (seconds); never raises."""
     folder = sources.data_root(root)
     listed = [one for one in datasets("images").values() if not one.fetched]
-    table = [_not_fetched(one, folder) for one in listed if not isinstance(one, FolderImages)]
+    table = [_not_fetched(one, folder) for one in (*listed, KTH) if not isinstance(one, FolderImages)]
     table += [_prepared(one, folder) for one in (*RELEASED.values(), *prepared(folder))]
     for name in sources.fetched():
         table += _dataset(name, folder)

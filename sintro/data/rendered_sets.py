@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sintro import SintroError
-from sintro.cells.components import FactorDataset, Factors, register
+from sintro.cells.components import FactorDataset, Factors, register, register_reader
 
 if TYPE_CHECKING:
     from sintro.data.published import Source
@@ -184,9 +184,11 @@ class Shapes3D(FetchedFactors):
         return read_shapes3d(paths[0], ("object_hue", "shape"), SHAPES3D_EVERY)
 
 
-@register
 class Kth(FactorDataset):
-    """Frames of 25 persons who wave their hands, KTH; what the hands do has no label."""
+    """Frames of 25 persons who wave their hands, KTH; what the hands do has no label.
+
+    It is found by its name and not listed, since its size is that of a folder which few machines have.
+    """
 
     name, title = "kth", "KTH hand waving"
     event = (1, 64, 64)
@@ -216,3 +218,12 @@ class Kth(FactorDataset):
         if persons != self.classes:
             raise SintroError(f"{self.place(root)} holds frames of {persons} persons, KTH has {self.classes}")
         return Factors(images, classes, None, "unverified", False, "no hash of KTH's frames is published")
+
+
+KTH = Kth()
+
+
+@register_reader
+def read_name(name: str) -> Kth | None:
+    """Return KTH for its name; None for all others."""
+    return KTH if name == KTH.name else None

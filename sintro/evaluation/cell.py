@@ -1,6 +1,7 @@
 """Evaluate cells: from a trained model to ``metrics.json`` and ``arrays.npz`` (docs/science.md, section 7)."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,11 +13,13 @@ import torch
 from sintro import SintroError
 from sintro.basics.files import remove_unfinished, save_arrays, write_json
 from sintro.basics.progress import Steps
+from sintro.cells import components
 from sintro.cells.cell import RESULTS, Cell
 from sintro.cells.settings import Settings
 from sintro.data import images
 from sintro.evaluation import snapshots
 from sintro.evaluation.images import ImageEvaluation
+from sintro.evaluation.no_density import without_density
 from sintro.evaluation.plane import measure_density
 from sintro.metrics import VERSIONS, NotFinite, versions
 from sintro.objectives.build import not_finite
@@ -37,6 +40,7 @@ def evaluate(cell: Cell, device: str = "auto", threads: int | None = None, label
 
     Raises: SintroError where training is not finished, or the files do not belong together.
     """
+    began = time.monotonic()
     opened = _open(cell, device, threads)
     folder, settings, known = opened.folder, opened.settings, opened.provenance
     remove_unfinished(folder)
@@ -53,8 +57,9 @@ def evaluate(cell: Cell, device: str = "auto", threads: int | None = None, label
         (folder / "arrays.npz").unlink(missing_ok=True)
     else:
         save_arrays(folder / "arrays.npz", arrays)
-    write_json(folder / "metrics.json", metrics | {"evaluated": now()})
-    if settings is not None and metrics["status"] == "done" and settings.network == "residual":
+    took = {"evaluated": now(), "evaluation_seconds": round(time.monotonic() - began, 1)}
+    write_json(folder / "metrics.json", metrics | took)
+    if settings is not None and metrics["status"] == "done" and settings.network != "mlp":
         snapshots.remove_snapshots(folder, settings, metrics)
     return metrics
 
@@ -178,4 +183,6 @@ def _measure(opened: _Opened, settings: Settings, steps: Steps) -> tuple[dict[st
         return measure_density(load(), settings, device, steps)
     measurement = ImageEvaluation(settings, load, device, Path(RESULTS), steps)
     metrics, arrays = measurement.measure(snapshots.snapshots_of(folder, settings))
+    if not components.objective(settings.objective).has_density:
+        metrics, arrays = without_density(metrics, arrays)
     return snapshots.with_earlier(folder, settings, metrics | opened.data, arrays)

@@ -90,15 +90,17 @@ class ImageEvaluation:
         """
         name, last = self.extractor.distance, max(snapshots)
         distances, responsibilities = {}, {}
-        self.steps.plan([SELECTION] * len(snapshots) + [*STEPS] * min(len(snapshots), 2) + [FLOOR])
+        self.steps.plan([SELECTION] * (len(snapshots) - 1) + [*STEPS] * min(len(snapshots), 2) + [FLOOR])
         for after, file in sorted(snapshots.items()):
-            self.steps.begin(SELECTION)
             model = self.load(file)
-            distances[after] = self._selection_distance(model, after == last)
             if model.mixture().has_modes:
                 responsibilities[after] = self._mean_responsibilities(model)
-        best = min(set(distances) - {last} or {last}, key=distances.__getitem__)
+            if after != last:
+                self.steps.begin(SELECTION)
+                distances[after] = self._selection_distance(model)
         final, arrays = self._measure_one(self.load(snapshots[last]))
+        best = min(distances or {last: math.nan}, key=distances.get)
+        distances[last] = final[f"{name}_published"]
         metrics = dict(final if best == last else self._measure_one(self.load(snapshots[best]))[0])
         metrics |= {_last_name(key): value for key, value in final.items() if isinstance(value, float | int)}
         self.steps.begin(FLOOR)
@@ -160,7 +162,7 @@ class ImageEvaluation:
     def _features(self, pictures: torch.Tensor, mode: str) -> torch.Tensor:
         return self.extractor.features(pictures, mode, self.settings.batch_size)
 
-    def _selection_distance(self, model: Model, last: bool) -> float:
+    def _selection_distance(self, model: Model) -> float:
         """Measure the Fréchet distance by which the published code picks its checkpoint: everything in train mode.
 
         A snapshot whose images are not finite gets an infinite one, so that it is never selected.
@@ -168,8 +170,6 @@ class ImageEvaluation:
         try:
             return self._distance(self._features(self._generated(model, "train"), "train"), "train")
         except NotFinite:
-            if last:
-                raise
             return math.inf
 
     def _mean_responsibilities(self, model: Model) -> np.ndarray:
@@ -222,7 +222,7 @@ class ImageEvaluation:
         others = standard_distances(name, real, self._reference("eval", self.test), generated, self.settings.seed)
         training = Gathered(self.train.images, reference_indices(self.train, len(real.features)))
         copied, sheet = samples.copies(nearest, pictures, training)
-        classes, bars = self._classes(model, pictures, generated)
+        classes, bars = self._classes(model, pictures)
         return samples.together(found, manifolds, others, copied, classes, self._dinov2(pictures)), sheet | bars
 
     def _dinov2(self, pictures: torch.Tensor) -> dict[str, Any]:
@@ -233,15 +233,18 @@ class ImageEvaluation:
         generated = network.features(pictures, "eval", self.settings.batch_size)
         return dinov2_metrics(self._reference("eval", extractor=network), generated, self.settings.seed)
 
-    def _classes(self, model: Model, pictures: torch.Tensor, generated: torch.Tensor) -> samples.Measured:
+    def _classes(self, model: Model, pictures: torch.Tensor) -> samples.Measured:
         """Measure of which classes the samples and those of every mode are; nothing where images have no labels."""
-        if not self.train.has_labels:
+        network = self.networks.classes
+        if network is None:
             return samples.NO_LABELS, {}
-        classifier = self.networks.classifier
-        if classifier is not self.extractor:
-            generated = classifier.features(pictures, "eval", self.settings.batch_size)
-        real = self._reference("eval", extractor=classifier).features
-        return samples.classes_and_modes(classifier, generated, real, model.mixture(), self._drawn(model)[1])
+        told = samples.told(network, network.features(pictures, "eval", self.settings.batch_size))
+        known, test = (
+            samples.told(network, self._reference("eval", split, network).features) for split in (self.train, self.test)
+        )
+        metrics, arrays = samples.classes_and_modes(told, known, model.mixture(), self._drawn(model)[1])
+        labels = self.test.labels[reference_indices(self.test, len(test))].cpu()
+        return metrics | {"class_accuracy": (test == labels).double().mean().item()}, arrays
 
     def _distance(self, features: torch.Tensor, mode: str, split: ImageSet | None = None) -> float:
         return FeatureStatistics.of(features).distance(self._reference(mode, split).statistics)

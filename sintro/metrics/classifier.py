@@ -8,7 +8,9 @@ its features is called ``cfid``: it compares cells of one data set with each oth
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from sintro.basics.randomness import generator
 from sintro.data.images import ImageSet
 from sintro.metrics.kept import kept
 
-DIMENSION = 64
+DIMENSION, CLASSES = 64, 10
 CHANNELS = (16, 32, DIMENSION)
 BATCH = 128
 STEPS = 300  # on digits 99 % of the test images are then right, after about 10 seconds on one core
@@ -29,6 +31,7 @@ LEARNING_RATE = 2e-3  # Adam
 SEED = 0
 LARGEST = 64  # pixels of a side
 TURNS = 4
+CALIBRATION = 50  # batches
 RULE = f"convolutions {CHANNELS}, Adam {LEARNING_RATE}, {STEPS} steps of {BATCH}, seed {SEED}, version 1"
 
 
@@ -43,7 +46,7 @@ class Classifier(nn.Module):
             layers += [convolution, nn.BatchNorm2d(after), nn.LeakyReLU(0.2), nn.MaxPool2d(2)]
             before = after
         self.features = nn.Sequential(*layers[:-1], nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.head = nn.Linear(DIMENSION, 10)
+        self.head = nn.Linear(DIMENSION, CLASSES)
 
     def forward(self, images: Tensor) -> Tensor:  # [B, 64]
         return self.features(_shrunk(images))
@@ -113,6 +116,24 @@ def cached(images: ImageSet, folder: Path) -> tuple[Classifier, str]:
 
     network = kept(path, "the classifier", lambda: _read(path, images.event[0]), make)
     return network, weights_hash(network)
+
+
+@torch.no_grad()
+def calibrated(network: Classifier, images: ImageSet) -> Classifier:
+    """Return a copy that tells classes: its batch norm has the mean statistics of 50 batches of the training split.
+
+    The running statistics of the training are of a network that still changed: on Fashion-MNIST 54 % of the test images
+    are told right with them, 82 % with these. The features of cfid keep them, so that its values stay what they were.
+    """
+    told = copy.deepcopy(network)
+    for module in told.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # a plain mean over the batches
+    told.train()
+    for indices in itertools.islice(images.batches(SEED, 0, BATCH), CALIBRATION):
+        told(images.batch(indices))
+    return told.eval()
 
 
 def _read(path: Path, channels: int) -> Classifier | None:

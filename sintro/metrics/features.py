@@ -131,7 +131,20 @@ def classifier_features(
     if training_images.split != "train":
         raise SintroError(f"the classifier is trained on the training split, got {training_images.split!r}")
     network, digest = classifier.cached(training_images, Path(results) / FOLDER)
-    return FeatureExtractor("classifier", "cfid", network.to(device), classifier.DIMENSION, digest)
+    network = network.to(device, memory_format=torch.channels_last)  # half the time of the plain layout on a processor
+    return FeatureExtractor("classifier", "cfid", network, classifier.DIMENSION, digest)
+
+
+def class_features(
+    training_images: ImageSet, results: str | Path = "results", device: torch.device | str = "cpu"
+) -> FeatureExtractor:
+    """Return the classifier of a labelled data set as it tells classes (:func:`sintro.metrics.classifier.calibrated`).
+
+    The logits of the classes are ``network.head`` of the features.
+    """
+    images = training_images.to("cpu")
+    network = classifier.calibrated(classifier.cached(images, Path(results) / FOLDER)[0], images)
+    return FeatureExtractor("classes", "", network.to(device), classifier.DIMENSION, classifier.weights_hash(network))
 
 
 @dataclass(frozen=True)

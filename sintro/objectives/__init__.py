@@ -9,11 +9,14 @@ __getattr__ = reexport(
     __name__,
     {
         "sintro.objectives.divergence": ("kl",),
+        "sintro.objectives.group_vae": ("GroupVae",),
         "sintro.objectives.introvae": ("IntroVae",),
+        "sintro.objectives.lord": ("Lord",),
         "sintro.objectives.objective": ("Game", "Objective"),
         "sintro.objectives.soft_introvae": (
             "SoftIntroVae",
             "SoftIntroVaeBootstrap",
+            "SoftIntroVaeSwap",
             "decoder_loss",
             "encoder_loss",
             "per_datum",

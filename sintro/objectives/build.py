@@ -12,8 +12,9 @@ from sintro.cells import components
 from sintro.cells.settings import Settings
 from sintro.objectives import Objective
 from sintro.objectives.model import Model
-from sintro.objectives.networks import mlp_pair, residual_pair
-from sintro.priors import MixturePrior, Prior
+from sintro.objectives.networks import ImageNetwork, mlp_pair, residual_pair
+from sintro.objectives.two_codes import two_code_pair
+from sintro.priors import MixturePrior, Prior, both_codes
 
 State = Mapping[str, Any]  # what model.pt and a checkpoint hold of one cell
 
@@ -27,18 +28,25 @@ def generators(settings: Sequence[Settings], stream: str, iteration: int, device
 def model_of(settings: Sequence[Settings], objective: Objective, prior: Prior, device: torch.device | str) -> Model:
     """Build the model that one cell, or a fleet of cells of equal shape, begins its training with."""
     one, device = settings[0], torch.device(device)
-    stackable = one.network == "mlp"  # batch norm of the image networks needs each batch by itself
-    if stackable:
+    stackable = one.network != "residual"  # its batch norm needs each batch by itself
+    layout = torch.contiguous_format
+    if one.network == "mlp":
         pair = mlp_pair(one.latent_size, one.event[0], generators(settings, "initialisation", 0, device))
-        layout = torch.contiguous_format
     else:
-        first = generator(one.seed, "initialisation")  # on the processor: the same start on every device
-        pair = residual_pair(one.event, one.channels, one.latent_size, first)
+        pair = _image_pair(one)
         layout = torch.channels_last
     encoder, decoder = (network.to(device, memory_format=layout) for network in pair)
     encoder.precision = decoder.precision = one.precision
     target = deepcopy(decoder).requires_grad_(False) if objective.target_decoder else None
-    return Model(encoder, decoder, prior, len(one.event), stackable, target)
+    return Model(encoder, decoder, prior, len(one.event), stackable, target, one.class_latent_size)
+
+
+def _image_pair(one: Settings) -> tuple[ImageNetwork, ImageNetwork]:
+    """Make an image encoder and decoder, on the processor: the same start on every device."""
+    first = generator(one.seed, "initialisation")
+    if one.class_latent_size is None:
+        return residual_pair(one.event, one.channels, one.latent_size, first)
+    return two_code_pair(one.event, one.class_latent_size, one.latent_size - one.class_latent_size, first)
 
 
 def objective_of(settings: Settings) -> Objective:
@@ -60,12 +68,27 @@ def first_prior(settings: Settings, pseudo_inputs: torch.Tensor | None, device: 
     Raises SintroError where an extension makes something that is no prior.
     """
     component = components.prior(settings.prior)
+    whole, settings = settings, _of_class(settings)
     with torch.random.fork_rng(devices=[]):  # torch's layers draw their first weights from the global generator
         torch.manual_seed(generator(settings.seed, "prior").initial_seed())
         prior = component.make(settings, pseudo_inputs)
     if component.source is not None and (problem := _problem(prior, settings.latent_size, component.has_modes)):
         raise SintroError(f"{component.source}: prior {component.name!r}: {problem}")
-    return prior.to(device)
+    return _over_both_codes(prior, whole).to(device)
+
+
+def _of_class(settings: Settings) -> Settings:
+    """Return the settings for the prior that is chosen: with two codes it is the class code's."""
+    size = settings.class_latent_size
+    return settings if size is None else settings.model_copy(update={"latent_size": size})
+
+
+def _over_both_codes(prior: Prior, settings: Settings) -> Prior:
+    """Add N(0, I) over the content code to the prior over the class code; where there is one code, return the prior."""
+    size = settings.class_latent_size
+    if size is None:
+        return prior
+    return both_codes(prior, size, settings.latent_size - size, (settings.kl_weight_class, settings.kl_weight_content))
 
 
 @torch.no_grad()
@@ -99,7 +122,7 @@ def stored_prior(settings: Sequence[Settings], states: Sequence[State], device: 
         for name in states[0]["parameters"]["prior"]
     }
     if kind == MixturePrior.__name__:
-        prior = MixturePrior.free(**own, contributions=one.contributions)
+        prior = _over_both_codes(MixturePrior.free(**own, contributions=one.contributions), one)
     else:
         prior = first_prior(one, own.get("pseudo_inputs"), device)
     copy_into(prior.named_parameters(), own)

@@ -48,6 +48,63 @@ class Bootstrap(Objective):
 
 
 @register
+class Swap(Objective):
+    """Soft-IntroVAE whose third fakes are translations: images of one datum's class code and another's content code."""
+
+    name, like = "soft-introvae-swap", "soft-introvae"
+    example = "soft-introvae-swap-rec1-kl1-neg768"
+    needs_factors = True
+
+    def make(self) -> "objectives.Objective":
+        from sintro.objectives import SoftIntroVaeSwap
+
+        return SoftIntroVaeSwap()
+
+
+class _OfTwoCodes(Objective):
+    """A published way to part class from content, for comparison. Its codes have the prior N(0, I), or none."""
+
+    introspective, needs_factors = False, True
+
+    def why_not(self, prior: Prior) -> str:
+        return "" if prior.is_standard else f"{self.name} is defined for N(0, I) alone; legal is normal"
+
+
+@register
+class GroupVae(_OfTwoCodes):
+    """The VAE whose class code is one for two images of a class, Bouchacourt et al. 2018."""
+
+    name, example = "group-vae", "group-vae-rec1-kl1"
+    sees_labels = in_pairs = True
+
+    def make(self) -> "objectives.Objective":
+        from sintro.objectives import GroupVae
+
+        return GroupVae()
+
+
+@register
+class Lord(_OfTwoCodes):
+    """LORD, Gabbay & Hoshen 2020: a class code of each class, a content code of each image, then the encoders."""
+
+    name, example, embeds = "lord", "lord-rec1-kl1", "class"
+    sees_labels, has_density = True, False
+
+    def make(self) -> "objectives.Objective":
+        from sintro.objectives import Lord
+
+        return Lord()
+
+
+@register
+class LordUnlabelled(Lord):
+    """LORD without labels: a class code of each image."""
+
+    name, example, embeds = "lord-unlabelled", "lord-unlabelled-rec1-kl1", "image"
+    sees_labels = False
+
+
+@register
 class IntroVae(Objective):
     """IntroVAE, Huang et al. 2018."""
 

@@ -28,10 +28,20 @@ def kl(
     sample it for every prior; ``sampled`` does so too. The noise is part of the definition: the soft exponential of
     a noisy KL has another expectation than that of an exact one.
     """
+    if prior.parts:
+        codes = _codes(Posterior(mean, log_var), prior)
+        return sum(weight * kl(*code, part, samples, generator, sampled) for weight, part, code in codes)
     if prior.has_closed_kl:
         return prior.closed_kl(mean, log_var, _noise_moments(mean, samples, generator) if sampled else None)
     z, log_posterior = _draws(mean, log_var, samples, generator)
     return _sampled_kl(log_posterior, prior.log_prob(z))
+
+
+def _codes(posterior: Posterior, prior: Prior) -> list[tuple[float, Prior, Posterior]]:
+    """Return of each code the weight of its KL, its prior and its posterior: KLs of independent codes add up."""
+    means, log_vars = prior.split(posterior.mean), prior.split(posterior.log_var)
+    halves = zip(prior.parts, means, log_vars, strict=True)
+    return [(weight, part, Posterior(mean, log_var)) for (weight, part), mean, log_var in halves]
 
 
 def _noise_moments(mean: torch.Tensor, samples: int, generator: Generators) -> NoiseMoments:
@@ -72,6 +82,8 @@ def real_kl(
 ) -> RealKL:
     """Compute :func:`kl` of a real batch; one pass over a mixture, with the same draws, serves encoder and prior."""
     learns, target = prior.learns, prior.detach()
+    if prior.parts:
+        return _together(real_kl, posterior, prior, samples, generator, mean_responsibilities, sampled)
     if prior.has_closed_kl:
         found = _of_one_mode(prior) if mean_responsibilities else None
         moments = _noise_moments(posterior.mean, samples, generator) if sampled else None
@@ -88,6 +100,8 @@ def joint_kl(
     posterior: Posterior, prior: Prior, samples: int, generator, mean_responsibilities: bool, sampled: bool
 ) -> RealKL:
     """Compute :func:`real_kl` for an encoder and a prior that step together: the results carry gradients to both."""
+    if prior.parts:
+        return _together(joint_kl, posterior, prior, samples, generator, mean_responsibilities, sampled)
     if prior.has_closed_kl:
         found = _of_one_mode(prior) if mean_responsibilities else None
         return RealKL(kl(*posterior, prior, samples, generator, sampled), None, found)
@@ -97,6 +111,15 @@ def joint_kl(
     else:
         log_prob, found = prior.log_prob(z), None
     return RealKL(_sampled_kl(log_posterior, log_prob), None, found)
+
+
+def _together(estimate, posterior: Posterior, prior: Prior, *how) -> RealKL:
+    """Compute a :class:`RealKL` of several codes: the weighted sum, and the responsibilities of the code with modes."""
+    found = [(weight, estimate(code, part, *how)) for weight, part, code in _codes(posterior, prior)]
+    per_datum = sum(weight * each.per_datum for weight, each in found)
+    learned = [weight * each.for_prior for weight, each in found if each.for_prior is not None]
+    shares = [each.mean_responsibilities for _, each in found if each.mean_responsibilities is not None]
+    return RealKL(per_datum, sum(learned) if learned else None, shares[0] if shares else None)
 
 
 def _of_one_mode(prior: Prior) -> torch.Tensor | None:

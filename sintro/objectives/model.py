@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from sintro.basics.randomness import Generators, normal
+from sintro.basics.randomness import Generators, normal, uniform
 from sintro.priors import Prior, frozen
 
 __all__ = ["Model", "Posterior", "frozen"]
@@ -42,6 +42,7 @@ class Model:
             statistics belong to one batch (docs/science.md, section 5).
         target_decoder: the decoder as it was when the epoch began, a constant. In the bootstrap variant it
             reconstructs the fakes in the decoder's place; every other objective has none.
+        class_size: L_c, where a latent is a class code and a content code, z = [c, t]; else None.
     """
 
     encoder: nn.Module
@@ -50,6 +51,7 @@ class Model:
     event_dims: int = 1
     stackable: bool = True
     target_decoder: nn.Module | None = None
+    class_size: int | None = None
 
     def batch_size(self, data: torch.Tensor) -> int:
         """B of a batch ``[..., B, *event]``."""
@@ -85,6 +87,16 @@ class Model:
             return [decoder(z) for z in latents]
         decoded = decoder(torch.cat(list(latents), -2))
         return list(decoded.split([z.shape[-2] for z in latents], -self.event_dims - 1))
+
+    def codes(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Part latents ``[..., L]`` into class codes and content codes."""
+        return z[..., : self.class_size], z[..., self.class_size :]
+
+    def swapped(self, z: torch.Tensor, generator: Generators) -> torch.Tensor:
+        """Give every class code of a batch ``[B, L]`` the content code of another datum: a random permutation."""
+        c, t = self.codes(z)
+        order = uniform(z.shape[-2:-1], generator).argsort(-1)
+        return torch.cat([c, t[order]], -1)
 
     def mixture(self) -> Prior:
         """Return the prior as a density; a VampPrior's modes are those of the encoder as it is now."""

@@ -1,6 +1,6 @@
 """The interface between training and objectives: what each may ask of the other."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import torch
@@ -16,7 +16,8 @@ class Game(Protocol):
 
     ``shared`` are the settings that all cells have in common; betas, margin and responsibility weight are numbers, or
     tensors [F]. ``iteration`` counts from 0. ``optimisers`` has those of the players that learn: "encoder",
-    "decoder", "prior".
+    "decoder", "prior"; and "embeddings", where the objective ``embeds``: a module that returns the class codes and the
+    content codes of the images of an iteration.
     """
 
     model: Model
@@ -26,6 +27,7 @@ class Game(Protocol):
     margin: float | torch.Tensor | None
     responsibility_weight: float | torch.Tensor
     optimisers: Mapping[str, torch.optim.Optimizer]
+    embeddings: Callable[[int], tuple[torch.Tensor, torch.Tensor]] | None
 
     @property
     def sampled(self) -> bool:

@@ -18,6 +18,8 @@ from sintro.objectives.vae import Step, Weight, detached
 from sintro.priors import frozen
 from sintro.priors.mixture import regularizer_of_mean
 
+NEGATIVES = ("reconstructed", "fake", "swapped")  # what a term of the history calls each batch
+
 
 def per_datum(weight: Weight) -> Weight:
     """Make a weight ready to multiply values per datum: ``[F]`` becomes ``[F, 1]``."""
@@ -37,6 +39,7 @@ def encoder_loss(
     responsibility_weight: Weight = 0.0,
     cooperation: str | None = "decoder",
     mean_responsibilities: bool = False,
+    swap: bool = False,
 ) -> Step:
     """The encoder's loss L_E of Soft-IntroVAE (Daniel & Tamar 2021; docs/science.md, section 2).
 
@@ -50,6 +53,7 @@ def encoder_loss(
         alpha: of the soft exponential.
         responsibility_weight: r, the weight of the responsibility regulariser R.
         mean_responsibilities: whether the terms hold the mean responsibilities even where r is 0.
+        swap: whether translations are negatives too, :meth:`Model.swapped` latents of the real batch, decoded.
     """
     scale = scale or 1 / model.data_size(real)
     prior = model.mixture()
@@ -66,7 +70,10 @@ def encoder_loss(
         estimate = joint_kl if together else real_kl
         kl_real = estimate(posterior, prior, samples, generator, mean_responsibilities or regularised, sampled)
         to_target = partial(kl, prior=target, samples=samples, generator=generator, sampled=sampled)
-        terms, penalty = _negatives(model, (reconstructed, fake), to_target, betas, generator, alpha * scale)
+        batches = [reconstructed, fake]
+        if swap:
+            batches.append(model.decoder(model.swapped(z, generator)))
+        terms, penalty = _negatives(model, batches, to_target, betas, generator, alpha * scale)
     kl_mean = kl_real.per_datum.mean(-1)
     loss = scale * (betas.rec * reconstruction + betas.kl * kl_mean) + penalty / alpha
     if regularised:  # the gradient of R reaches every player that steps here
@@ -79,22 +86,22 @@ def encoder_loss(
 def _negatives(model: Model, batches, to_target, betas: Betas, generator: Generators, rate: Weight):
     """Return the history's terms, and half the sum of the batch means of exp(-rate (beta_rec rec + beta_neg KL)).
 
-    ``batches`` are the reconstructions and the fakes, ``to_target`` is KL(q || p) of a mean and a log-variance. A batch
-    is a constant as the encoder's input, but not as the target of its own reconstruction: there the gradient of
-    a reconstruction flows back to the encoder, and that of a fake to a prior that steps with it.
+    ``batches`` are the reconstructions, the fakes and perhaps translations; ``to_target`` is KL(q || p) of a mean and
+    a log-variance. A batch is a constant as the encoder's input, but not as the target of its own reconstruction:
+    there the gradient of a reconstruction flows back to the encoder, and that of a fake to a prior that steps with it.
     """
     posteriors = model.encode_each([batch.detach() for batch in batches])
     latents = [posterior.sample(generator) for posterior in posteriors]
     decoded = model.decode_each(latents, model.target_decoder)
     terms, means = {}, []
-    for name, batch, posterior, again in zip(("reconstructed", "fake"), batches, posteriors, decoded, strict=True):
+    for name, batch, posterior, again in zip(NEGATIVES[: len(batches)], batches, posteriors, decoded, strict=True):
         error = model.squared_error(batch, again)
         divergence = to_target(*posterior)
         exponent = per_datum(betas.rec) * error + per_datum(betas.neg) * divergence
         means.append(torch.exp(-rate * exponent).mean(-1))
         terms |= {f"reconstruction_{name}": error.mean(-1), f"kl_{name}": divergence.mean(-1)}
         terms[f"exp_elbo_{name}"] = means[-1]
-    return terms, 0.5 * (means[0] + means[1])
+    return terms, 0.5 * sum(means[1:], means[0])
 
 
 def decoder_loss(
@@ -113,6 +120,7 @@ def decoder_loss(
     gamma: float = 1.0,
     gamma_r: float = 1e-8,
     cooperation: str | None = "decoder",
+    swap: bool = False,
 ) -> Step:
     """The decoder's and prior's loss L_D of Soft-IntroVAE (docs/science.md, section 2); the encoder is frozen.
 
@@ -124,6 +132,7 @@ def decoder_loss(
         gamma: the weight of the KL of reconstructions and fakes.
         gamma_r: the weight of reconstructing them again, times gamma. Under 6e-8, the published 1e-8 included, that
             term is left out: it costs a quarter of the step and changes no bit of the float32 loss.
+        swap: whether translations are fakes too, as in :func:`encoder_loss`.
         cooperation: "decoder": a prior that learns does so here, from KL(q(z|x) || p) and through the fakes.
     """
     density = model.mixture()
@@ -134,11 +143,12 @@ def decoder_loss(
     posterior, z = posterior.detach(), z.detach()
     z_fake = prior.sample(model.batch_size(real), generator)[0] if z_fake is None else z_fake
     with frozen(model.encoder):
-        negatives = model.decode_each((z, z_fake))  # x_r = g(z) and x_f = g(z_p)
+        latents = (z, z_fake, model.swapped(z, generator)) if swap else (z, z_fake)
+        negatives = model.decode_each(latents)  # x_r = g(z), x_f = g(z_p) and perhaps translations
         reconstruction = model.squared_error(real, negatives[0]).mean(-1)
         posteriors = model.encode_each(negatives)
         kls = [kl(*each, target, samples, generator, sampled).mean(-1) for each in posteriors]
-        loss = betas.rec * reconstruction + gamma * betas.kl * 0.5 * (kls[0] + kls[1])
+        loss = betas.rec * reconstruction + gamma * betas.kl * 0.5 * sum(kls[1:], kls[0])
         if prior.learns:
             if prior_kl is None:
                 prior_kl = real_kl(posterior, prior, samples, generator, False, sampled).for_prior
@@ -150,15 +160,15 @@ def decoder_loss(
 
 
 def _errors_again(model: Model, batches, posteriors, generator: Generators) -> torch.Tensor:
-    """Return the sum, over reconstructions and fakes, of the batch mean of rec between a batch and its reconstruction.
+    """Return the sum, over all batches of fakes, of the batch mean of rec between a batch and its reconstruction.
 
     The decoder learns from the reconstructions that it makes here. A target decoder's are constant, so that the decoder
     learns from the batches, which are their target.
     """
     again = model.decode_each([each.detach().sample(generator) for each in posteriors], model.target_decoder)
     targets = batches if model.target_decoder else [batch.detach() for batch in batches]
-    first, second = (model.squared_error(*pair).mean(-1) for pair in zip(targets, again, strict=True))
-    return first + second
+    first, *others = (model.squared_error(*pair).mean(-1) for pair in zip(targets, again, strict=True))
+    return sum(others, first)
 
 
 def _nonzero(weight: Weight) -> bool:
@@ -167,7 +177,12 @@ def _nonzero(weight: Weight) -> bool:
 
 
 class SoftIntroVae(Objective):
-    """Soft-IntroVAE, after a VAE's warm-up. A variant overrides one of the losses."""
+    """Soft-IntroVAE, after a VAE's warm-up. A variant overrides one of the losses.
+
+    ``swap``: whether translations are negatives beside reconstructions and fakes.
+    """
+
+    swap = False
 
     def encoder_loss(self, game: Game, real: torch.Tensor, noise: Generators, mean_responsibilities: bool) -> Step:
         """Compute the loss of the encoder's step, ``[...]``."""
@@ -179,6 +194,7 @@ class SoftIntroVae(Objective):
             alpha=game.shared.alpha,
             responsibility_weight=game.responsibility_weight,
             mean_responsibilities=mean_responsibilities,
+            swap=self.swap,
             **_common(game),
         )
 
@@ -195,6 +211,7 @@ class SoftIntroVae(Objective):
             z_fake=first.z_fake if game.shared.fakes == "reused" else None,
             gamma=game.shared.gamma,
             gamma_r=game.shared.gamma_r,
+            swap=self.swap,
             **_common(game),
         )
 
@@ -212,6 +229,12 @@ class SoftIntroVaeBootstrap(SoftIntroVae):
     """Soft-IntroVAE in which the decoder as it was when the epoch began reconstructs the fakes."""
 
     target_decoder = True
+
+
+class SoftIntroVaeSwap(SoftIntroVae):
+    """Soft-IntroVAE of two codes in which translated images are what must look real."""
+
+    swap = True
 
 
 def _common(game: Game) -> dict[str, Any]:

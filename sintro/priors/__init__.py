@@ -10,5 +10,6 @@ __getattr__ = reexport(
     {
         "sintro.priors.distributions": ("MixturePrior", "StandardNormal", "VampPrior", "clip_log_vars"),
         "sintro.priors.prior": ("NoiseMoments", "Prior", "TrainablePrior", "frozen"),
+        "sintro.priors.two_codes": ("TwoCodePrior", "both_codes"),
     },
 )

@@ -37,6 +37,14 @@ class Prior:
     has_closed_kl = False  # the KL of a Gaussian to it has a closed form, :meth:`closed_kl`
     log_vars: torch.Tensor | None = None  # of its modes, [..., K, L]
     bounds: tuple[torch.Tensor, torch.Tensor] | None = None  # of adaptive variance clipping, once it began
+    parts: tuple[
+        tuple[float, "Prior"], ...
+    ] = ()  # of a latent made of codes: the weight of each one's KL, and its prior
+
+    @property
+    def stored_kind(self) -> str:
+        """The name under which its parameters are stored."""
+        return type(self).__name__
 
     def named_parameters(self) -> dict[str, torch.Tensor]:
         """Return every tensor that may be learned, by the name under which it is stored."""
@@ -71,6 +79,10 @@ class Prior:
         """Stop learning."""
         for parameter in self.parameters():
             parameter.requires_grad_(False)
+
+    def split(self, values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Part ``[..., L]`` into what belongs to each of ``parts``."""
+        return (values,)
 
     def clip_to_modes(self) -> None:
         """Begin adaptive variance clipping, between the smallest and the largest variance that any mode has now."""

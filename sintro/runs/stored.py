@@ -118,6 +118,7 @@ class Metrics(Outcome):
 
     file = METRICS
     evaluated: str | None = None
+    evaluation_seconds: FiniteFloat | None = Field(None, ge=0)  # on the clock
 
 
 Kind = TypeVar("Kind", bound=Stored)

@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 
 from sintro.basics.randomness import generator
+from sintro.cells import components
 from sintro.cells.settings import Settings
 from sintro.data import images
 from sintro.data.densities import density
@@ -32,9 +33,9 @@ class DensityBatches:
         """Return the real batch of an iteration."""
         return self._draw(self.settings[0].batch_size, "data", iteration)
 
-    def pseudo_inputs(self, components: int) -> torch.Tensor:
+    def pseudo_inputs(self, count: int) -> torch.Tensor:
         """Draw the K data where a VampPrior starts, ``[K, 2]``, or ``[F, K, 2]`` for a fleet."""
-        return self._draw(components, PSEUDO_INPUTS, 0)
+        return self._draw(count, PSEUDO_INPUTS, 0)
 
 
 class ImageBatches:
@@ -48,6 +49,7 @@ class ImageBatches:
         self.images = images.load(settings.dataset, "train", device=device).choose(settings.training_images)
         self.facts = self.images.facts
         self.steps = self.images.steps(settings.batch_size)
+        self.in_pairs = components.objective(settings.objective).in_pairs
         self.epoch, self.order, self.mirrored = -1, torch.empty(0), None
         # One thread reads the next batch of a file while the device is busy with the one before.
         self.ahead: dict[int, Future[torch.Tensor]] = {}
@@ -67,7 +69,7 @@ class ImageBatches:
         epoch, step = divmod(iteration, self.steps)
         seed, size = self.settings.seed, self.settings.batch_size
         if epoch != self.epoch:
-            self.epoch, self.order = epoch, self.images.order(seed, epoch)
+            self.epoch, self.order = epoch, self._order(epoch)
             self.mirrored = self.images.mirrored(seed, epoch) if self.settings.mirror else None
         indices = self.order[step * size : (step + 1) * size]
         pixels = self.images.images[indices]
@@ -77,9 +79,36 @@ class ImageBatches:
         is_elsewhere = torch.device(self.images.device).type != pixels.device.type
         return pixels.pin_memory() if is_elsewhere else pixels
 
-    def pseudo_inputs(self, components: int) -> torch.Tensor:
+    def _order(self, epoch: int) -> torch.Tensor:
+        """Return the order of an epoch's images, in pairs of one class where the objective asks for it."""
+        order = self.images.order(self.settings.seed, epoch)
+        return paired(order, self.images.labels) if self.in_pairs else order
+
+    def indices(self, iteration: int) -> torch.Tensor:
+        """Return which training images the batch of an iteration holds, ``[B]``."""
+        epoch, step = divmod(iteration, self.steps)
+        size = self.settings.batch_size
+        order = self.order if epoch == self.epoch and self.thread is None else self._order(epoch)
+        return order[step * size : (step + 1) * size]
+
+    def pseudo_inputs(self, count: int) -> torch.Tensor:
         """Draw the K training images where a VampPrior starts, ``[K, C, H, W]``."""
-        return self.images.draw(components, self.settings.seed, PSEUDO_INPUTS)
+        return self.images.draw(count, self.settings.seed, PSEUDO_INPUTS)
+
+
+def paired(order: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Rearrange a random order ``[N]`` so that the images 2 i and 2 i + 1 of the result have one class.
+
+    Pairs are random within a class, and their order is random. Where a class has an odd number of images, one of them
+    comes twice, so that the result may be longer than the order.
+    """
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order), device=order.device)
+    by_class = order[labels[order].argsort(stable=True)]
+    runs = by_class.split(labels.bincount().tolist())
+    even = [torch.cat([run, run[:1]]) if len(run) % 2 else run for run in runs]
+    pairs = torch.cat(even).view(-1, 2)
+    return pairs[place[pairs[:, 0]].argsort()].flatten()
 
 
 def batches_of(settings: Sequence[Settings], device: torch.device) -> DensityBatches | ImageBatches:

@@ -16,6 +16,7 @@ from sintro.cells.settings import Settings
 from sintro.objectives import Vae
 from sintro.objectives.build import (
     buffers_of,
+    copy_into,
     fill,
     first_prior,
     generators,
@@ -25,6 +26,7 @@ from sintro.objectives.build import (
     together,
 )
 from sintro.training.batches import batches_of
+from sintro.training.embeddings import cosine_rate, embeddings_of
 from sintro.training.graphs import Graphs
 
 LOSSES = {"loss_encoder", "loss_decoder"}  # the terms that show divergence
@@ -55,6 +57,7 @@ class Players:
         self.margin = self._per_cell("margin")
         regularised = any(one.responsibility_weight for one in self.settings)
         self.responsibility_weight = self._per_cell("responsibility_weight") if regularised else 0.0
+        self.embeddings = embeddings_of(self.shared, self.data)
         self.restart_optimisers()
 
     @property
@@ -80,11 +83,14 @@ class Players:
 
     def parameters(self) -> dict[str, dict[str, nn.Parameter]]:
         """Return every player's parameters by name, the prior's fixed ones included."""
-        return {
+        found = {
             "encoder": dict(self.model.encoder.named_parameters()),
             "decoder": dict(self.model.decoder.named_parameters()),
             "prior": self.model.prior.named_parameters(),
         }
+        if self.embeddings is not None:
+            found["embeddings"] = dict(self.embeddings.named_parameters())
+        return found
 
     def restart_optimisers(self) -> None:
         """Give every player that learns a new Adam; the learning rate's schedule depends on the iteration alone."""
@@ -105,8 +111,10 @@ class Players:
                     capturable=self.graphs is not None,
                 )
 
-    def learning_rate(self, iteration: int) -> float:
+    def learning_rate(self, iteration: int, player: str = "decoder") -> float:
         """Return the learning rate of an iteration: one factor per milestone passed, whenever optimisers restarted."""
+        if self.embeddings is not None:
+            return cosine_rate(self.shared, iteration, player)
         passed = sum(iteration >= milestone for milestone in self.shared.milestones)
         return self.shared.learning_rate * self.shared.learning_rate_factor**passed
 
@@ -125,6 +133,7 @@ class Players:
             self.restart_optimisers()
         if iteration == self.shared.warmup:
             self._end_warmup()
+            self._freeze_embeddings()
         if iteration == self.shared.warmup and self.shared.adam_at_introspection == "restarted":
             self.restart_optimisers()
 
@@ -140,6 +149,11 @@ class Players:
         elif self.shared.clip:
             self.model.prior.clip_to_modes()
 
+    def _freeze_embeddings(self) -> None:
+        """Let the codes of LORD stay as they are, for the encoders to learn; nothing for other objectives."""
+        if self.embeddings is not None:
+            self.embeddings.requires_grad_(False)
+
     # --- one iteration
 
     def step(self, iteration: int, mean_responsibilities: bool = False) -> dict[str, torch.Tensor]:
@@ -150,7 +164,7 @@ class Players:
         """
         self.iteration = iteration
         self.enter(iteration)
-        self._set_learning_rate(self.learning_rate(iteration))
+        self._set_learning_rates(iteration)
         real = self.data.at(iteration)
         noise = self.generators("noise", iteration)
         introspective = iteration >= self.shared.warmup
@@ -167,9 +181,9 @@ class Players:
             )
         return terms
 
-    def _set_learning_rate(self, rate: float) -> None:
-        for optimiser in self.optimisers.values():
-            group = optimiser.param_groups[0]
+    def _set_learning_rates(self, iteration: int) -> None:
+        for player, optimiser in self.optimisers.items():
+            rate, group = self.learning_rate(iteration, player), optimiser.param_groups[0]
             group["lr"] = group["lr"].fill_(rate) if self.graphs else rate
 
     def descend(self, loss: torch.Tensor, *players: str) -> None:
@@ -192,7 +206,7 @@ class Players:
             return (tensor[cell] if self.fleet else tensor).detach().cpu().clone()
 
         prior = self.model.prior
-        state: dict[str, Any] = {"prior_kind": type(prior).__name__, "parameters": {}, "adam": {}}
+        state: dict[str, Any] = {"prior_kind": prior.stored_kind, "parameters": {}, "adam": {}}
         for player, parameters in self.parameters().items():
             state["parameters"][player] = {name: own(p) for name, p in parameters.items()}
             moments = self.optimisers[player].state if player in self.optimisers else {}
@@ -216,6 +230,10 @@ class Players:
         fill(self.model, states)
         if iteration > self.shared.warmup and not self.shared.learned:
             self.model.prior.freeze()
+        if self.embeddings is not None:
+            copy_into(self.parameters()["embeddings"], states[0]["parameters"]["embeddings"])
+        if iteration > self.shared.warmup:
+            self._freeze_embeddings()
         self.restart_optimisers()
         for player, parameters in self.parameters().items():
             for name in states[0]["adam"][player]:

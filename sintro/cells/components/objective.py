@@ -33,17 +33,39 @@ class Objective(Component):
     ``introspective``, those after the warm-up, which is a VAE's.
 
     ``introspective``: whether it has fakes, and so a beta_neg. ``takes_margin``: whether it has a hinge.
-    ``needs_epochs``: whether it needs a finite data set. ``example`` spells it with explicit betas, for errors.
+    ``needs_epochs``: whether it needs a finite data set. ``needs_factors``: whether it needs images with factors, whose
+    networks have two codes. ``sees_labels``: whether it learns from the classes of images; tables set such cells apart.
+    ``has_density``: whether its model has a prior, from which samples are drawn. ``in_pairs``: whether two images of
+    one class follow each other in a batch. ``embeds``: "class" or "image", where a class code of each class or of each
+    image, and a content code of each image, are learned themselves before the encoders are.
+    ``example`` spells it with explicit betas, for errors.
     The published hyper-parameters of the objective ``like`` hold for it too. The default of an extension's objective
     is soft-introvae, or vae where it is not introspective. Its own ``rows`` win over all others.
     """
 
     what = "objective"
     needs = ("make",)
-    checks = dict.fromkeys(("introspective", "takes_margin", "needs_epochs", "stackable"), SWITCH)
+    checks = dict.fromkeys(
+        (
+            "introspective",
+            "takes_margin",
+            "needs_epochs",
+            "needs_factors",
+            "sees_labels",
+            "has_density",
+            "in_pairs",
+            "stackable",
+        ),
+        SWITCH,
+    )
     introspective: bool = True
     takes_margin: bool = False
     needs_epochs: bool = False
+    needs_factors: bool = False
+    sees_labels: bool = False
+    has_density: bool = True
+    in_pairs: bool = False
+    embeds: str | None = None
     neg_is_relative: bool = False  # in the loss, beta_kl multiplies beta_neg too
     stackable: bool = False  # cells may train side by side, since its losses broadcast over a leading axis
     example: str | None = None
@@ -55,6 +77,11 @@ class Objective(Component):
         if self.like is None and self.source is not None:
             return "soft-introvae" if self.introspective else "vae"
         return self.like
+
+    @property
+    def has_two_phases(self) -> bool:
+        """Whether a phase of other iterations, `warmup` of them, comes before its last phase."""
+        return self.introspective or self.embeds is not None
 
     def spells(self, name: str) -> bool:
         """Return whether a name would be read as this objective with betas."""

@@ -86,7 +86,7 @@ def draw_reconstructions(data: np.ndarray, reconstructions: np.ndarray) -> Figur
     """Draw images [N, C, H, W], under each its reconstruction and their squared error, summed over the coordinates."""
     data, reconstructions = data[: image_checks.PAIRS], reconstructions[: image_checks.PAIRS]
     errors = np.square(np.asarray(data, np.float64) - reconstructions).sum((1, 2, 3))
-    title = "test images, under each its reconstruction and their squared error"
+    title = "test images, reconstructions, squared errors"
     return image_checks.draw_pairs(data, reconstructions, errors, title)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from sintro.cells import components
 from sintro.cells.components import datasets as known_datasets
 from sintro.metrics import METRICS, Metric, noise
 from sintro.report.numbers.results import Result, count_states, grouped
@@ -16,6 +17,7 @@ from sintro.report.numbers.words import ABSENT, decimal_places, format_summary, 
 
 FORMS = ("published", "standard")
 GONE = "its extension is gone"  # beside numbers that nobody can make again as things are
+SAW_LABELS = "saw labels"  # beside numbers of a row that no row without labels is compared with
 SPREADS = {"published": "sd/√n, ddof 0, as published", "t95": "95% t interval of the mean", "range": "min to max"}
 
 
@@ -48,6 +50,11 @@ class Entry:
     results: list[Result]
     note: str = ""
     summaries: dict[tuple[str, str], Summary] = field(default_factory=dict)
+
+    @cached_property
+    def saw_labels(self) -> bool:
+        """Whether the objective learns from the classes of images."""
+        return any(components.objective(result.cell.objective_name).sees_labels for result in self.results)
 
     @cached_property
     def states(self) -> dict[str, int]:
@@ -176,7 +183,9 @@ def seed_text(result: Result, measure: Measure, form: str) -> str:
 def make_entry(results: Sequence[Result], measures: Sequence[Measure], note: str = "") -> Entry:
     """Summarise every measure in both forms over the finished cells."""
     is_gone = any(result.gone for result in results)
-    entry = Entry(list(results), ", ".join(filter(None, (note, GONE if is_gone else ""))))
+    entry = Entry(list(results))
+    marks = (note, SAW_LABELS if entry.saw_labels else "", GONE if is_gone else "")
+    entry.note = ", ".join(filter(None, marks))
     for measure in measures:
         for form in FORMS:
             name = measure.metric(form).name
@@ -197,13 +206,16 @@ def make_table(
 ) -> Table:
     """Arrange results in rows and data sets, rows by first appearance and data sets in the papers' order.
 
+    Beside rows that saw no labels, those that did come last and take no part in the choice of the best.
+
     ``row_key`` says which row a result belongs to (by default its objective, prior and regularizers).
     """
     notes = notes or {}
     found = grouped(results, lambda result: (row_key(result), result.cell.dataset))
     entries = {place: make_entry(members, measures, notes.get(place, "")) for place, members in found.items()}
     datasets = in_order(dataset for _, dataset in found)
-    rows = tuple(dict.fromkeys(row for row, _ in found))
+    seeing = {row for (row, _), entry in entries.items() if entry.saw_labels}
+    rows = tuple(sorted(dict.fromkeys(row for row, _ in found), key=lambda row: row in seeing))
     known = {dataset: values for dataset, values in (floors or {}).items() if dataset in datasets and values}
     table = Table(name, title, tuple(measures), datasets, rows, entries, known, reading=reading)
     table.noise = _noise(table)
@@ -239,7 +251,8 @@ def _finish_column(table: Table, dataset: str, measure: Measure, form: str) -> N
     table.best[place] = set()
     if metric.lower_is_better is None or len(column) < 2:
         return
-    values = {row: entry.ranked(metric) for row, entry in column.items()}
+    peers = {row: entry for row, entry in column.items() if not entry.saw_labels} or column
+    values = {row: entry.ranked(metric) for row, entry in peers.items()}
     table.top[place], table.best[place] = best_and_equals(values, metric.lower_is_better)
 
 
