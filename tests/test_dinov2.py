@@ -226,19 +226,19 @@ def test_why_a_cell_has_no_dinov2(stored, monkeypatch):
     assert extractors.why_no_dinov2(100, "cpu") == extractors.why_no_dinov2(50_000, "cuda:0") == ""
 
 
-@pytest.mark.parametrize("name", ["svhn", "digits"])
-def test_photographs_have_dinov2_and_grey_images_have_not(name, stored, monkeypatch):
+@pytest.mark.parametrize(("name", "channels"), [("svhn", 3), ("fmnist", 1), ("digits", 1)])
+def test_photographs_have_dinov2_and_grey_images_have_not(name, channels, stored, monkeypatch):
     class Split:
-        pass
+        has_labels, event = False, (channels, 32, 32)
 
     Split.name = name
     made = FeatureExtractor("made", "cfid", torch.nn.Identity(), 3, "made")
     monkeypatch.setattr(extractors, "classifier_features", lambda *_: made)
     monkeypatch.setattr(extractors, "dinov2_features", lambda device: made)
     monkeypatch.setattr(sources, "missing_inception", lambda name: "none")
+    why = {"svhn": "sintro fetch dinov2", "fmnist": "grey images", "digits": ""}[name]
     found = extractors.pick(Split, None, "cpu", 100, lambda done, total: None)
-    assert (found.dinov2, found.why_no_dinov2) == (None, "sintro fetch dinov2" if name == "svhn" else "")
-    assert found.main is found.classifier
+    assert (found.main, found.classes, found.dinov2, found.why_no_dinov2) == (made, None, None, why)
     monkeypatch.setattr(sources, "why_no_dinov2", lambda: "")
     found = extractors.pick(Split, None, "cpu", 100, lambda done, total: None)
     assert found.dinov2 == (made if name == "svhn" else None)

@@ -1,6 +1,7 @@
 """Features in both batch-norm modes, on the real Inception architecture and a small classifier; and their cache."""
 
 import importlib
+import itertools
 import threading
 
 import numpy as np
@@ -318,3 +319,26 @@ def test_numpy_can_read_what_is_stored(small, digits, tmp_path):
     with np.load(path, allow_pickle=False) as stored:
         np.testing.assert_allclose(stored["mean"], stored["features"].mean(0), rtol=1e-5)
         assert '"mode": "eval"' in str(stored["key"])
+
+
+@torch.no_grad()
+def test_the_network_that_tells_classes_has_the_mean_statistics_of_batches(monkeypatch):
+    """With those of one batch it tells of this batch what train mode tells; the network of cfid stays as it is."""
+    split = load("digits", "train")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = classifier.Classifier(1)
+    before = classifier.weights_hash(network.eval())
+    monkeypatch.setattr(classifier, "CALIBRATION", 1)
+    told = classifier.calibrated(network, split)
+    assert classifier.weights_hash(network) == before != classifier.weights_hash(told)
+    batch = split.batch(next(split.batches(classifier.SEED, 0, classifier.BATCH)))
+    found, stale = told.classify(batch), network.classify(batch)
+    expected = network.train().classify(batch)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.01 * expected.std().item())
+    assert (stale - expected).abs().mean() > 0.1 * expected.std()
+    monkeypatch.setattr(classifier, "CALIBRATION", 4)
+    more = classifier.calibrated(network.eval(), split)
+    parts = itertools.islice(split.batches(classifier.SEED, 0, classifier.BATCH), 4)
+    means = [network.features[0](split.batch(indices)).mean((0, 2, 3)) for indices in parts]
+    torch.testing.assert_close(more.features[1].running_mean, torch.stack(means).mean(0), rtol=1e-4, atol=1e-5)

@@ -389,7 +389,7 @@ def test_the_classes_of_samples_and_of_modes_are_the_classifiers(measured):
     model = Players([measured.settings]).model
     refresh_batch_norm(model, measured.train, measured.settings)
     found, arrays = measured._distances(model, "eval", "")
-    classify, pictures = measured.networks.classifier.network.classify, measured._generated(model, "eval")
+    classify, pictures = measured.networks.classes.network.classify, measured._generated(model, "eval")
     told = classify(images.to_float(pictures)).argmax(1)
     data = classify(measured.train.batch(reference_indices(measured.train, 120))).argmax(1)
     shares = torch.stack([torch.bincount(each, minlength=10) / 120 for each in (told, data)])
@@ -400,12 +400,14 @@ def test_the_classes_of_samples_and_of_modes_are_the_classifiers(measured):
     expected = torch.stack([torch.bincount(told[components == mode], minlength=10) for mode in order])
     assert np.array_equal(arrays["mode_classes"], expected)
     assert found["mode_purity"] == pytest.approx(expected.amax(1).sum().item() / 120)
-    unlabelled = dataclasses.replace(measured.train, labels=torch.zeros_like(measured.train.labels))
-    measured.train = unlabelled
-    metrics, arrays = measured._classes(model, pictures, measured._features(pictures, "eval"))
-    assert metrics == {
-        NOT_MEASURED: dict.fromkeys([name for name in found if "class" in name or "mode" in name], "no labels")
-    }
+    right = classify(measured.test.batch(reference_indices(measured.test, 120))).argmax(1)
+    labels = measured.test.labels[reference_indices(measured.test, 120)]
+    assert found["class_accuracy"] == pytest.approx((right == labels).double().mean().item())
+    assert found["class_accuracy"] > 0.9
+    measured.networks.classes = None
+    metrics, arrays = measured._classes(model, pictures)
+    unknown = [name for name in found if "class" in name or "mode" in name]
+    assert metrics == {NOT_MEASURED: dict.fromkeys(unknown, "no labels")}
     assert not arrays
 
 

@@ -197,7 +197,7 @@ def test_the_last_value_of_a_history_can_be_compared(tmp_path):
 
 def test_the_shipped_claims_are_legal_and_hold_where_planted(repository, tmp_path):
     shipped = claim_files.load(repository / "workflow" / "claims.yaml")
-    assert set(shipped) == {"C1", "C2", "C3", "C4", "C5", "C7", "C9", "C9-prior"}
+    assert set(shipped) == {"C1", "C2", "C3", "C4", "C5", "C7", "C8", "C9", "C9-prior"}
     rng = np.random.default_rng(3)
     results = []
     for cell in made_cells.grid():
@@ -205,7 +205,7 @@ def test_the_shipped_claims_are_legal_and_hold_where_planted(repository, tmp_pat
         results.append(Result(cell, Path(cell.path), "done", metrics=noisy))
     verdicts = {name: claims.judge(claim, results).verdict for name, claim in shipped.items()}
     assert verdicts["C1"] == verdicts["C7"] == "supported"
-    assert verdicts["C4"] == verdicts["C5"] == verdicts["C2"] == "not run"
+    assert verdicts["C4"] == verdicts["C5"] == verdicts["C2"] == verdicts["C8"] == "not run"
 
 
 @pytest.mark.parametrize(
@@ -315,3 +315,69 @@ def test_a_run_collapses_at_half_of_the_densitys_parts():
         half = density.labels // 2
         assert collapsed(name, half)
         assert not collapsed(name, half + 1)
+
+
+EVERY = """
+claims:
+  X1:
+    title: A is better than B, and leaks no more
+    source: this test
+    every: true
+    contrasts:
+      - name: error
+        metric: transfer_mse
+        expect: lower
+        a: &a {objective: soft-introvae, prior: normal, regularizers: none}
+        b: &b {objective: vae, prior: normal, regularizers: none}
+      - {name: leakage, metric: leakage_class, expect: lower, allowance: 0.05, a: *a, b: *b}
+"""
+
+
+def of_translation(errors, leaks) -> list[Result]:
+    """Cells of solids over seeds; ``errors`` and ``leaks`` are the differences of A from B, seed by seed."""
+    found = []
+    for seed, (error, leak) in enumerate(zip(errors, leaks, strict=True)):
+        base = {"transfer_mse": 0.02 + 0.001 * seed, "leakage_class": 0.4 - 0.01 * seed}
+        for objective, change in (("vae", (0, 0)), ("soft-introvae", (error, leak))):
+            values = [value + more for value, more in zip(base.values(), change, strict=True)]
+            cell = Cell(
+                study="t", dataset="solids", objective=objective, prior="normal", regularizers="none", seed=seed
+            )
+            metrics = dict(zip(base, values, strict=True))
+            found.append(Result(cell, Path(cell.path), "done", metrics=metrics))
+    return found
+
+
+BETTER, WORSE = (-0.0010, -0.0012, -0.0011), (0.0010, 0.0012, 0.0011)
+
+
+@pytest.mark.parametrize(
+    ("errors", "leaks", "verdict", "states"),
+    [
+        (BETTER, (0.03, 0.02, 0.025), "supported", ["as claimed", "as claimed"]),  # worse, by less than 0.05
+        (BETTER, (0.09, 0.08, 0.085), "contradicted", ["as claimed", "against"]),
+        (BETTER, (0.09, -0.08, 0.03), "inconclusive", ["as claimed", "undecided"]),
+        ((0.001, -0.001, 0.0005), (0.0, 0.01, 0.005), "inconclusive", ["undecided", "as claimed"]),
+        (WORSE, (0.0, 0.01, 0.005), "contradicted", ["against", "as claimed"]),
+        (BETTER[:2], (0.0, 0.01), "inconclusive", ["too few seeds", "too few seeds"]),
+    ],
+)
+def test_a_claim_of_which_every_contrast_must_hold(errors, leaks, verdict, states, tmp_path):
+    found = judged(tmp_path, of_translation(errors, leaks), EVERY)
+    assert [outcome.state for outcome in found.outcomes] == states
+    assert found.verdict == verdict
+
+
+def test_not_worse_is_a_one_sided_95_percent_bound_below_the_allowance(tmp_path):
+    for leaks in ((0.030, 0.020, 0.025), (0.045, 0.015, 0.030), (0.048, 0.030, 0.035), (0.049, 0.040, 0.047)):
+        differences = np.array(leaks)
+        half = stats.t.ppf(0.95, 2) * stats.sem(differences)
+        outcome = judged(tmp_path, of_translation(BETTER, leaks), EVERY).outcomes[1]
+        assert (outcome.state == "as claimed") == (differences.mean() + half < 0.05)
+        expected = stats.ttest_1samp(differences, 0.05, alternative="less").pvalue
+        assert outcome.adjusted == pytest.approx(min(expected, 1 - expected))
+
+
+def test_an_allowance_goes_with_no_margin(tmp_path):
+    with pytest.raises(SintroError, match="allowance: legal without a margin"):
+        claim_files.load(write(tmp_path, EVERY.replace("allowance: 0.05", "allowance: 0.05, margin: 0.1")))

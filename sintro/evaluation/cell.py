@@ -21,6 +21,7 @@ from sintro.evaluation import snapshots
 from sintro.evaluation.images import ImageEvaluation
 from sintro.evaluation.no_density import without_density
 from sintro.evaluation.plane import measure_density
+from sintro.evaluation.translation import measure_translation
 from sintro.metrics import VERSIONS, NotFinite, versions
 from sintro.objectives.build import not_finite
 from sintro.runs import failures, stored
@@ -185,4 +186,7 @@ def _measure(opened: _Opened, settings: Settings, steps: Steps) -> tuple[dict[st
     metrics, arrays = measurement.measure(snapshots.snapshots_of(folder, settings))
     if not components.objective(settings.objective).has_density:
         metrics, arrays = without_density(metrics, arrays)
+    if settings.class_latent_size is not None:
+        more = measure_translation(load(), settings, device, Path(RESULTS), steps)
+        metrics, arrays = metrics | more[0], arrays | more[1]
     return snapshots.with_earlier(folder, settings, metrics | opened.data, arrays)

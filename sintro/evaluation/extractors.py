@@ -9,19 +9,25 @@ import torch
 from sintro.cells.components import dataset
 from sintro.data import sources
 from sintro.data.images import ImageSet
-from sintro.metrics.features import FeatureExtractor, classifier_features, dinov2_features, inception_features
+from sintro.metrics.features import (
+    FeatureExtractor,
+    class_features,
+    classifier_features,
+    dinov2_features,
+    inception_features,
+)
 
 MOST_ON_CPU = 1000  # images for DINOv2, which takes some 0.16 TFLOP for each
 
 
 @dataclass
 class Extractors:
-    """``main``: of FID or cfid; ``classifier``: tells classes; ``dinov2``: None where ``why_no_dinov2`` says why, or
-    where the data are no photographs.
+    """``main``: of FID or cfid. ``classes``: tells classes; None without labels. ``dinov2``: None where
+    ``why_no_dinov2`` says why, or where the data are no photographs.
     """
 
     main: FeatureExtractor
-    classifier: FeatureExtractor
+    classes: FeatureExtractor | None
     dinov2: FeatureExtractor | None
     why_no_dinov2: str
 
@@ -31,13 +37,16 @@ def pick(train: ImageSet, results: Path, device: str, count: int, report: Callab
     learns from the whole split, so that all cells of a data set have one. ``report`` is told their progress.
     """
     photographs = dataset(train.name).photographs
-    classifier = replace(classifier_features(train, results, device), report=report)
-    main = classifier
     if photographs and not sources.missing_inception(train.name):
-        main = replace(inception_features(device=device), report=report)
-    why = why_no_dinov2(count, device) if photographs else ""
-    dinov2 = replace(dinov2_features(device=device), report=report) if photographs and not why else None
-    return Extractors(main, classifier, dinov2, why)
+        main = inception_features(device=device)
+    else:
+        main = classifier_features(train, results, device)
+    classes = class_features(train, results, device) if train.has_labels else None
+    is_grey = train.event[0] == 1
+    why = ("grey images" if is_grey else why_no_dinov2(count, device)) if photographs else ""
+    dinov2 = dinov2_features(device=device) if photographs and not why else None
+    main, classes, dinov2 = (each and replace(each, report=report) for each in (main, classes, dinov2))
+    return Extractors(main, classes, dinov2, why)
 
 
 def why_no_dinov2(count: int, device: str) -> str:

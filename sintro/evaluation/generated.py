@@ -9,6 +9,7 @@ import torch
 
 from sintro.data.images import Gathered
 from sintro.metrics import NOT_MEASURED, classes
+from sintro.metrics.classifier import CLASSES
 from sintro.metrics.features import FeatureExtractor
 from sintro.metrics.manifold import Nearest
 from sintro.priors import Prior
@@ -19,7 +20,9 @@ Measured = tuple[dict[str, Any], dict[str, np.ndarray]]  # metrics, and the arra
 
 
 NO_LABELS = {
-    NOT_MEASURED: dict.fromkeys(("class_tv", "class_tv_floor", "mode_purity", "mode_purity_floor"), "no labels")
+    NOT_MEASURED: dict.fromkeys(
+        ("class_accuracy", "class_tv", "class_tv_floor", "mode_purity", "mode_purity_floor"), "no labels"
+    )
 }
 NO_MODES = {NOT_MEASURED: dict.fromkeys(("mode_purity", "mode_purity_floor"), "no modes")}
 
@@ -48,19 +51,22 @@ def copies(nearest: Nearest, pictures: torch.Tensor, training: Gathered) -> Meas
     return {"authenticity": nearest.authenticity}, {name: values.cpu().numpy() for name, values in found.items()}
 
 
+def told(network: FeatureExtractor, features: torch.Tensor) -> torch.Tensor:
+    """Tell the class [N] of images from features [N, F] of :func:`sintro.metrics.features.class_features`."""
+    head = network.network.head
+    return head(features.to(head.weight.device)).argmax(1).cpu()
+
+
 def classes_and_modes(
-    classifier: FeatureExtractor, generated: torch.Tensor, real: torch.Tensor, prior: Prior, components: torch.Tensor
+    told: torch.Tensor, known: torch.Tensor, prior: Prior, components: torch.Tensor, count: int = CLASSES
 ) -> Measured:
     """Compare the classes of generated images with those of the data, and measure how pure the prior's modes are.
 
     Args:
-        classifier: a :class:`sintro.metrics.classifier.Classifier` as an extractor.
-        generated, real: features in it, [M, F] and [N, F].
+        told, known: the class of each generated image [M] and of each training image [N].
         components: the mode [M] that each generated image is of.
+        count: how many classes there are.
     """
-    head = classifier.network.head
-    count = head.out_features
-    told, known = (head(features.to(head.weight.device)).argmax(1).cpu() for features in (generated, real))
     ours, data = classes.shares(told, count), classes.shares(known, count)
     metrics = {
         "class_tv": classes.total_variation(ours, data),

@@ -15,6 +15,7 @@ import torch
 
 from sintro.basics.progress import Steps
 from sintro.basics.randomness import generator
+from sintro.cells.components import dataset
 from sintro.cells.settings import Settings
 from sintro.data import images
 from sintro.data.images import Gathered, ImageSet
@@ -222,7 +223,7 @@ class ImageEvaluation:
         others = standard_distances(name, real, self._reference("eval", self.test), generated, self.settings.seed)
         training = Gathered(self.train.images, reference_indices(self.train, len(real.features)))
         copied, sheet = samples.copies(nearest, pictures, training)
-        classes, bars = self._classes(model, pictures, generated)
+        classes, bars = self._classes(model, pictures)
         return samples.together(found, manifolds, others, copied, classes, self._dinov2(pictures)), sheet | bars
 
     def _dinov2(self, pictures: torch.Tensor) -> dict[str, Any]:
@@ -233,15 +234,21 @@ class ImageEvaluation:
         generated = network.features(pictures, "eval", self.settings.batch_size)
         return dinov2_metrics(self._reference("eval", extractor=network), generated, self.settings.seed)
 
-    def _classes(self, model: Model, pictures: torch.Tensor, generated: torch.Tensor) -> samples.Measured:
+    def _classes(self, model: Model, pictures: torch.Tensor) -> samples.Measured:
         """Measure of which classes the samples and those of every mode are; nothing where images have no labels."""
-        if not self.train.has_labels:
+        network = self.networks.classes
+        if network is None:
             return samples.NO_LABELS, {}
-        classifier = self.networks.classifier
-        if classifier is not self.extractor:
-            generated = classifier.features(pictures, "eval", self.settings.batch_size)
-        real = self._reference("eval", extractor=classifier).features
-        return samples.classes_and_modes(classifier, generated, real, model.mixture(), self._drawn(model)[1])
+        told = samples.told(network, network.features(pictures, "eval", self.settings.batch_size))
+        known, test = (
+            samples.told(network, self._reference("eval", split, network).features) for split in (self.train, self.test)
+        )
+        count = network.network.head.out_features
+        metrics, arrays = samples.classes_and_modes(told, known, model.mixture(), self._drawn(model)[1], count)
+        if dataset(self.train.name).has_factors:
+            return samples.together(metrics, {NOT_MEASURED: {"class_accuracy": "unseen classes"}}), arrays
+        labels = self.test.labels[reference_indices(self.test, len(test))].cpu()
+        return metrics | {"class_accuracy": (test == labels).double().mean().item()}, arrays
 
     def _distance(self, features: torch.Tensor, mode: str, split: ImageSet | None = None) -> float:
         return FeatureStatistics.of(features).distance(self._reference(mode, split).statistics)
@@ -296,9 +303,9 @@ class ImageEvaluation:
     def _probes(self, model: Model, test: dict[str, torch.Tensor]) -> dict[str, Any]:
         """Train the probes on codes; return their accuracies, and the names of those that stopped at their limit.
 
-        Nothing where images have no labels.
+        Nothing where images have no labels, or the test split other classes than the training split.
         """
-        if not self.train.has_labels:
+        if not self.train.has_labels or dataset(self.train.name).has_factors:
             return {}
         noise = generator(self.settings.seed, "evaluation-probes", 0, self.device)
         posteriors = [model.encode(batch) for batch in batches(self.train, self.settings.batch_size)]

@@ -10,6 +10,8 @@ from sintro import SintroError
 from sintro.metrics.definitions_2d import DENSITY, PLANE
 from sintro.metrics.definitions_checks import CHECKS
 from sintro.metrics.definitions_images import FEATURES, IMAGES, PHOTOGRAPHS
+from sintro.metrics.definitions_translation import CODES, CONTENTS
+from sintro.metrics.definitions_translation import DEFINITIONS as TRANSLATION
 from sintro.metrics.metric import EVERY, LABELS, MODES, PRIOR, PUBLISHED, SECTION, SOFT, Direction, Metric
 
 
@@ -145,7 +147,7 @@ def _detection() -> tuple[Metric, ...]:
 
 
 METRICS: dict[str, Metric] = {
-    metric.name: metric for metric in (*DENSITY, *PLANE, *_MODEL, *IMAGES, *CHECKS, *_detection())
+    metric.name: metric for metric in (*DENSITY, *PLANE, *_MODEL, *IMAGES, *CHECKS, *TRANSLATION, *_detection())
 }
 
 
@@ -172,6 +174,8 @@ _EVIDENCE = {
     PHOTOGRAPHS: "fid",
     MODES: "responsibility_entropy",
     LABELS: "linear_probe",
+    CODES: "retrieval_class",
+    CONTENTS: "transfer_mse",
 }
 
 

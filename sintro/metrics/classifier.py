@@ -8,7 +8,9 @@ its features is called ``cfid``: it compares cells of one data set with each oth
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from sintro.data.images import ImageSet
 from sintro.metrics.kept import kept
 
 DIMENSION = 64
+CLASSES = 10  # outputs, however few classes there are; more where there are more
 CHANNELS = (16, 32, DIMENSION)
 BATCH = 128
 STEPS = 300  # on digits 99 % of the test images are then right, after about 10 seconds on one core
@@ -29,13 +32,14 @@ LEARNING_RATE = 2e-3  # Adam
 SEED = 0
 LARGEST = 64  # pixels of a side
 TURNS = 4
+CALIBRATION = 50  # batches
 RULE = f"convolutions {CHANNELS}, Adam {LEARNING_RATE}, {STEPS} steps of {BATCH}, seed {SEED}, version 1"
 
 
 class Classifier(nn.Module):
-    """Images [B, C, H, W] in [0, 1] to 64 pooled features; `classify` gives the logits of the 10 classes."""
+    """Images [B, C, H, W] in [0, 1] to 64 pooled features; `classify` gives the logits of the classes."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, classes: int = CLASSES):
         super().__init__()
         layers, before = [], channels
         for after in CHANNELS:
@@ -43,12 +47,12 @@ class Classifier(nn.Module):
             layers += [convolution, nn.BatchNorm2d(after), nn.LeakyReLU(0.2), nn.MaxPool2d(2)]
             before = after
         self.features = nn.Sequential(*layers[:-1], nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.head = nn.Linear(DIMENSION, 10)
+        self.head = nn.Linear(DIMENSION, classes)
 
     def forward(self, images: Tensor) -> Tensor:  # [B, 64]
         return self.features(_shrunk(images))
 
-    def classify(self, images: Tensor) -> Tensor:  # [B, 10]
+    def classify(self, images: Tensor) -> Tensor:  # [B, classes]
         return self.head(self(images))
 
 
@@ -68,7 +72,7 @@ def train(images: ImageSet) -> Classifier:
     images = images.to("cpu")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator(SEED, "classifier").initial_seed())
-        network = Classifier(images.event[0])
+        network = Classifier(images.event[0], _classes(images))
     optimiser = torch.optim.Adam(network.parameters(), LEARNING_RATE)
     step, epoch = 0, 0
     while step < STEPS:
@@ -111,12 +115,34 @@ def cached(images: ImageSet, folder: Path) -> tuple[Classifier, str]:
             torch.save(network.state_dict(), temporary)
         return network
 
-    network = kept(path, "the classifier", lambda: _read(path, images.event[0]), make)
+    network = kept(path, "the classifier", lambda: _read(path, images.event[0], _classes(images)), make)
     return network, weights_hash(network)
 
 
-def _read(path: Path, channels: int) -> Classifier | None:
-    network = Classifier(channels)
+def _classes(images: ImageSet) -> int:
+    return max(CLASSES, int(images.labels.max()) + 1)
+
+
+@torch.no_grad()
+def calibrated(network: Classifier, images: ImageSet) -> Classifier:
+    """Return a copy that tells classes: its batch norm has the mean statistics of 50 batches of the training split.
+
+    The running statistics of the training are of a network that still changed: on Fashion-MNIST 54 % of the test images
+    are told right with them, 82 % with these. The features of cfid keep them, so that its values stay what they were.
+    """
+    told = copy.deepcopy(network)
+    for module in told.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # a plain mean over the batches
+    told.train()
+    for indices in itertools.islice(images.batches(SEED, 0, BATCH), CALIBRATION):
+        told(images.batch(indices))
+    return told.eval()
+
+
+def _read(path: Path, channels: int, classes: int) -> Classifier | None:
+    network = Classifier(channels, classes)
     try:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception:  # not there, or not whole: torch raises many kinds for the latter

@@ -9,7 +9,10 @@ def _of_images(
     name: str, label: str, definition: str, direction: Direction, unit: str = "share", source: str = "ours"
 ) -> Metric:
     cited, needed = f"{source}; {SECTION}", NEEDS.get(name.partition("_")[0], "")
-    return Metric(name, label, definition, unit, direction, "standard", cited, datasets=("images",), needs=needed)
+    version = 2 if needed and name != "class_accuracy" else 1  # the first classifier had poor batch-norm statistics
+    return Metric(
+        name, label, definition, unit, direction, "standard", cited, datasets=("images",), needs=needed, version=version
+    )
 
 
 _CLASSES = "classes as the data set's own classifier tells them, of generated images and of the training images"
@@ -24,6 +27,11 @@ CHECKS = (
     _of_images(
         "authenticity_floor", "authenticity, floor", "Authenticity of the test images.", "none",
         source="Alaa et al. 2022",
+    ),
+    _of_images(
+        "class_accuracy", "accuracy of the classifier", "Share of test images whose class the data set's own "
+        "classifier tells: how far the class shares and the purity of modes can be trusted. It does not depend on the "
+        "model.", "none",
     ),
     _of_images(
         "class_tv", "class shares, TV", f"Total variation distance, 1/2 sum |p - q|, of the shares of the {_CLASSES}. "

@@ -127,7 +127,9 @@ def _others(name: str) -> tuple[Metric, ...]:
 
 def _dinov2() -> tuple[Metric, ...]:
     """Define the distances and manifolds in DINOv2's features, of the end and of the selected snapshot in eval mode."""
-    features = "features of DINOv2 ViT-L/14, class token, at 224 x 224 pixels (PIL's bicubic filter); photographs only"
+    features = (
+        "features of DINOv2 ViT-L/14, class token, 224 x 224 pixels by PIL's bicubic filter; photographs in colour"
+    )
     of_samples = f"of generated and training images; {features}"
     halves = "of one half of the training images that are the reference against the other"
     kinds: tuple[tuple[str, str, str, Direction], ...] = (

@@ -135,6 +135,18 @@ def classifier_features(
     return FeatureExtractor("classifier", "cfid", network, classifier.DIMENSION, digest)
 
 
+def class_features(
+    training_images: ImageSet, results: str | Path = "results", device: torch.device | str = "cpu"
+) -> FeatureExtractor:
+    """Return the classifier of a labelled data set as it tells classes (:func:`sintro.metrics.classifier.calibrated`).
+
+    The logits of the classes are ``network.head`` of the features.
+    """
+    images = training_images.to("cpu")
+    network = classifier.calibrated(classifier.cached(images, Path(results) / FOLDER)[0], images)
+    return FeatureExtractor("classes", "", network.to(device), classifier.DIMENSION, classifier.weights_hash(network))
+
+
 @dataclass(frozen=True)
 class Reference:
     """The real side of a comparison: statistics of real features, and on demand the features themselves."""

@@ -39,6 +39,11 @@ class TwoCodePrior(Prior):
         return self.of_class.has_modes
 
     @property
+    def components(self) -> int:
+        """The number of modes."""
+        return self.of_class.components
+
+    @property
     def means(self) -> torch.Tensor:
         """Means of the modes, ``[K, L]``."""
         return self._padded(self.of_class.means)

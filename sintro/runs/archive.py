@@ -175,7 +175,7 @@ def _arrays(path: Path, room: int, kind: str) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        stored = read_arrays(path, ("energy", *SETS))
+        stored = read_arrays(path, ("energy", *SETS, thinning.GRID))
     except SintroError:
         return None  # the page of the folder itself has no picture of it either
     found: dict[str, Any] = {}

@@ -23,6 +23,7 @@ NO_DENSITY = 7.0  # nats below the peak: exp(-7) is less than half a level of gr
 POINTS = (512, 256, 0)  # samples of a 2D cell, and as many real points, as there is room for
 PICTURES = (12, 6, 3, 0)  # samples of an image cell, and as many real images
 LEVELS = 255
+GRID = "translation_grid"  # of an image cell with two codes; left out last
 SAME_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold
 
 
@@ -106,8 +107,8 @@ def _means(values: "np.ndarray", axis: int) -> "np.ndarray":
     return np.add.reduceat(values, starts, axis) / np.expand_dims(widths, 1 - axis)
 
 
-def images(pictures: "np.ndarray", count: int) -> "np.ndarray":
-    """The first images [N, C, H, W] of values in [0, 1], in 256 levels."""
+def images(pictures: "np.ndarray", count: int | None) -> "np.ndarray":
+    """The first images [N, C, H, W] of values in [0, 1], in 256 levels; all of them for a count of None."""
     import numpy as np
 
     finite = np.nan_to_num(np.asarray(pictures[:count], np.float32))
@@ -132,6 +133,8 @@ def arrays(stored: "Mapping[str, np.ndarray]", room: int) -> "dict[str, np.ndarr
         if name in stored and count:
             values = stored[name]
             kept[name] = images(values, count) if values.ndim == 4 else values[:count].astype(np.float16)
+    if GRID in stored and count:
+        kept[GRID] = images(stored[GRID].reshape(-1, *stored[GRID].shape[2:]), None).reshape(stored[GRID].shape)
     return kept
 
 

@@ -10,6 +10,7 @@ from sintro.cells import components
 from sintro.report.figures.maps import data_map, load_arrays, map_png
 from sintro.report.figures.samples import strip_png
 from sintro.report.figures.style import relative_density
+from sintro.report.figures.translation import GRID, grid_png, is_grid
 from sintro.report.numbers.results import Result
 
 MAP_PIXELS = 320
@@ -22,12 +23,14 @@ BINS = 64  # on each side of a map of points
 
 def pictures(result: Result) -> dict[str, bytes]:
     """Draw what the archive has the numbers for: PNGs by the name of the file that a cell's own folder has."""
-    arrays = load_arrays(result.folder, ["energy", "data", "samples"])
+    arrays = load_arrays(result.folder, ["energy", "data", "samples", GRID])
     drawn = {}
     for name in ("data", "samples"):
         png = _of_set(result, arrays[name]) if name in arrays else b""
         if png:
             drawn[f"{name}.png"] = png
+    if is_grid(arrays.get(GRID)):
+        drawn["translations.png"] = grid_png(arrays[GRID])
     energy = arrays.get("energy")
     if energy is not None and energy.ndim == 2 and np.isfinite(energy).any():
         drawn["density.png"] = map_png(relative_density(energy), MAP_PIXELS)

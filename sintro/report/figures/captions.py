@@ -13,6 +13,8 @@ CAPTIONS = {
     "class_shares.png": "Shares of the classes among samples and training images, as the data set's classifier tells "
     "them",
     "mode_classes.png": "Which classes each mode of the prior makes, by falling weight",
+    "translations.png": "Translations: each image has the class of the first column's image and the content of the "
+    "first row's; beside them the true images",
     "mode_images.png": "The means of the prior's modes through the decoder, by falling weight, with their weights",
     "mode_samples.png": "Samples of the prior's heaviest modes, a row each, by falling weight",
     "responsibilities.png": "Mean responsibility of each mode over the test images, from snapshot to snapshot",

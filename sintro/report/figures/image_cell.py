@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from sintro.report.figures import image_checks
 from sintro.report.figures.style import DENSITY_MAP, LINES, in_range, show_image, square
+from sintro.report.figures.translation import GRID, TRUTH, draw_translations, is_grid
 from sintro.runs.stored import MEAN_RESPONSIBILITIES, RESPONSIBILITY_ITERATIONS
 
 IN_A_ROW = 8
@@ -34,6 +35,8 @@ def drawn(
         found["mode_images.png"] = lambda: draw_modes(arrays["mode_images"], arrays["mode_weights"])
     if {"mode_samples", "mode_weights"} <= stored:
         found["mode_samples.png"] = lambda: draw_mode_samples(arrays["mode_samples"], arrays["mode_weights"])
+    if is_grid(arrays.get(GRID)):
+        found["translations.png"] = lambda: draw_translations(arrays[GRID], arrays.get(TRUTH))
     per_epoch = _per_epoch(record.get("settings", {}))
     if {RESPONSIBILITY_ITERATIONS, MEAN_RESPONSIBILITIES} <= stored:
         epochs = arrays[RESPONSIBILITY_ITERATIONS] / per_epoch
@@ -86,7 +89,7 @@ def draw_reconstructions(data: np.ndarray, reconstructions: np.ndarray) -> Figur
     """Draw images [N, C, H, W], under each its reconstruction and their squared error, summed over the coordinates."""
     data, reconstructions = data[: image_checks.PAIRS], reconstructions[: image_checks.PAIRS]
     errors = np.square(np.asarray(data, np.float64) - reconstructions).sum((1, 2, 3))
-    title = "test images, under each its reconstruction and their squared error"
+    title = "test images, reconstructions, squared errors"
     return image_checks.draw_pairs(data, reconstructions, errors, title)
 
 

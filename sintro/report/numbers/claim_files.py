@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeFloat
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeFloat, PositiveFloat
 
 from sintro import SintroError
 from sintro.cells import studies, yamlfiles
@@ -55,6 +55,7 @@ class Contrast(_Entry):
     constant: FiniteFloat | None = None  # in the metric's stored unit, in place of b
     datasets: tuple[str, ...] | None = Field(None, min_length=1)
     margin: NonNegativeFloat = 0.0
+    allowance: PositiveFloat | None = None  # A may be this much worse: the contrast is that it is not worse by more
     pool: Literal["mean", "spread"] | None = None
 
     def in_standard_form(self) -> "Contrast":
@@ -66,11 +67,12 @@ class Contrast(_Entry):
 
 
 class Claim(_Entry):
-    """What a paper says, and the contrasts that would show it."""
+    """What a paper says, and the contrasts that would show it. ``every``: it holds only where all of them do."""
 
     title: str
     source: str
     contrasts: tuple[Contrast, ...] = Field(min_length=1)
+    every: bool = False
 
     def in_standard_form(self) -> "Claim":
         """Take the same claim by the standard forms of its metrics."""
@@ -130,6 +132,8 @@ def _check(contrast: Contrast, where: str) -> None:
     if (contrast.b is None) == (contrast.constant is None):
         given = "both are" if contrast.b else "none is"
         raise SintroError(f"{where}: legal is either b (cells) or constant (a number), and {given} given")
+    if contrast.allowance is not None and (contrast.margin or contrast.metric in (DIVERGED, UNSTABLE)):
+        raise SintroError(f"{where}: allowance: legal without a margin, and not for {DIVERGED} and {UNSTABLE}")
     if contrast.b is not None:
         _check_stars(contrast, contrast.b, where)
     elif contrast.metric == DIVERGED:

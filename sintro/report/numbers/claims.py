@@ -77,6 +77,13 @@ class Outcome:
         return sum(stratum.lost for stratum in self.strata)
 
     @property
+    def p_value(self) -> float | None:
+        """The p-value that decides: of both directions together, but of one where only "not worse" is claimed."""
+        if self.contrast.allowance is None or self.p_for is None:
+            return self.p_two_sided
+        return min(self.p_for, self.p_against)
+
+    @property
     def p_two_sided(self) -> float | None:
         """The p-value of both directions together; None where there was no test."""
         if self.p_for is None:
@@ -210,7 +217,7 @@ def _stratum(
     differences = [sign * (x - y) for x, y in pairs]
     as_claimed = compare_differences(differences)
     beyond = as_claimed
-    needed = contrast.margin * abs(_mean_of_b(pairs))
+    needed = contrast.margin * abs(_mean_of_b(pairs)) - (contrast.allowance or 0.0)
     if needed:
         beyond = compare_differences([difference - needed for difference in differences])
     dataset, captures = place
@@ -236,7 +243,8 @@ def _test(contrast: Contrast, strata: Sequence[Stratum]) -> tuple[float | None, 
     if not tested:
         return None, None
     above = stouffer([stratum.beyond_margin.p_above for stratum in tested])
-    below = stouffer([stratum.as_claimed.p_below for stratum in tested])
+    against = [stratum.beyond_margin if contrast.allowance else stratum.as_claimed for stratum in tested]
+    below = stouffer([comparison.p_below for comparison in against])
     return above, below
 
 
@@ -271,14 +279,27 @@ def judge(claim: Claim, results: Sequence[Result]) -> Verdict:
     """Judge a claim on the results of one study.
 
     supported: at least half of the contrasts that ran came out as claimed, none against; contradicted: the reverse.
+    Of a claim that holds only where every contrast does, each is tested by itself, at 5%: no correction is needed where
+    all must hold together (Berger 1982).
     """
     outcomes = [examine(contrast, results) for contrast in claim.contrasts]
-    corrected = holm([outcome.p_two_sided for outcome in outcomes])
+    p_values = [outcome.p_value for outcome in outcomes]
+    corrected = p_values if claim.every else holm(p_values)
     for outcome, adjusted in zip(outcomes, corrected, strict=True):
         outcome.adjusted = adjusted
         if adjusted is not None and adjusted < LEVEL:
             outcome.state = "as claimed" if outcome.p_for < outcome.p_against else "against"
-    return Verdict(claim, _verdict(outcomes), outcomes)
+    return Verdict(claim, _verdict_of_every(outcomes) if claim.every else _verdict(outcomes), outcomes)
+
+
+def _verdict_of_every(outcomes: Sequence[Outcome]) -> str:
+    """Sum up the states of contrasts that must all come out as claimed; one against contradicts the claim."""
+    states = [outcome.state for outcome in outcomes]
+    if not any(outcome.pairs for outcome in outcomes):
+        return "not run"
+    if "against" in states:
+        return "contradicted"
+    return "supported" if set(states) == {"as claimed"} else "inconclusive"
 
 
 def _verdict(outcomes: Sequence[Outcome]) -> str:

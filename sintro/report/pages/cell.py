@@ -16,12 +16,15 @@ from sintro.metrics.noise import NOISE
 from sintro.report.numbers.results import Result
 from sintro.report.numbers.study import StudyReport
 from sintro.report.numbers.tables import Floor
+from sintro.report.numbers.translation import REFERENCES
 from sintro.report.numbers.words import ARROWS, show_in, show_number, show_setting
 from sintro.report.pages.pictures import figure_views
 from sintro.report.pages.writer import View, Writer, cell_page, group_page, page_key, render, result_stamp
 
 # Heading -> how the names of its metrics begin. A metric stands below the first heading that fits.
 HEADINGS = {
+    "Translation": ("transfer", "retrieval", "kept", "fid_transfer", "cfid_transfer"),
+    "Codes of class and content": ("leakage", "control", "kl_class", "kl_content"),
     "Bounds and reconstruction": ("elbo", "reconstruction", "kl_posterior", "mse", "drift", "psnr", "ssim"),
     "Density against the data's": ("gnelbo", "kl", "jsd", "entropy_published", "out_of_range"),
     "Parts, shapes and coverage": ("modes", "off", "sliced", "energy", "density", "coverage", "one_nna"),
@@ -33,6 +36,8 @@ HEADINGS = {
     "Out-of-distribution detection": ("ood_",),
 }
 ORDER = (
+    "Translation",
+    "Codes of class and content",
     "Density against the data's",
     "Distances between images",
     "Precision and recall",
@@ -67,7 +72,7 @@ def build_cell(
             group=group_page(siblings),
             command=command_of(result),
             figures=figure_views(writer, result),
-            picture_sources=writer.picture_sources,
+            is_linked=not writer.self_contained,
             blocks=blocks_of(metric_views(result, floor)),
             settings=setting_views(result),
             provenance=provenance_views(result),
@@ -163,7 +168,7 @@ def heading_of(name: str) -> str:
 
 
 NOT_SHOWN = (
-    "status", "digest", "warning", "finished", "model_sha256", "data_sha256", VERSIONS, NOT_MEASURED, NOISE,
+    "status", "digest", "warning", "finished", "model_sha256", "data_sha256", VERSIONS, NOT_MEASURED, NOISE, REFERENCES,
 )  # fmt: skip
 MOST_SHOWN = 50  # of the entries of one mapping
 

@@ -8,7 +8,8 @@ from typing import Any
 from sintro.report.figures.maps import read_grid
 from sintro.report.figures.samples import samples_view
 from sintro.report.figures.study import study_pictures
-from sintro.report.numbers import detection, errors, exports, overall
+from sintro.report.figures.translation import grids_view
+from sintro.report.numbers import detection, errors, exports, overall, translation
 from sintro.report.numbers.results import Result, grouped
 from sintro.report.numbers.study import StudyReport, tables_of
 from sintro.report.numbers.tables import FORMS, SPREADS, Entry, Floor, Table
@@ -24,6 +25,10 @@ MOST_PROBLEMS = 100  # cells of one state that are listed
 CONTENTS = {  # the table of contents calls a section by its id
     "maps": "Density maps",
     "samples": "Samples",
+    "translations": "Translations",
+    "translation": "Translations of unseen classes",
+    "translation-labels": "Translations of unseen classes, with labels",
+    "translation-codes": "What is in the codes",
     "table1": "2D densities (Table 1)",
     "table2": "Images, the best r (Table 2)",
     "table5": "Images, every r (Table 5)",
@@ -42,12 +47,12 @@ def build_study(report: StudyReport, reports: Path, self_contained: bool = False
     """Write a study's page, its exports, and the pages of its groups and cells; a union links to its parts' pages.
 
     Returns the page's path, and the tables in the papers' layout, which take too long to be made twice.
-    ``self_contained``: pages of cells carry the pictures of the cells' folders in themselves.
+    ``self_contained``: pages of cells carry their style and pictures in themselves.
     """
     writer = Writer(reports, report.name, self_contained)
     floors = errors.floors_of(report.results)
     made = tables_of(report, floors)
-    more = errors.tables_of(report.results, floors)
+    more = [*translation.tables_of(report.results), *errors.tables_of(report.results, floors)]
     detected = detection.tables_of(report.results)
     groups = grouped(report.results, lambda result: result.group)
     if not report.parts:
@@ -112,6 +117,7 @@ def _view(
     view = {
         "maps": grid.view(cell_link) if picture is not None else None,
         "samples": samples_view(report.results, cell_link),
+        "translations": translations_view(report.results, cell_link),
         "tables": [laid_out(table) for table in (*made, *more)],
         "overall": overall_views(aggregates),
         "detection": [laid_out(table) | {"summary": detection.summary(table)} for table in detected],
@@ -121,6 +127,12 @@ def _view(
         "problems": problem_views(report.results, cell_link),
     }
     return view | {"contents": contents_of(view), "report": report, "facts": report.facts, "spreads": SPREADS}
+
+
+def translations_view(results: Sequence[Result], link: Callable[[Result], str]) -> View | None:
+    """Lay out the grids of translations and the rows without a model; None where no cell has any."""
+    grids, references = grids_view(results, link), translation.references_of(results)
+    return {"grids": grids, "references": references} if grids or references else None
 
 
 def contents_of(view: Mapping[str, Any]) -> list[tuple[str, str]]:
