@@ -255,7 +255,7 @@ def test_a_cell_page_links_to_the_pictures_of_its_folder_or_carries_them(small):
     names = [path.name for path in report.draw_cell(folder)]
     path = Path("reports", *Path(small[0].path).parts[1:]).with_suffix(".html")
     sizes = {}
-    for self_contained, allowed in ((False, "'self' file: data:"), (True, "data:")):  # the switch writes it again
+    for self_contained, files in ((False, "'self' file: "), (True, "")):  # the switch writes it again
         report.build(["small"], self_contained=self_contained)
         page = Page(path)
         shown = [image["src"] for image in page.images]
@@ -263,10 +263,15 @@ def test_a_cell_page_links_to_the_pictures_of_its_folder_or_carries_them(small):
         assert all(address.startswith(EMBEDDED) == self_contained for address in shown)
         assert {picture(path, address) for address in shown} == {(folder / name).read_bytes() for name in names}
         policy = next(given["content"] for _, given in page.tags if "http-equiv" in given)
-        assert re.search(r"img-src ([^;]*)", policy)[1] == allowed
+        assert f"img-src {files}data:; style-src {files}'unsafe-inline'; script-src 'sha256-" in policy
+        assert [given["href"] for _, given in page.tags if given.get("rel") == "stylesheet"] == [
+            "../../../../../style.css"
+        ] * (not self_contained)
         sizes[self_contained] = path.stat().st_size
     pictures = sum((folder / name).stat().st_size for name in names)
-    assert sizes[True] - sizes[False] == pytest.approx(4 / 3 * pictures, rel=0.02)  # base64 writes 3 bytes as 4
+    style = Path("reports/style.css").stat().st_size
+    expected = style + 4 / 3 * pictures  # base64 writes 3 bytes as 4
+    assert sizes[True] - sizes[False] == pytest.approx(expected, rel=0.02)
     study = Page(Path("reports/small/index.html"))  # whole by itself in any case: Snakemake's own report takes it alone
     assert study.images
     assert all(image["src"].startswith(EMBEDDED) for image in study.images)

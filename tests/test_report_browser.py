@@ -93,7 +93,8 @@ def test_no_page_complains_or_asks_for_anything(tab, site):
         tab.open(page)
         assert tab.problems == [], page
         folder = site.parent / "results" / page.relative_to(site).with_suffix("")
-        own = ("data:", page.resolve().as_uri(), f"{folder.resolve().as_uri()}/")  # the pictures of the cell's folder
+        # What a cell's page links to: the style of all such pages, and the pictures of the cell's folder.
+        own = ("data:", page.resolve().as_uri(), (site / "style.css").as_uri(), f"{folder.resolve().as_uri()}/")
         assert [url for url in tab.requests if not url.startswith(own)] == []
 
 
@@ -105,6 +106,7 @@ def test_a_cell_page_shows_the_pictures_of_its_folder(tab, site):
     assert len(shown) == 5
     assert all(address.startswith("file:") and "/results/small/" in address for address, _ in shown)
     assert min(width for _, width in shown) >= 200
+    assert tab.run("getComputedStyle(document.querySelector('.figures')).display") == "grid", "its style is there"
 
 
 def test_hostile_strings_run_nothing(tab, site):

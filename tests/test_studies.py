@@ -218,7 +218,7 @@ def test_short_studies_restart_adam_and_full_ones_carry_it() -> None:
     for name in set(studies.names()) - {"search2d", "table1-searched"}:
         found = {studies.settings(cell).adam_at_introspection for cell in studies.load(name).cells()}
         restarting |= {name} if "restarted" in found else set()
-    of_translation = {"translation", "translation-quick"}
+    of_translation = {f"translation{suffix}" for suffix in ("", "-quick", "-baselines", "-all")}
     others = {"quick", "detection", "bootstrap", "fmnist-small", "table1-short", "clipping-short"}
     assert restarting == of_translation | others
 

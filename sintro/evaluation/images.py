@@ -246,8 +246,7 @@ class ImageEvaluation:
         count = network.network.head.out_features
         metrics, arrays = samples.classes_and_modes(told, known, model.mixture(), self._drawn(model)[1], count)
         if dataset(self.train.name).has_factors:
-            reason = {NOT_MEASURED: {"class_accuracy": "the test split has other classes"}}
-            return samples.together(metrics, reason), arrays
+            return samples.together(metrics, {NOT_MEASURED: {"class_accuracy": "unseen classes"}}), arrays
         labels = self.test.labels[reference_indices(self.test, len(test))].cpu()
         return metrics | {"class_accuracy": (test == labels).double().mean().item()}, arrays
 

@@ -24,7 +24,7 @@ from sintro.data.images import ImageSet
 from sintro.metrics.kept import kept
 
 DIMENSION = 64
-CLASSES = 10  # outputs, however few classes there are
+CLASSES = 10  # outputs, however few classes there are; more where there are more
 CHANNELS = (16, 32, DIMENSION)
 BATCH = 128
 STEPS = 300  # on digits 99 % of the test images are then right, after about 10 seconds on one core

@@ -72,7 +72,7 @@ def build_cell(
             group=group_page(siblings),
             command=command_of(result),
             figures=figure_views(writer, result),
-            picture_sources=writer.picture_sources,
+            is_linked=not writer.self_contained,
             blocks=blocks_of(metric_views(result, floor)),
             settings=setting_views(result),
             provenance=provenance_views(result),

@@ -3,12 +3,14 @@
 from collections.abc import Collection
 from pathlib import Path
 
+from sintro.basics.files import write_atomic
 from sintro.cells import studies
 from sintro.report.numbers import archived, errors
 from sintro.report.numbers.study import read_study, tables_of
 from sintro.report.pages.overview import build as build_overview
 from sintro.report.pages.study import build_study
 from sintro.report.pages.theory import build as build_theory
+from sintro.report.pages.writer import STYLE, TEMPLATES
 from sintro.runs.archived import FOLDER
 
 
@@ -35,8 +37,8 @@ def build(
     """Build the pages of the studies asked for (all with results by default) and `index.html` -> the main pages.
 
     Where ``results`` lacks a cell, its run in an archive of the folder ``archive`` is shown, marked as such;
-    ``archived_only`` shows these alone. A cell's page links to the pictures in the cell's folder; ``self_contained``
-    pages carry them in themselves.
+    ``archived_only`` shows these alone. A cell's page links to its style and to the pictures in the cell's folder;
+    ``self_contained`` pages carry them in themselves.
 
     Raises SintroError for an unknown study, or when the reports folder cannot be written.
     """
@@ -47,6 +49,7 @@ def build(
     known = present(results, archives.studies)
     asked = list(dict.fromkeys(studies_asked or known))
     read = {name: read_study(name, results, archives) for name in asked}
+    write_atomic(reports / STYLE, (TEMPLATES / STYLE).read_bytes())
     built = {name: build_study(report, reports, self_contained) for name, report in read.items()}
     # The pages over all studies show those that were not asked for as well, the known ones first.
     order = dict.fromkeys([*known, *asked])

@@ -47,7 +47,7 @@ def build_study(report: StudyReport, reports: Path, self_contained: bool = False
     """Write a study's page, its exports, and the pages of its groups and cells; a union links to its parts' pages.
 
     Returns the page's path, and the tables in the papers' layout, which take too long to be made twice.
-    ``self_contained``: pages of cells carry the pictures of the cells' folders in themselves.
+    ``self_contained``: pages of cells carry their style and pictures in themselves.
     """
     writer = Writer(reports, report.name, self_contained)
     floors = errors.floors_of(report.results)

@@ -1,9 +1,9 @@
 """How a page comes to be: templates, addresses between pages, and the writer that leaves unchanged pages alone.
 
-Every page carries its style, its script and what the report draws in itself. A cell's page links to the pictures of the
-cell's folder, so that it shows them as long as reports/ and results/ stay beside each other; a self-contained page
-carries them too. A content security policy in each page forbids any other request and any script but the page's own,
-whatever the strings of a results folder hold.
+Every page carries its script and what the report draws in itself. Pages of cells, which are thousands, link to their
+style and to the pictures of the cells' folders, and show them as long as reports/ and results/ stay beside each other.
+A self-contained page carries these too, and so does every other page. A content security policy in each page forbids
+any other request and any script but the page's own, whatever the strings of a results folder hold.
 """
 
 import base64
@@ -35,9 +35,7 @@ REPORT = Path(__file__).parents[1]
 MANIFEST = ".built.json"
 SCRIPTS = {"study.html": "tables.js"}  # of the pages with tables of results; the others have copy buttons at most
 COPY_SCRIPT = "copy.js"
-# Which pictures a page may show: those that it carries, or beside them those in files.
-CARRIED = "data:"
-LINKED = "'self' file: data:"
+STYLE = "style.css"  # beside the index, for the pages that link to it
 
 
 @lru_cache(maxsize=1)
@@ -100,7 +98,7 @@ class Writer:
 
     reports: Path
     name: str
-    self_contained: bool = False  # whether pages of cells carry the pictures of the cells' folders in themselves
+    self_contained: bool = False  # whether pages of cells carry their style and pictures in themselves
     known: dict[str, str] = field(default_factory=dict)
     made: dict[str, str] = field(default_factory=dict)
     written: list[Path] = field(default_factory=list)
@@ -123,11 +121,6 @@ class Writer:
             self.written.append(path)
             known = [key, str(len(content))]
         self.made[page] = " ".join(known)
-
-    @property
-    def picture_sources(self) -> str:
-        """Which pictures a cell's page may show, as its content security policy says it."""
-        return CARRIED if self.self_contained else LINKED
 
     def picture(self, path: Path, page: str) -> str:
         """Address a picture of a cell's folder for an ``img`` of the page: as a relative link, or as its bytes."""
@@ -189,8 +182,8 @@ def result_stamp(result: Result) -> str:
 def render(template: str, page: str, **context: Any) -> str:
     """Fill a template; ``link(target)`` in it makes an address relative to the page.
 
-    ``picture_sources``: what pictures the page may show, where that is more than what it carries.
+    ``is_linked``: whether the page links to its style, and may show pictures that it does not carry.
     """
-    common = {"link": lambda target: relative(target, page), "page": page, "picture_sources": CARRIED}
+    common = {"link": lambda target: relative(target, page), "page": page, "is_linked": False}
     common |= script_of(SCRIPTS.get(template, COPY_SCRIPT))
     return environment().get_template(template).render(common | context)
