@@ -107,16 +107,18 @@ def test_the_page_of_a_cell_shows_its_metrics(stored):
 
 
 def test_a_metric_that_the_stored_evaluation_lacks_asks_for_another(stored, monkeypatch):
-    """A new metric of every 2D cell, and one that needs what only some cells have."""
-    new = [replace(METRICS["jsd"], name="new"), replace(METRICS["jsd"], name="newer", needs="a prior with modes")]
+    """A new metric of every 2D cell, one that needs what this cell has, and one that needs what it lacks."""
+    new = [replace(METRICS["jsd"], name="new"), replace(METRICS["jsd"], name="of_modes", needs="a prior with modes")]
+    new.append(replace(METRICS["jsd"], name="newer", needs="labels"))
     monkeypatch.setattr(sintro.metrics, "METRICS", METRICS | {metric.name: metric for metric in new})
-    monkeypatch.setattr(errors, "PLANE", (*errors.PLANE, "new", "newer"))
+    monkeypatch.setattr(errors, "PLANE", (*errors.PLANE, "new", "of_modes", "newer"))
     for module in (tables, cell_page):
         monkeypatch.setattr(module, "METRICS", sintro.metrics.METRICS)
     report.build(["stored"])
     rows = csv.DictReader(Path("reports/stored/tables/errors.csv").read_text().splitlines())
     said = {row["metric"]: (row["note"], row["n"]) for row in rows if row["prior"] == "mog4-learned-lc"}
     assert said["new"] == ("evaluate again", "0")
+    assert said["of_modes"] == ("evaluate again", "0")
     assert said["newer"] == ("", "0")
     assert said["coverage"] == ("", "1")
     cell = Cell.from_path(MIXTURE)
