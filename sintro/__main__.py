@@ -219,7 +219,7 @@ def _look(grid: Sequence[Cell], images: int, device: str, threads: int | None) -
         print_table(table)
 
 
-@app.command(epilog="Examples: sintro report quick; to send reports/ without results/: sintro report --self-contained")
+@app.command(epilog="Example: sintro report quick, or sintro report --self-contained to send reports/ without results/")
 def report(
     studies: Annotated[
         list[str] | None, typer.Argument(metavar="[STUDY]...", help="Studies' names (default: all with results)")
