@@ -15,6 +15,7 @@ Convolutions are counted by torch.utils.flop_counter instead, which counts what 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from unittest import mock
@@ -58,12 +59,17 @@ def enter_introspection(players: Players) -> None:
             players.enter(iteration)
 
 
-def iterations(path: str, phase: str, cells: int = 1, count: int = 10) -> Callable[[str], Callable[[], None]]:
-    """Time ``count`` iterations of a cell, or of a fleet of ``cells``, in the warm-up or in the introspective phase."""
+def iterations(
+    path: str, phase: str, cells: int = 1, count: int = 10, graph: bool = False
+) -> Callable[[str], Callable[[], None]]:
+    """Time ``count`` iterations of a cell, or of a fleet of ``cells``, in the warm-up or in the introspective phase.
+
+    ``graph``: as CUDA graphs.
+    """
 
     def prepare(device: str) -> Callable[[], None]:
         one = settings_of(path)
-        players = Players([one.model_copy(update={"seed": seed}) for seed in range(cells)], device)
+        players = Players([one.model_copy(update={"seed": seed}) for seed in range(cells)], device, graph)
         players.step(0)
         at = 1
         if phase == "introspective":
@@ -199,11 +205,12 @@ def rows() -> dict[str, Row]:
         found[f"warm-up-{name}"] = Row(what, timed, iteration_flop(path, "warm-up"), 10, "iteration")
         found[f"grid-{name}"] = Row(f"evaluation of {path}", grid(path), grid_flop(path), repeats=3)
     path = KINDS["mog64-learned"]
-    for cells in FLEETS:
-        what = f"cell-iterations of {cells} cells side by side, {path}"
-        timed = iterations(path, "introspective", cells, 10)
+    for cells, graph in itertools.product(FLEETS, (False, True)):
+        what = f"cell-iterations of {cells} cells side by side{', as a CUDA graph' if graph else ''}, {path}"
+        timed = iterations(path, "introspective", cells, 10, graph)
         flop = iteration_flop(path, "introspective")
-        found[f"fleet-{cells}"] = Row(what, timed, flop, 10 * cells, "cell-iteration", "cuda")
+        name = f"fleet-{cells}{'-graph' if graph else ''}"
+        found[name] = Row(what, timed, flop, 10 * cells, "cell-iteration", "cuda")
     found["fleet-2-cpu"] = Row(
         f"cell-iterations of 2 cells side by side, {path}",
         iterations(path, "introspective", 2, 4),
