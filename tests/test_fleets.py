@@ -390,7 +390,7 @@ def test_an_iteration_with_taped_noise_is_the_iteration(path):
     tapes = {}
     for iteration in range(26):
         taped.enter(iteration)
-        taped._set_learning_rate(taped.learning_rate(iteration))
+        taped._set_learning_rates(iteration)
         objective = taped.warmup if iteration < 20 else taped.objective
         noise, kind = taped.generators("noise", iteration), (objective, type(taped.model.prior))
         source = tapes[kind].fill(noise) if kind in tapes else tapes.setdefault(kind, Tape()).note(noise)
