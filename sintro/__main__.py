@@ -344,7 +344,10 @@ def doctor(
 def fetch(
     datasets: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[DATASET]...", help="Data sets, inception or dinov2 (default: all but dinov2)"),
+        typer.Argument(
+            metavar="[DATASET]...",
+            help="Data sets, and weights: inception, dinov2, lpips (default: the papers' image sets and inception)",
+        ),
     ] = None,
     data: Data = None,
 ) -> None:

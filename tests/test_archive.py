@@ -191,6 +191,16 @@ def test_pictures_are_left_out_until_an_image_cell_fits(stored, side, left):
     assert ("1 without samples" in packed.in_words()) == (not left)
 
 
+def test_translations_are_packed_and_read(stored):
+    grid = np.random.default_rng(0).random((7, 7, 3, 8, 8), np.float32)
+    np.savez(Path(IMAGES, "arrays.npz"), data=grid[0], translation_grid=grid)
+    packed = archive.pack("stored")
+    content = archived.read(packed.path)
+    with np.load(io.BytesIO(content.files[f"{IMAGES}/arrays.npz"])) as found:
+        np.testing.assert_allclose(found["translation_grid"], grid[:5, :5], atol=0.003)
+    assert content.manifest.cells[IMAGES].left_out == (), "nothing samples from a model without a prior"
+
+
 def test_a_cell_that_is_too_large_without_pictures_is_refused(stored, capsys):
     path = Path(MIXTURE, "metrics.json")
     noise = np.random.default_rng(0).random(5000).tolist()

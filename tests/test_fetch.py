@@ -152,6 +152,19 @@ def test_names_we_do_not_have(name, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_fetch_without_names_gets_what_the_papers_tables_need_and_names_the_rest(monkeypatch, tmp_path):
+    """Half a gigabyte of sets for translation, and networks for optional metrics, must be asked for."""
+    got, said = [], []
+    monkeypatch.setattr(fetch, "_fetch_dataset", lambda name, root, say: got.append(name))
+    monkeypatch.setattr(fetch, "_fetch_weights", lambda name, root, say: got.append(name))
+    fetch.fetch(root=tmp_path, say=said.append)
+    assert got == [*FETCHED, "inception"]
+    assert said == ["fetched only where they are named: cars3d, smallnorb, shapes3d, dinov2, lpips"]
+    fetch.fetch(["cars3d", "lpips"], tmp_path, said.append)
+    assert got[5:] == ["cars3d", "lpips"]
+    assert len(said) == 1
+
+
 def test_digits_need_nothing(tmp_path):
     said = []
     fetch.fetch(["digits"], tmp_path, said.append)
@@ -288,6 +301,7 @@ def test_doctor_has_a_row_for_every_file(weights, monkeypatch, tmp_path, server)
     rows = doctor.rows(root, tmp_path / "results")
     counts = {"digits": 1, "solids": 1, "mnist": 4, "fmnist": 4, "cifar10": 6, "svhn": 2, "Inception weights": 1}
     counts |= {"cars3d": 1, "smallnorb": 6, "shapes3d": 1, "kth": 1, "DINOv2 weights": 1}
+    counts |= {"AlexNet weights for LPIPS": 1}
     counts |= {"reference statistics": 1, "celeba-128": 1, "celebahq-256": 1, "ffhq-256": 1}
     assert {row.what: sum(other.what == row.what for other in rows) for row in rows} == counts
     by_file = {os.path.basename(row.path): row for row in rows}
@@ -299,6 +313,7 @@ def test_doctor_has_a_row_for_every_file(weights, monkeypatch, tmp_path, server)
     assert by_file["data_batch_3"].state == "missing"
     assert not by_file["data_batch_3"].present
     assert by_file[sources.INCEPTION_FILE].command.startswith("sintro fetch inception")
+    assert by_file[sources.LPIPS_FILE].command.startswith("sintro fetch lpips")
     sources.lock_path("svhn", root).write_text("{")
     assert [row.state for row in doctor.rows(root) if row.what == "svhn"] == ["corrupted"]
 

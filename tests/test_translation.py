@@ -233,7 +233,8 @@ def test_a_sheet_shows_every_image_where_the_grid_has_it():
 def test_an_archive_keeps_the_grid_and_draws_it(tmp_path):
     grid = made_grid()
     kept = thinning.arrays({"translation_grid": grid, "samples": grid[0], "data": grid[0]}, 0)
-    np.testing.assert_allclose(kept["translation_grid"], grid, atol=0.003)
+    side = thinning.GRID_SIDE
+    np.testing.assert_allclose(kept["translation_grid"], grid[:side, :side], atol=0.003)
     assert "translation_grid" not in thinning.arrays({"translation_grid": grid}, len(thinning.PICTURES) - 1)
     (tmp_path / "arrays.npz").write_bytes(thinning.npz(kept))
     assert "translations.png" in archived.pictures(Result(CELL, tmp_path, "done"))

@@ -38,7 +38,7 @@ def rows(root: str | Path | None = None, results: str | Path = "results") -> lis
     table += [_prepared(one, folder) for one in (*RELEASED.values(), *prepared(folder))]
     for name in sources.fetched():
         table += _dataset(name, folder)
-    weights = [_weights(name, folder) for name in (sources.INCEPTION, sources.DINOV2)]
+    weights = [_weights(name, folder) for name in sources.WEIGHTS]
     return [*table, *weights, *_statistics(Path(results))]
 
 
@@ -85,11 +85,7 @@ def _dataset(name: str, root: Path) -> list[Row]:
     package = dataset(name).package
     if package is None or find_spec(package[0]) is not None:
         return listed
-    lacks = f"the package {package[0]} is missing"
-    return [
-        replace(row, reason="; ".join(filter(None, (row.reason, lacks))), command=row.command or package[1])
-        for row in listed
-    ]
+    return [_lacking(row, *package) for row in listed]
 
 
 def _row(what: str, state: sources.FileState, command: str) -> Row:
@@ -101,7 +97,16 @@ def _row(what: str, state: sources.FileState, command: str) -> Row:
 def _weights(name: str, root: Path) -> Row:
     wanted = sources.weights(name)
     state = wanted.state(root)
-    return _row(wanted.title.removesuffix(" for FID"), state, wanted.remedy(state, sources.fetch_command(name, root)))
+    row = _row(wanted.title.removesuffix(" for FID"), state, wanted.remedy(state, sources.fetch_command(name, root)))
+    if package := sources.missing_package(name):
+        return _lacking(row, package, sources.install_command(name))
+    return row
+
+
+def _lacking(row: Row, package: str, install: str) -> Row:
+    """Add that a package is missing, and the command that installs it, to the row of a file that is read with it."""
+    reason = "; ".join(filter(None, (row.reason, f"the package {package} is missing")))
+    return replace(row, reason=reason, command=row.command or install)
 
 
 def _statistics(results: Path) -> list[Row]:

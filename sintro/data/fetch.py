@@ -31,18 +31,20 @@ Verify = Callable[[Path], str]  # says why a file is not the right one; "" where
 
 
 def fetch(names: Iterable[str] = (), root: str | Path | None = None, say: Say = print) -> None:
-    """Get the named data sets (none named: all), and weights (``inception``, ``dinov2``), into the data root.
+    """Get the named data sets and weights (:data:`sintro.data.sources.WEIGHTS`) into the data root.
 
-    DINOv2's weights are 1.2 GB and must be named.
+    Without names: the image sets of the papers' tables, and Inception's weights. The others must be named, since they
+    are large and few studies need them; a last line names them.
 
     Two processes may fetch at once: the second waits, and then finds every file in place.
 
     Raises:
         SintroError: an unknown name; no address of a file gives the right content; a folder that is not writable.
     """
-    of_networks = (sources.INCEPTION, sources.DINOV2)
+    of_networks = sources.WEIGHTS
     legal = (*datasets("images"), *of_networks)
-    names = tuple(names) or legal[:-1]
+    asked = tuple(names)
+    names = asked or usual()
     for name in names:
         if name not in legal:
             raise SintroError(f"cannot fetch {name!r}; there are {', '.join(legal)}")
@@ -56,6 +58,15 @@ def fetch(names: Iterable[str] = (), root: str | Path | None = None, say: Say = 
             _fetch_weights(name, folder, say)
         else:
             _fetch_dataset(name, folder, say)
+    if not asked:
+        others = [name for name in (*sources.fetched(), *of_networks) if name not in names]
+        say(f"fetched only where they are named: {', '.join(others)}")
+
+
+def usual() -> tuple[str, ...]:
+    """Return the names of what is fetched where nothing is named."""
+    of_papers = [name for name in sources.fetched() if dataset(name).in_papers]
+    return (*of_papers, sources.INCEPTION)
 
 
 def _fetch_dataset(name: str, root: Path, say: Say) -> None:

@@ -29,6 +29,12 @@ DINOV2_FILE = "dinov2_vitl14_pretrain.pth"
 DINOV2_SHA256 = "d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428"
 DINOV2_BYTES = 1_217_586_395
 DINOV2_URLS = (f"https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/{DINOV2_FILE}",)
+LPIPS = "lpips"  # torchvision's AlexNet; the linear heads on it come with the package lpips
+LPIPS_FILE = "alexnet-owt-7be5be79.pth"
+LPIPS_SHA256 = "7be5be79"  # its first digits, which its publisher put into its name
+LPIPS_URLS = (f"https://download.pytorch.org/models/{LPIPS_FILE}",)
+WEIGHTS = (INCEPTION, DINOV2, LPIPS)
+PACKAGES = {DINOV2: "timm", LPIPS: "lpips"}  # what the weights are used with, installed by the extra of their name
 
 
 def fetch_command(name: str, root: Path) -> str:
@@ -143,6 +149,9 @@ def weights(name: str) -> Weights:
     """Return what is published of the weights that ``sintro fetch`` calls by this name."""
     if name == DINOV2:
         return Weights(DINOV2, "DINOv2 weights", DINOV2_FILE, DINOV2_SHA256, "SINTRO_DINOV2", DINOV2_BYTES, DINOV2_URLS)
+    if name == LPIPS:
+        title = "AlexNet weights for LPIPS"
+        return Weights(LPIPS, title, LPIPS_FILE, LPIPS_SHA256, "SINTRO_LPIPS", urls=LPIPS_URLS)
     return Weights(INCEPTION, "Inception weights for FID", INCEPTION_FILE, INCEPTION_SHA256, "SINTRO_INCEPTION")
 
 
@@ -161,15 +170,39 @@ def why_no_dinov2(root: str | Path | None = None) -> str:
 
     Raises SintroError where weights were supplied but are wrong, or are not where SINTRO_DINOV2 says.
     """
-    folder, wanted = data_root(root), weights(DINOV2)
-    state = wanted.state(folder)
+    return _what_lacks(DINOV2, data_root(root))
+
+
+def why_no_lpips(root: str | Path | None = None) -> str:
+    """Say in a few words why LPIPS is not measured of photographs; "" where its weights and its package are there.
+
+    Raises SintroError where weights were supplied but are wrong, or are not where SINTRO_LPIPS says.
+    """
+    return _what_lacks(LPIPS, data_root(root))
+
+
+def _what_lacks(name: str, root: Path) -> str:
+    """Return the command that gets missing weights or their package; "" where both are there."""
+    wanted = weights(name)
+    state = wanted.state(root)
     if wanted.named is None and state.state == "missing":
-        return f"sintro fetch {DINOV2}"
-    if importlib.util.find_spec("timm") is None:
-        return "pip install 'sintro[dinov2]'"
+        return f"sintro fetch {name}"
+    if missing_package(name):
+        return install_command(name)
     if state.state != "verified":
-        require_weights(DINOV2, folder)
+        require_weights(name, root)
     return ""
+
+
+def missing_package(name: str) -> str:
+    """Return the name of the package without which these weights are of no use; "" where none is missing."""
+    package = PACKAGES.get(name, "")
+    return package if package and importlib.util.find_spec(package) is None else ""
+
+
+def install_command(name: str) -> str:
+    """Return the command that installs the package for weights."""
+    return f"pip install 'sintro[{name}]'"
 
 
 def missing_inception(dataset: str, root: str | Path | None = None) -> str | None:

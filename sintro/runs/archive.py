@@ -30,7 +30,7 @@ from sintro.runs.stored import METRICS, read_arrays
 NAMES = 2_000  # bytes for the names of a cell's files, in the zip and in the manifest
 MOST_BYTES = {"2d": 20_000 - NAMES, "images": 80_000 - NAMES}  # of a cell's files, compressed
 SETS = ("data", "samples")
-CALLED = {"energy": "density map", "data": "real data"}
+CALLED = {"energy": "density map", "data": "real data", thinning.GRID: "translations"}
 AS_THEY_ARE = ("cell.json", METRICS, PROVENANCE)
 PRIVATE = ("hostname", "commit_reason")  # names a machine or a folder, and nothing that a result depends on
 DATA_FOLDER = re.compile(r" --data (?:'[^']*'(?:\"'\"'[^']*')*|\S+)")  # in a command, as a shell reads it
@@ -137,12 +137,13 @@ def _packed(cell: Cell, place: Path, found: Judged) -> tuple[Entry, dict[str, by
     except (OSError, ValueError):
         left_out.append("history")
     kind = "2d" if cell.data.kind == "2d" else "images"
-    arrays = _arrays(place / "arrays.npz", MOST_BYTES[kind] - sum(map(_compressed, files.values())), kind)
-    if arrays is not None:
+    stored = _stored(place / "arrays.npz")
+    arrays = _thinned(stored or {}, MOST_BYTES[kind] - sum(map(_compressed, files.values())), kind)
+    if arrays:
         files["arrays.npz"] = thinning.npz(arrays)
     expected = ("energy", *SETS) if kind == "2d" else SETS
     if found.state == "done":
-        left_out += [CALLED.get(name, name) for name in expected if name not in (arrays or {})]
+        left_out += [CALLED.get(name, name) for name in (expected if stored is None else stored) if name not in arrays]
     _check_size(cell, kind, files)
     provenance = found.provenance.content() if found.provenance else {}
     entry = Entry(
@@ -167,23 +168,24 @@ def _public(path: Path) -> bytes:
     return content if kept == value else (json.dumps(kept, indent=1, sort_keys=True) + "\n").encode()
 
 
-def _arrays(path: Path, room: int, kind: str) -> dict[str, Any] | None:
-    """The arrays that a cell's pictures are drawn from, with as many pictures as there is room for; None without any.
-
-    ``room`` in bytes.
-    """
+def _stored(path: Path) -> dict[str, Any] | None:
+    """The arrays of a cell that an archive may keep; None where there are none to read."""
     if not path.is_file():
         return None
     try:
-        stored = read_arrays(path, ("energy", *SETS, thinning.GRID))
+        return read_arrays(path, ("energy", *SETS, thinning.GRID))
     except SintroError:
         return None  # the page of the folder itself has no picture of it either
+
+
+def _thinned(stored: Mapping[str, Any], room: int, kind: str) -> dict[str, Any]:
+    """What is kept of a cell's arrays: as many pictures as there is room for, in bytes."""
     found: dict[str, Any] = {}
     for step in range(len(thinning.POINTS if kind == "2d" else thinning.PICTURES)):
         found = thinning.arrays(stored, step)
         if _compressed(thinning.npz(found)) <= room:
             break
-    return found or None
+    return found
 
 
 def _check_size(cell: Cell, kind: str, files: Mapping[str, bytes]) -> None:

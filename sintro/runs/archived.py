@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from sintro import SintroError
 from sintro.basics.files import explained, hash_file
+from sintro.runs import thinning
 from sintro.runs.stored import in_a_line
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ MANIFEST = "manifest.json"
 VERSION = 1
 CELL = re.compile(r"results/(?P<study>[a-z][a-z0-9_-]*)(?:/[a-z0-9][a-z0-9._+-]*){4}/seed[0-9]+")
 FILES = ("arrays.npz", "cell.json", "history.csv", "metrics.json", "provenance.json")
-ARRAYS = ("data", "energy", "samples")
+ARRAYS = ("data", "energy", "samples", thinning.GRID)
 ARRAY = re.compile(rf"({'|'.join(ARRAYS)})\.npy")
 
 # What an honest archive never reaches; the bytes are those that the zip says it unpacks to.

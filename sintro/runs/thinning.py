@@ -24,6 +24,7 @@ POINTS = (512, 256, 0)  # samples of a 2D cell, and as many real points, as ther
 PICTURES = (12, 6, 3, 0)  # samples of an image cell, and as many real images
 LEVELS = 255
 GRID = "translation_grid"  # of an image cell with two codes; left out last
+GRID_SIDE = 5  # of its rows and columns, the given images' included
 SAME_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold
 
 
@@ -118,8 +119,8 @@ def images(pictures: "np.ndarray", count: int | None) -> "np.ndarray":
 def arrays(stored: "Mapping[str, np.ndarray]", room: int) -> "dict[str, np.ndarray]":
     """Choose what an archive keeps of a cell's arrays; ``room`` counts the steps that its size forced upon it.
 
-    Samples and real data, and of a 2D cell the energy on the grid. ``room`` is from 0 (all) to the last step, where no
-    samples are left.
+    Samples and real data, of a 2D cell the energy on the grid, and of translations the first rows and columns.
+    ``room`` is from 0 (all) to the last step, where no samples are left.
     """
     import numpy as np
 
@@ -134,7 +135,8 @@ def arrays(stored: "Mapping[str, np.ndarray]", room: int) -> "dict[str, np.ndarr
             values = stored[name]
             kept[name] = images(values, count) if values.ndim == 4 else values[:count].astype(np.float16)
     if GRID in stored and count:
-        kept[GRID] = images(stored[GRID].reshape(-1, *stored[GRID].shape[2:]), None).reshape(stored[GRID].shape)
+        corner = stored[GRID][:GRID_SIDE, :GRID_SIDE]
+        kept[GRID] = images(corner.reshape(-1, *corner.shape[2:]), None).reshape(corner.shape)
     return kept
 
 

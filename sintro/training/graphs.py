@@ -5,8 +5,8 @@ iteration is captured; it and all later ones are replays. A replay's batch and d
 the iteration's own generators, and copied to the memory that the graph reads. So the noise has the same bits as without
 graphs, and a resumed run draws the same noise as an uninterrupted one.
 
-This was written without a GPU at hand. tests/test_fleets.py compares graphs with plain iterations where there is a GPU;
-until that test has been seen to pass, graphs are used only with ``--graph``.
+tests/test_fleets.py compares graphs with plain iterations where there is a GPU; on an H100 they agreed. docs/speed.md
+says how much faster they are.
 """
 
 from collections.abc import Callable

@@ -1,11 +1,13 @@
-"""``make readme-results``: the tables of archived runs in README.md and docs/results.md, which no hand types.
+"""``make readme-results``: the tables of archived runs in README.md and the docs, which no hand types.
 
 A table's place is between ``<!-- archived STUDY: METRIC -->`` and ``<!-- end -->``: a row for each objective and prior,
-a column for each data set, mean and spread over seeds as the study's page shows them.
+a column for each data set, mean and spread over seeds as the study's page shows them. Several metrics of a study with
+one data set, separated by commas, have a column each.
 
 Run as ``python -m sintro.report.pages.documents [--write]``: exit code 1 where a table is not what the archive says.
 """
 
+import itertools
 import re
 import sys
 import tempfile
@@ -19,8 +21,8 @@ from sintro.report.numbers.study import read_study
 from sintro.report.numbers.tables import Key, Measure, Table, make_table
 from sintro.runs.archived import FOLDER
 
-DOCUMENTS = (Path("README.md"), Path("docs/results.md"))
-PLACE = re.compile(r"(<!-- archived ([\w-]+): (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+DOCUMENTS = (Path("README.md"), Path("docs/results.md"), Path("docs/translation.md"))
+PLACE = re.compile(r"(<!-- archived ([\w-]+): ([\w, ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def filled(text: str, archive: Path = FOLDER) -> str:
@@ -30,33 +32,34 @@ def filled(text: str, archive: Path = FOLDER) -> str:
     """
 
     def table(place: re.Match) -> str:
-        begin, study, metric, end = place.groups()
-        return begin + markdown(archived_table(study, metric, archive), metric) + end
+        begin, study, metrics, end = place.groups()
+        return begin + markdown(archived_table(study, tuple(metrics.split(", ")), archive)) + end
 
     return PLACE.sub(table, text)
 
 
 @lru_cache
-def archived_table(study: str, metric: str, archive: Path) -> Table:
-    """Collect one metric of a study's archived runs."""
+def archived_table(study: str, metrics: tuple[str, ...], archive: Path) -> Table:
+    """Collect these metrics of a study's archived runs."""
     with tempfile.TemporaryDirectory() as unpacked:
         archives = archived.open_all(archive, Path(unpacked))
         report = read_study(study, Path(unpacked, archived.NOTHING), archives)
         if not any(result.state == "done" for result in report.results):
             raise SintroError(f"{archive}: no finished cell of study {study}; sintro archive {study} packs some")
         return make_table(
-            "archived", study, report.results, [Measure(metric, metric)], errors.floors_of(report.results)
+            "archived", study, report.results, [Measure(one, one) for one in metrics], errors.floors_of(report.results)
         )
 
 
-def markdown(table: Table, metric: str) -> str:
-    """Lay out a table of one metric: rows as they are on the study's page, then the floor."""
-    lines = [["objective", "prior", *table.datasets, "seeds"], ["---"] * (len(table.datasets) + 3)]
-    measure = table.measures[0]
+def markdown(table: Table) -> str:
+    """Lay out a table: rows as they are on the study's page, then the floor."""
+    columns = list(itertools.product(table.datasets, table.measures))
+    heads = [dataset if len(table.measures) == 1 else measure.metric("published").label for dataset, measure in columns]
+    lines = [["objective", "prior", *heads, "seeds"], ["---"] * (len(heads) + 3)]
     for row in table.rows:
-        texts = [table.text(row, dataset, measure, "published", "published") for dataset in table.datasets]
+        texts = [table.text(row, dataset, measure, "published", "published") for dataset, measure in columns]
         lines.append([*_labels(row), *texts, _seeds(table, row)])
-    floors = [table.floor_text(dataset, measure, "published") for dataset in table.datasets]
+    floors = [table.floor_text(dataset, measure, "published") for dataset, measure in columns]
     if any(floors):
         lines.append(["a perfect model", "", *floors, ""])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines).replace(" ± ", "±")
