@@ -60,15 +60,15 @@ def enter_introspection(players: Players) -> None:
 
 
 def iterations(
-    path: str, phase: str, cells: int = 1, count: int = 10, graph: bool = False
+    path: str, phase: str, cells: int = 1, count: int = 10, graph: bool = False, **changes: Any
 ) -> Callable[[str], Callable[[], None]]:
     """Time ``count`` iterations of a cell, or of a fleet of ``cells``, in the warm-up or in the introspective phase.
 
-    ``graph``: as CUDA graphs.
+    ``graph``: as CUDA graphs. ``changes``: of the published settings.
     """
 
     def prepare(device: str) -> Callable[[], None]:
-        one = settings_of(path)
+        one = settings_of(path, **changes)
         players = Players([one.model_copy(update={"seed": seed}) for seed in range(cells)], device, graph)
         players.step(0)
         at = 1
@@ -125,13 +125,14 @@ def counted_flop(path: str) -> Callable[[], float]:
     return flop
 
 
-def of_noise(prepare: Callable[[str], Callable[[], None]], path: str) -> Callable[[str], Callable[[], None]]:
-    """Time the same work on random images in the data set's place, so that nothing need be downloaded."""
-    event = settings_of(path).event
+def of_noise(
+    prepare: Callable[[str], Callable[[], None]], event: tuple[int, ...], count: int = 60_000
+) -> Callable[[str], Callable[[], None]]:
+    """Time the same work on ``count`` random images in the data set's place, so that nothing need be downloaded."""
 
     def load(name: str, split: str, device: str = "cpu", **_: Any) -> images.ImageSet:
         generator = torch.Generator().manual_seed(0)
-        pixels = torch.randint(256, (60_000, *event), generator=generator, dtype=torch.uint8)
+        pixels = torch.randint(256, (count, *event), generator=generator, dtype=torch.uint8)
         labels = torch.zeros(len(pixels), dtype=torch.long)
         return images.ImageSet(pixels, labels, name, split, "made up", "embedded").to(device)
 
@@ -187,6 +188,8 @@ KINDS = {
     "vae-vamp64": "rings/vae/vamp64/none",
 }
 IMAGES = {"mnist": "mnist/soft-introvae/mog100-learned/clip", "cifar10": "cifar10/soft-introvae/mog100-learned/clip"}
+FACES = "celeba-128/soft-introvae/normal/none"
+SMALLER = {"event": (3, 64, 64), "scale": 1 / (3 * 64 * 64), "channels": (64, 128, 256, 512), "batch_size": 2}
 FLEETS = (8, 32, 128)
 
 
@@ -219,8 +222,15 @@ def rows() -> dict[str, Row]:
         "cell-iteration",
     )
     for name, path in IMAGES.items():
-        timed = of_noise(iterations(path, "introspective", count=10), path)
+        timed = of_noise(iterations(path, "introspective", count=10), settings_of(path).event)
         found[f"image-{name}"] = Row(f"introspective iteration of {path}", timed, None, 10, "iteration", "cuda")
+    found["image-64"] = Row(
+        f"introspective iteration of two images of 64 x 64 with the first four widths of {FACES}",
+        of_noise(iterations(FACES, "introspective", count=1, **SMALLER), SMALLER["event"], 200),
+        None,
+        1,
+        "iteration",
+    )
     digits = "digits/soft-introvae/mog10-learned/clip"
     found["image-digits"] = Row(
         f"introspective iteration of {digits}",

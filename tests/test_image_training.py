@@ -17,16 +17,18 @@ from sintro.cells.cell import Cell
 from sintro.cells.presets import published
 from sintro.data import images
 from sintro.evaluation import cell as evaluation
-from sintro.evaluation import snapshots
-from sintro.evaluation.batch_norm import refresh_batch_norm
+from sintro.evaluation import redraws, snapshots
+from sintro.evaluation.batch_norm import refresh_batch_norm, set_mode
 from sintro.evaluation.image_arrays import picture_arrays
+from sintro.evaluation.image_ood import detect_images
 from sintro.evaluation.images import ImageEvaluation
-from sintro.metrics import METRICS, NOT_MEASURED
+from sintro.metrics import METRICS, NOT_MEASURED, NotFinite
 from sintro.metrics.definitions_images import DINOV2
 from sintro.metrics.features import FeatureExtractor, classifier_features, reference_indices, to_uint8
 from sintro.metrics.fid import FeatureStatistics
 from sintro.metrics.kernel import kernel_distance
 from sintro.metrics.manifold import precision_recall, standard_manifolds
+from sintro.metrics.noise import NOISE
 from sintro.metrics.similarity import psnr, ssim
 from sintro.objectives import kl
 from sintro.objectives.model import Model
@@ -245,12 +247,12 @@ def test_detection_uses_the_outliers_that_are_there_and_says_what_is_missing(tmp
     measured = ImageEvaluation(settings, lambda name: None, "cpu", Path("results"))
     model = Players([settings]).model
     refresh_batch_norm(model, measured.train, settings)
-    metrics, arrays = measured._detection(model)
+    metrics, arrays = detect_images(model, settings, measured.test, "cpu")
     names = [f"ood_{kind}_{score}_auroc" for kind in ("inverted", "noise") for score in ("elbo", "iw")]
     assert all(0 <= metrics[name] <= 1 for name in names)
     assert arrays["ood_inside_elbo"].shape == arrays["ood_noise_kl"].shape == (60,)
     measured.test = dataclasses.replace(measured.test, name="svhn")
-    metrics, arrays = measured._detection(model)
+    metrics, arrays = detect_images(model, settings, measured.test, "cpu")
     assert list(metrics) == ["ood_missing"]
     assert "cifar10" in metrics["ood_missing"]
     assert arrays == {}
@@ -409,6 +411,53 @@ def test_the_classes_of_samples_and_of_modes_are_the_classifiers(measured):
     unknown = [name for name in found if "class" in name or "mode" in name]
     assert metrics == {NOT_MEASURED: dict.fromkeys(unknown, "no labels")}
     assert not arrays
+
+
+@torch.no_grad()
+def test_measurement_noise_of_images_is_the_spread_over_draws_of_their_latents(measured, monkeypatch):
+    """Of the metrics' own images and three more, of the selected model, in both forms; for seed 0 alone."""
+    states = {name: Players([small(seed=seed)]).model for seed, name in enumerate(("early", "model.pt"))}
+    measured.load = lambda name: copy.deepcopy(states[name])
+    monkeypatch.setattr(measured, "_selection_distance", lambda model: 1.0)
+    found = measured.measure({6: "early", 8: "model.pt"})[0]
+    model, size = states["early"], measured.settings.batch_size
+    refresh_batch_norm(model, measured.train, measured.settings)
+    classify = measured.networks.classes.network.classify
+    data = classify(measured.train.batch(reference_indices(measured.train, 120))).argmax(1)
+    distances, shares = {"cfid": [], "cfid_published": []}, []
+    for draw in range(4):
+        for mode, name in (("eval", "cfid"), ("train", "cfid_published")):
+            set_mode(model, mode)
+            z, _ = model.mixture().sample(120, generator(0, "evaluation-images", draw))
+            pictures = to_uint8(torch.cat([model.decoder(part) for part in z.split(size)]))
+            features = FeatureStatistics.of(measured.extractor.features(pictures, mode, size))
+            distances[name].append(features.distance(measured._reference(mode).statistics))
+            if mode == "eval":
+                told = classify(images.to_float(pictures)).argmax(1)
+                parts = [torch.bincount(each, minlength=10) / 120 for each in (told, data)]
+                shares.append(0.5 * (parts[0] - parts[1]).abs().sum().item())
+    expected = {name: np.std(values, ddof=1) for name, values in (distances | {"class_tv": shares}).items()}
+    spread = found[NOISE]
+    assert {name: spread[name] for name in expected} == pytest.approx(expected, rel=1e-6)
+    assert found["cfid"] == pytest.approx(distances["cfid"][0], rel=1e-9)
+    others = {"ckid", "ckid_test", "cfid_test", "precision", "recall", "density", "coverage", "authenticity"}
+    others |= {"precision_published", "recall_published", "mode_purity"}
+    assert set(spread) == others | set(expected)
+    assert all(spread[name] > 0 for name in expected)
+    assert NOISE not in measured.measure({8: "model.pt"}, is_look=True)[0]
+    monkeypatch.setattr(measured, "settings", small(seed=1))
+    assert NOISE not in measured.measure({8: "model.pt"})[0]
+
+
+def test_fresh_samples_that_are_not_finite_leave_the_noise_undefined_and_the_model_as_it_is():
+    def measure(draw):
+        if draw == 2:
+            raise NotFinite("generated images hold values that are not finite")
+        return {"cfid": 2.0 + draw, "cfid_floor": 1.0, "class_accuracy": 0.9, NOT_MEASURED: {}}
+
+    found = redraws.spread({"cfid": 2.0, "cfid_floor": 1.0, "class_accuracy": 0.9}, measure)
+    assert list(found) == ["cfid"]
+    assert math.isnan(found["cfid"])
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from sintro.cells import studies
 from sintro.cells.cell import Cell
 from sintro.evaluation import cell as evaluation
 from sintro.evaluation import plane as density
-from sintro.evaluation.images import FLOOR, SELECTION, STEPS
+from sintro.evaluation.images import FLOOR, REDRAWS, SELECTION, STEPS
 
 IMAGES = "results/small/digits/vae/normal/none/seed0"
 PLANE = "results/small/rings/vae/normal/none/seed0"
@@ -162,8 +162,8 @@ def test_evaluation_tells_every_step_that_it_planned_and_a_look_leaves_the_metri
     assert (pictures.name, plane.name) == (f"[1/2] {IMAGES}", f"[2/2] {PLANE}")
     snapshots = pictures.begun.count(SELECTION)
     assert snapshots > 1
-    assert pictures.begun[1:] == [SELECTION] * snapshots + [*STEPS] * 2 + [FLOOR]
-    assert plane.begun == [*density.STEPS]
+    assert pictures.begun[1:] == [SELECTION] * snapshots + [*STEPS] * 2 + [REDRAWS, FLOOR]
+    assert plane.begun == [*density.STEPS, density.REDRAWS]
     assert pictures.coming == plane.coming == [], "as many steps as were planned"
     assert (SELECTION, 64, 64) in pictures.told, "features, in images"
     grid = studies.settings(Cell.from_path(PLANE)).evaluation_grid ** 2

@@ -88,7 +88,7 @@ def look(cell: Cell, count: int, device: str = "auto", threads: int | None = Non
     try:
         with torch.no_grad(), Steps(label or cell.path) as steps:
             load = partial(snapshots.load_model, folder, settings, opened.device)
-            metrics = ImageEvaluation(few, load, opened.device, Path(RESULTS), steps).measure(end)[0]
+            metrics = ImageEvaluation(few, load, opened.device, Path(RESULTS), steps).measure(end, is_look=True)[0]
     except NotFinite as error:
         raise SintroError(f"{cell.path}: {error}") from None
     metrics |= opened.data | {"counts": False, "digest": settings.digest, VERSIONS: versions(metrics)}

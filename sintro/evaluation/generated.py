@@ -1,5 +1,4 @@
-"""What is asked of generated images beside distances: are they copies of training images, and of which classes are
-they? docs/science.md, section 7."""
+"""The metrics of generated images: distances, copies of training images, and classes. docs/science.md, section 7."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,11 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from sintro.data.images import Gathered
+from sintro.data.images import Gathered, ImageSet
 from sintro.metrics import NOT_MEASURED, classes
 from sintro.metrics.classifier import CLASSES
-from sintro.metrics.features import FeatureExtractor
-from sintro.metrics.manifold import Nearest
+from sintro.metrics.distances import standard_distances
+from sintro.metrics.features import FeatureExtractor, Reference, reference_indices
+from sintro.metrics.fid import FeatureStatistics
+from sintro.metrics.manifold import Nearest, published_precision_recall, standard_manifolds
 from sintro.priors import Prior
 
 PAIRS = 16  # of the sheet of nearest training images
@@ -32,6 +33,41 @@ def together(*found: Mapping[str, Any]) -> dict[str, Any]:
     metrics = {name: value for each in found for name, value in each.items()}
     reasons = {name: why for each in found for name, why in each.get(NOT_MEASURED, {}).items()}
     return metrics | ({NOT_MEASURED: reasons} if reasons else {})
+
+
+def published_scores(name: str, real: Reference, generated: torch.Tensor) -> dict[str, float]:
+    """Compute the Fréchet distance ``name``, precision and recall of train-mode features [M, F] as published."""
+    precision, recall = published_precision_recall(real.features, generated)
+    distance = FeatureStatistics.of(generated).distance(real.statistics)
+    return {f"{name}_published": distance, "precision_published": precision, "recall_published": recall}
+
+
+def standard_scores(
+    name: str,
+    real: Reference,
+    test: Reference,
+    generated: torch.Tensor,
+    seed: int,
+    pictures: torch.Tensor,
+    train: ImageSet,
+) -> Measured:
+    """Compute all distances and manifolds of eval-mode features, and find copies of training images.
+
+    Args:
+        name: of the Fréchet distance in these features, ``fid`` or ``cfid``.
+        real, test: the references of the two splits.
+        generated: [M, F] features of the pictures.
+        seed: of the choice of subsets.
+        pictures: as in :func:`copies`.
+        train: the training split, whose images ``real`` is of.
+    """
+    features = real.features
+    manifolds, nearest = standard_manifolds(features, generated)
+    distance = {name: FeatureStatistics.of(generated).distance(real.statistics)}
+    others = standard_distances(name, real, test, generated, seed)
+    training = Gathered(train.images, reference_indices(train, len(features)))
+    copied, sheet = copies(nearest, pictures, training)
+    return together(distance, manifolds, others, copied), sheet
 
 
 def copies(nearest: Nearest, pictures: torch.Tensor, training: Gathered) -> Measured:

@@ -15,20 +15,21 @@ import torch
 
 from sintro.basics.progress import Steps
 from sintro.basics.randomness import generator
-from sintro.cells.components import dataset
+from sintro.cells.components import dataset, objective
 from sintro.cells.settings import Settings
 from sintro.data import images
-from sintro.data.images import Gathered, ImageSet
-from sintro.data.outliers import image_outliers, most_scored
+from sintro.data.images import ImageSet
 from sintro.evaluation import extractors, likeness
 from sintro.evaluation import generated as samples
 from sintro.evaluation.batch_norm import batches, refresh_batch_norm, set_mode
 from sintro.evaluation.collected import collected
 from sintro.evaluation.image_arrays import picture_arrays
-from sintro.evaluation.ood import compare, score_batches
-from sintro.metrics import NOT_MEASURED, NotFinite
+from sintro.evaluation.image_ood import detect_images
+from sintro.evaluation.probes import probe_codes
+from sintro.evaluation.redraws import spread
+from sintro.metrics import NOT_MEASURED, NotFinite, noise
 from sintro.metrics.definitions_images import DINOV2
-from sintro.metrics.distances import dinov2_metrics, floors, standard_distances
+from sintro.metrics.distances import dinov2_metrics, floors
 from sintro.metrics.features import (
     FOLDER,
     FeatureExtractor,
@@ -45,8 +46,6 @@ from sintro.metrics.latent import (
     published_responsibility_entropy,
     responsibility_entropy,
 )
-from sintro.metrics.manifold import published_precision_recall, standard_manifolds
-from sintro.metrics.representation import linear_probe, published_probes
 from sintro.objectives import kl
 from sintro.objectives.model import Model
 from sintro.runs.stored import MEAN_RESPONSIBILITIES, RESPONSIBILITY_ITERATIONS
@@ -58,6 +57,7 @@ SELECTION = "published distance of a snapshot"
 PUBLISHED, REFRESH, STANDARD = "published distances", "statistics of batch norm", "standard distances"
 LATENT, DETECTION, PROBES = "codes of test images", "out-of-distribution detection", "probes on codes"
 STEPS = (PUBLISHED, REFRESH, STANDARD, LATENT, DETECTION, PROBES, "pictures")
+REDRAWS = "measurement noise"  # for one seed of each row
 FLOOR = "floor of the distances"  # the last step
 
 
@@ -83,15 +83,19 @@ class ImageEvaluation:
         self.networks = extractors.pick(train, results, device, count, self.steps.part)
         self.extractor = self.networks.main
 
-    def measure(self, snapshots: dict[int, str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def measure(self, snapshots: dict[int, str], is_look: bool = False) -> samples.Measured:
         """Measure the selected snapshot and the end of training; return all metrics, and the arrays of the pictures.
 
-        ``snapshots``: file names by the number of iterations before each. The largest number is the end of training;
-        the published protocol selects among the others.
+        Args:
+            snapshots: file names by the number of iterations before each. The largest number is the end of training;
+                the published protocol selects among the others.
+            is_look: whether nothing counts the metrics, so that their measurement noise is not worth its time.
         """
         name, last = self.extractor.distance, max(snapshots)
         distances, responsibilities = {}, {}
-        self.steps.plan([SELECTION] * (len(snapshots) - 1) + [*STEPS] * min(len(snapshots), 2) + [FLOOR])
+        has_noise = self.settings.seed == noise.SEED and objective(self.settings.objective).has_density and not is_look
+        measured = [*STEPS] * min(len(snapshots), 2)
+        self.steps.plan([*[SELECTION] * (len(snapshots) - 1), *measured, *[REDRAWS] * has_noise, FLOOR])
         for after, file in sorted(snapshots.items()):
             model = self.load(file)
             if model.mixture().has_modes:
@@ -99,10 +103,17 @@ class ImageEvaluation:
             if after != last:
                 self.steps.begin(SELECTION)
                 distances[after] = self._selection_distance(model)
-        final, arrays = self._measure_one(self.load(snapshots[last]))
+        chosen = self.load(snapshots[last])
+        final, arrays = self._measure_one(chosen)
         best = min(distances or {last: math.nan}, key=distances.get)
         distances[last] = final[f"{name}_published"]
-        metrics = dict(final if best == last else self._measure_one(self.load(snapshots[best]))[0])
+        metrics = dict(final)
+        if best != last:
+            chosen = self.load(snapshots[best])
+            metrics = self._measure_one(chosen)[0]
+        if has_noise:
+            self.steps.begin(REDRAWS)
+            metrics[noise.NOISE] = spread(metrics, lambda draw: self._redrawn(chosen, draw))
         metrics |= {_last_name(key): value for key, value in final.items() if isinstance(value, float | int)}
         self.steps.begin(FLOOR)
         test = self._reference("eval", self.test)
@@ -115,15 +126,18 @@ class ImageEvaluation:
         warning = sample_warning(self.settings.evaluation_images, self.extractor.dimension)
         return metrics | ({"warning": warning} if warning else {}), arrays
 
-    def _drawn(self, model: Model) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw the latents [M, L] of the images that are measured, and the mode [M] of each."""
-        noise = generator(self.settings.seed, "evaluation-images", 0, self.device)
-        return model.mixture().sample(self.settings.evaluation_images, noise)
+    def _drawn(self, model: Model, draw: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw the latents [M, L] of the images that are measured, and the mode [M] of each.
 
-    def _generated(self, model: Model, mode: str) -> torch.Tensor:
+        ``draw``: 0 is that of the metrics, the others are of the measurement noise.
+        """
+        draws = generator(self.settings.seed, "evaluation-images", draw, self.device)
+        return model.mixture().sample(self.settings.evaluation_images, draws)
+
+    def _generated(self, model: Model, mode: str, draw: int = 0) -> torch.Tensor:
         """Decode samples of the prior -> uint8 [M, C, H, W]; in both modes of batch norm from the same latents."""
         set_mode(model, mode)
-        z = self._drawn(model)[0]
+        z = self._drawn(model, draw)[0]
         return self._collected((model.decoder(part) for part in z.split(self.settings.batch_size)), len(z))
 
     def _reconstructed(self, model: Model, mode: str, split: ImageSet | None = None) -> torch.Tensor:
@@ -193,9 +207,9 @@ class ImageEvaluation:
         self.steps.begin(LATENT)
         state, codes = self._latent_state(model)
         self.steps.begin(DETECTION)
-        detected, scored = self._detection(model)
+        detected, scored = detect_images(model, self.settings, self.test, self.device)
         self.steps.begin(PROBES)
-        probes = self._probes(model, codes)
+        probes = probe_codes(model, self.settings, self.train, self.test, codes)
         self.steps.begin(STEPS[-1])
         arrays = picture_arrays(model, self.test, codes["mean"], self.settings.seed, self.device)
         return samples.together(metrics, distances, state, probes, detected), arrays | sheets | scored
@@ -207,24 +221,35 @@ class ImageEvaluation:
         feature network in the other mode too: ``fid_train_eval`` names the feature network's mode first.
         """
         name, other = self.extractor.distance, "eval" if mode == "train" else "train"
-        real, pictures = self._reference(mode), self._generated(model, mode)
-        generated = self._features(pictures, mode)
+        pictures = self._generated(model, mode)
+        scores, sheets = self._scores(model, pictures, mode)
         found = {
-            f"{name}{suffix}": FeatureStatistics.of(generated).distance(real.statistics),
             f"{name}_{other}_{mode}": self._distance(self._features(pictures, other), other),
             f"{name}_rec{suffix}": self._distance(self._features(self._reconstructed(model, mode), mode), mode),
         }
         if suffix == "_published":
-            precision, recall = published_precision_recall(real.features, generated)
-            return found | {"precision_published": precision, "recall_published": recall}, {}
+            return found | scores, sheets
         again = self._features(self._reconstructed(model, mode, self.test), mode)
         found[f"{name}_rec_test"] = self._distance(again, mode, self.test)
-        manifolds, nearest = standard_manifolds(real.features, generated)
-        others = standard_distances(name, real, self._reference("eval", self.test), generated, self.settings.seed)
-        training = Gathered(self.train.images, reference_indices(self.train, len(real.features)))
-        copied, sheet = samples.copies(nearest, pictures, training)
-        classes, bars = self._classes(model, pictures)
-        return samples.together(found, manifolds, others, copied, classes, self._dinov2(pictures)), sheet | bars
+        return samples.together(found, scores, self._dinov2(pictures)), sheets
+
+    def _scores(self, model: Model, pictures: torch.Tensor, mode: str, draw: int = 0) -> samples.Measured:
+        """Measure generated images in the published form (mode "train") or in the standard one (mode "eval").
+
+        ``draw``: that of the pictures' latents.
+        """
+        name, real, generated = self.extractor.distance, self._reference(mode), self._features(pictures, mode)
+        if mode == "train":
+            return samples.published_scores(name, real, generated), {}
+        test, seed = self._reference("eval", self.test), self.settings.seed
+        scores, sheet = samples.standard_scores(name, real, test, generated, seed, pictures, self.train)
+        classes, bars = self._classes(model, pictures, draw)
+        return samples.together(scores, classes), sheet | bars
+
+    def _redrawn(self, model: Model, draw: int) -> dict[str, Any]:
+        """Measure another draw of samples in both forms, without DINOv2's features."""
+        scores = [self._scores(model, self._generated(model, mode, draw), mode, draw)[0] for mode in ("train", "eval")]
+        return samples.together(*scores)
 
     def _dinov2(self, pictures: torch.Tensor) -> dict[str, Any]:
         """Measure generated images in DINOv2's features, or say why not."""
@@ -234,7 +259,7 @@ class ImageEvaluation:
         generated = network.features(pictures, "eval", self.settings.batch_size)
         return dinov2_metrics(self._reference("eval", extractor=network), generated, self.settings.seed)
 
-    def _classes(self, model: Model, pictures: torch.Tensor) -> samples.Measured:
+    def _classes(self, model: Model, pictures: torch.Tensor, draw: int = 0) -> samples.Measured:
         """Measure of which classes the samples and those of every mode are; nothing where images have no labels."""
         network = self.networks.classes
         if network is None:
@@ -244,7 +269,7 @@ class ImageEvaluation:
             samples.told(network, self._reference("eval", split, network).features) for split in (self.train, self.test)
         )
         count = network.network.head.out_features
-        metrics, arrays = samples.classes_and_modes(told, known, model.mixture(), self._drawn(model)[1], count)
+        metrics, arrays = samples.classes_and_modes(told, known, model.mixture(), self._drawn(model, draw)[1], count)
         if dataset(self.train.name).has_factors:
             return samples.together(metrics, {NOT_MEASURED: {"class_accuracy": "unseen classes"}}), arrays
         labels = self.test.labels[reference_indices(self.test, len(test))].cpu()
@@ -283,38 +308,6 @@ class ImageEvaluation:
             )
             state["inactive_modes"] = int(inactive_modes(averaged.mean))
         return state, {"mean": mean, "sampled": sampled}
-
-    def _detection(self, model: Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Tell test images from each kind of outlier that is at hand; return metrics and scores."""
-        seed, size = self.settings.seed, self.settings.batch_size
-        outliers, missing = image_outliers(self.test, generator(seed, "evaluation-ood"))
-        most = min(most_scored(self.test), self.settings.evaluation_images)
-        noise = generator(seed, "evaluation-ood-noise", 0, self.device)
-
-        def scored(pixels: torch.Tensor) -> dict[str, np.ndarray]:
-            parts = map(self.test.on_device, pixels[:most].split(size))
-            return score_batches(model, parts, model.mixture(), self.settings.samples, noise)
-
-        own = scored(self.test.images) if outliers else {}
-        metrics, arrays = compare(own, {kind: scored(pixels) for kind, pixels in outliers.items()}, seed)
-        return metrics | ({"ood_missing": missing} if missing else {}), arrays
-
-    def _probes(self, model: Model, test: dict[str, torch.Tensor]) -> dict[str, Any]:
-        """Train the probes on codes; return their accuracies, and the names of those that stopped at their limit.
-
-        Nothing where images have no labels, or the test split other classes than the training split.
-        """
-        if not self.train.has_labels or dataset(self.train.name).has_factors:
-            return {}
-        noise = generator(self.settings.seed, "evaluation-probes", 0, self.device)
-        posteriors = [model.encode(batch) for batch in batches(self.train, self.settings.batch_size)]
-        sampled = torch.cat([posterior.sample(noise) for posterior in posteriors])
-        mean = torch.cat([posterior.mean for posterior in posteriors])
-        probes = published_probes(sampled, self.train.labels, test["sampled"], self.test.labels)
-        probes["linear_probe"] = linear_probe(mean, self.train.labels, test["mean"], self.test.labels)
-        limited = sorted(name for name, probe in probes.items() if not probe.converged)
-        accuracies = {name: probe.accuracy for name, probe in probes.items()}
-        return accuracies | ({"probes_stopped_at_their_limit": limited} if limited else {})
 
 
 def _last_name(name: str) -> str:

@@ -1,0 +1,40 @@
+"""Measure the generated images of one model again, from fresh latents: the measurement noise of images
+(docs/science.md, section 7).
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sintro.metrics import METRICS, NotFinite, noise
+from sintro.metrics.definitions_images import FLOORS
+
+Measure = Callable[[int], Mapping[str, Any]]  # the number of a draw -> the metrics of its samples
+
+
+def spread(found: Mapping[str, Any], measure: Measure) -> dict[str, float]:
+    """Return the standard deviation of every metric of samples over its own draw and the fresh ones.
+
+    Spreads, floors and what is asked of the data alone are left out: no direction is better, and they have no floor.
+
+    Args:
+        found: the metrics of the model, among them those of draw 0 of its samples.
+        measure: measures the samples of a fresh draw.
+    """
+    redrawn = [_scores(measure, draw) for draw in range(1, noise.REDRAWS + 1)]
+    names = {name: None for draw in redrawn for name in draw if isinstance(found.get(name), float | int)}
+    draws = [{name: draw.get(name, math.nan) for name in names} for draw in (found, *redrawn)]
+    return noise.over_draws(draws)
+
+
+def _scores(measure: Measure, draw: int) -> dict[str, float]:
+    """Measure one draw; nothing of samples that are not finite, for the model itself is not judged by them."""
+    try:
+        found = measure(draw)
+    except NotFinite:
+        return {}
+    return {name: value for name, value in found.items() if _is_score(name)}
+
+
+def _is_score(name: str) -> bool:
+    return name in METRICS and (METRICS[name].lower_is_better is not None or name in FLOORS)
