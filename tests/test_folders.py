@@ -22,6 +22,7 @@ from sintro.data import images, prepare
 from sintro.data.folders import CHANNELS, RELEASED, folder_images
 from sintro.data.prepare_names import Request
 from sintro.metrics import classifier
+from sintro.metrics.features import classifier_features, reference
 from sintro.objectives.networks import residual_pair
 from sintro.runs.pace import operations
 from sintro.training.batches import ImageBatches
@@ -367,6 +368,17 @@ def test_a_mapped_set_gives_the_batches_of_one_in_memory_also_after_a_restart(ro
     bits = [held.mirrored(0, epoch) for epoch in (0, 1)] + [held.mirrored(1, 0)]
     assert not any(torch.equal(bits[0], other) for other in bits[1:])
     assert torch.equal(bits[0], held.mirrored(0, 0))
+
+
+def test_the_reference_of_a_folder_is_that_of_its_pixels_in_memory(root, monkeypatch):
+    monkeypatch.setattr(classifier, "STEPS", 5)
+    mapped = images.load(prepared(root), "train")
+    held = images.ImageSet(**{**vars(mapped), "images": mapped.images.clone(), "mapped": False})
+    extractor = classifier_features(mapped, root)
+    first, second = (reference(one, extractor, "eval", 16, 100, root / str(one.mapped)) for one in (mapped, held))
+    assert first.path.name == second.path.name
+    assert torch.equal(first.features, second.features)
+    assert first.statistics.distance(second.statistics) == pytest.approx(0, abs=1e-9)
 
 
 def test_a_killed_run_on_a_folder_resumes_to_the_same_bits(root):

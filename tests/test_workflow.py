@@ -12,8 +12,10 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from sintro.cells import search_results
 
@@ -33,6 +35,14 @@ TINY = f"""{HEAD}{VAE_BLOCK}
 """
 SEARCH = HEAD + VAE_BLOCK.replace("[normal]", "[normal], betas: {rec: [0.5, 1], kl: [1]}")
 SEARCHED = "hyperparameters: search" + HEAD + VAE_BLOCK.replace("[normal]", "[normal, vamp4]")
+OF_PICTURES = """
+title: Pictures of one's own
+comparable: false
+seeds: [0]
+image_overrides: {}
+cells:
+  - {{datasets: [folder-mine-64], objectives: [soft-introvae], priors: [mog4-learned], regularizers: [clip]}}
+"""
 VAE, MIXTURE = "rings/vae/normal/none/seed0", "rings/soft-introvae/mog4-learned/clip/seed0"
 
 
@@ -147,6 +157,23 @@ def test_any_cell_is_a_target_and_runs_alone(fresh: Checkout) -> None:
 
 
 @pytest.mark.slow
+def test_pictures_of_ones_own_from_their_folder_to_a_page(fresh: Checkout) -> None:
+    pictures = fresh.folder / "pictures"
+    pictures.mkdir()
+    for index, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (200, 64, 64, 3), np.uint8)):
+        Image.fromarray(pixels).save(pictures / f"{index:03}.png")
+    command = [sys.executable, "-m", "sintro", "prepare", "mine", "pictures", "--size", "64", "--test", "40"]
+    subprocess.run(command, cwd=fresh.folder, env=fresh.environment(), check=True, capture_output=True)
+    changes = "{iterations: 4, batch_size: 8, samples: 2, channels: [4, 8, 8, 8], evaluation_images: 40}"
+    fresh.write("quick", OF_PICTURES.format(changes))
+    fresh.snakemake()
+    cell = "results/quick/folder-mine-64/soft-introvae/mog4-learned/clip/seed0"
+    assert fresh.json(f"{cell}/metrics.json")["status"] == "done"
+    page = (fresh.folder / "reports/quick/index.html").read_text()
+    assert "folder-mine-64" in page
+    assert "Nothing to be done" in fresh.snakemake()
+
+
 def test_snakemakes_own_report_holds_cells_and_pages(finished: Checkout) -> None:
     finished.snakemake("--report", "snakemake.html")
     page = (finished.folder / "snakemake.html").read_text()
