@@ -141,6 +141,33 @@ def test_density_and_coverage_are_the_definition_ball_by_ball(monkeypatch, block
     assert (found["density"], found["coverage"]) == density_coverage(real, generated, 5)
 
 
+@pytest.mark.parametrize("kind", ["equal", "shifted", "collapsed", "more real ones"])
+def test_all_four_are_those_of_the_authors_package(kind, monkeypatch, capsys):
+    """prdc 0.2 of Naeem et al. 2020, with one k for all four; ours in blocks, theirs from the whole matrix."""
+    prdc = pytest.importorskip("prdc", reason="pip install prdc==0.2")
+    monkeypatch.setattr(manifold, "BLOCK", 64)
+    random = np.random.default_rng(0)
+    real, generated = random.normal(size=(300, 12)), random.normal(size=(250, 12))
+    if kind == "shifted":
+        generated = 0.6 * generated + 0.4
+    if kind == "collapsed":
+        generated = real[:5].repeat(50, 0) + 0.05 * generated
+    if kind == "more real ones":
+        generated = generated[:80]
+    real, generated = torch.from_numpy(real), torch.from_numpy(generated)
+    for k in (manifold.STANDARD_NEIGHBOURS, manifold.COVERAGE_NEIGHBOURS):
+        theirs = prdc.compute_prdc(real.numpy(), generated.numpy(), nearest_k=k)
+        precision, recall = precision_recall(real, generated, k)
+        assert (precision, recall) == pytest.approx((theirs["precision"], theirs["recall"]), abs=1e-9)
+        if k == manifold.STANDARD_NEIGHBOURS:
+            assert standard_manifolds(real, generated)[0]["recall"] == recall
+        else:
+            ours = standard_manifolds(real, generated)[0]
+            for name in ("density", "coverage"):
+                assert ours[name] == pytest.approx(theirs[name], abs=1e-9), name
+    assert "Num real" in capsys.readouterr().out
+
+
 def test_equal_distributions_have_their_known_density_and_coverage():
     found = torch.tensor([density_coverage(*clouds(1000, 1000, seed)) for seed in range(8)])
     assert found[:, 0].mean().item() == pytest.approx(1, abs=0.03)
