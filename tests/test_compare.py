@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_cells import grid, write_cell, write_cells
+from rich.console import Console
 from scipy import stats
 
 from sintro import SintroError
 from sintro.__main__ import main
 from sintro.cells.cell import Cell
+from sintro.metrics import noise
 from sintro.report.numbers import origins
 from sintro.report.numbers.compare import Comparison, Spreads, compare_trees
 from sintro.report.numbers.compared_rows import (
@@ -32,6 +34,7 @@ from sintro.report.numbers.compared_rows import (
 from sintro.report.numbers.differences import Estimate, fisher, paired, welch
 from sintro.report.numbers.results import Result
 from sintro.report.numbers.trees import Tree, open_tree, read_tree
+from sintro.report.pages import compare as compare_page
 
 STORED = Path(__file__).parent / "stored"
 PRIORS = ("normal", "vamp2", "vamp4", "vamp8")
@@ -374,6 +377,36 @@ def test_a_planted_difference_is_found_in_folders(tmp_path, capsys):
     values = [json.loads(path.read_text()) for path in sorted(a.glob("*/*/vae/vamp64/*/*/metrics.json"))]
     assert float(line["mean_a"]) == pytest.approx(np.mean([one["kl_published"] for one in values]))
     assert "some rows differ" in (tmp_path / "out" / "compare.html").read_text()
+
+
+def test_a_difference_within_the_measurement_noise_is_grey(tmp_path, capsys):
+    """Pooled over the cells of both sides; the verdict stays, and a larger difference stays as it is."""
+    deviations = {"a": 0.3, "b": 0.4}  # root mean square 0.354
+    for side, deviation in deviations.items():
+        root = write(tmp_path / side, factor=1.0 if side == "a" else 1.5, planted="vamp64")
+        for path in root.glob("*/*/vae/*/*/seed0/metrics.json"):
+            content = json.loads(path.read_text())
+            content["kl_published"] += 0.2 * (side == "b")
+            path.write_text(json.dumps(content | {noise.NOISE: {"kl_published": deviation}}))
+    found = compare(read_tree(tmp_path / "a"), read_tree(tmp_path / "b"), 0.001)
+    rows = {row.group[3]: row for row in found.rows if row.metric == "kl_published" and row.group[2] == "vae"}
+    small, large = rows["normal"], rows["vamp64"]
+    assert small.noise == pytest.approx(math.sqrt((0.3**2 + 0.4**2) / 2))
+    assert small.difference == pytest.approx(0.2 / 5)
+    assert (small.is_noise, large.is_noise) == (True, False)
+    assert not any(row.is_noise for row in found.rows if row.metric != "kl_published")
+    main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "out")])
+    capsys.readouterr()
+    page = (tmp_path / "out" / "compare.html").read_text()
+    count = sum(row.is_noise for row in found.rows)
+    assert page.count('<td class="noise" title="smaller than the measurement noise, 0.35">') == count
+    console = Console(width=250, color_system="truecolor", force_terminal=True)
+    with console.capture() as shown:
+        console.print(*compare_page.tables(found))
+    (line,) = [line for line in shown.get().splitlines() if "· vae · normal" in line and "KL (published)" in line]
+    assert "\x1b[90m0.04 " in line
+    assert " ~" in line
+    assert "~ smaller than the measurement noise" in shown.get()
 
 
 def test_what_else_differs_is_listed(tmp_path, capsys):

@@ -12,8 +12,10 @@ from sintro import SintroError
 from sintro.cells import components, studies
 from sintro.cells.cell import Cell
 from sintro.cells.components import datasets
+from sintro.metrics import noise
 from sintro.report.numbers import claim_files, claims
 from sintro.report.numbers.results import Result, read_cells
+from sintro.report.pages.overview import contrast_plot, contrast_view
 
 DENSITIES = tuple(datasets("2d"))
 
@@ -62,6 +64,32 @@ def test_a_planted_difference_is_found_in_both_directions(tmp_path):
     assert judged(tmp_path, planted).verdict == "supported"
     planted = made(lambda cell: rng.normal(10 + 2 * ("learned" in cell.prior), 1))
     assert judged(tmp_path, planted).verdict == "contradicted"
+
+
+def test_a_difference_within_the_measurement_noise_is_grey_in_the_forest_plot(tmp_path):
+    """Of one data set of two here, so that the contrast's mean over both keeps its colour; then of both."""
+    deviations = {"rings": 0.5, "spirals": 0.05}
+
+    def results(scale):
+        found = made(lambda cell: 5.0 + 0.2 * ("fixed" in cell.prior) + 0.01 * cell.seed**2, datasets=tuple(deviations))
+        for result in found:
+            if result.cell.seed == noise.SEED:
+                measured = {"kl_published": scale * deviations[result.cell.dataset]}
+                object.__setattr__(result, "extra", {noise.NOISE: measured})
+        return found
+
+    verdict = judged(tmp_path, results(1))
+    (outcome,) = verdict.outcomes
+    assert {stratum.label: (stratum.noise, stratum.is_noise) for stratum in outcome.strata} == {
+        "rings 64": (pytest.approx(0.5), True), "spirals 64": (pytest.approx(0.05), False),
+    }  # fmt: skip
+    assert not outcome.is_noise
+    legend = "grey and hollow: smaller than the measurement noise"
+    assert legend in contrast_plot("X1", "t", verdict)
+    verdict = judged(tmp_path, results(10))
+    assert verdict.outcomes[0].is_noise
+    assert contrast_view(verdict.outcomes[0], verdict.outcomes[0])["noise"]
+    assert legend not in contrast_plot("X1", "t", judged(tmp_path, results(0.01)))
 
 
 def test_a_planted_null_is_not_found_more_often_than_promised(tmp_path):

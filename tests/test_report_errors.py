@@ -141,14 +141,14 @@ def test_the_measurement_noise_is_a_line_of_its_own(small):
     assert table.noise_text("rings", column, "standard").startswith("± 0.035")
     assert table.noise_text("rings", table.measures[1], "standard") == ""
     block = next(block for block in comparisons_view(table) if block["measure"] == "sliced W2")
-    assert [line["is_noise"] for line in block["lines"]] == [True]
+    assert [line["noise"] for line in block["lines"]] == ["smaller than the measurement noise, 0.035"]
     assert "measurement noise" in exports.to_markdown(table, "standard").splitlines()[-1]
     assert exports.to_latex(table, "standard").count(r"\midrule") == 2
     lines = list(csv.DictReader(exports.to_csv(table).splitlines()))
     assert {bool(line["measurement_noise"]) for line in lines if line["metric"] == "sliced_w2"} == {True}
     report.build(["small"])
     page = Path("reports/small/index.html").read_text()
-    assert '<td class="soft">0.01</td>' in page
+    assert '<td class="noise" title="smaller than the measurement noise, 0.035">0.01</td>' in page
     assert page.count('<th scope="row">measurement noise</th>') == 1
     assert "± 0.03" in Path(f"reports/{small[0].path.removeprefix('results/')}.html").read_text()
 

@@ -98,6 +98,7 @@ class Cars3D(FetchedFactors):
     """183 models of cars, each from 24 azimuths at 4 elevations, on white."""
 
     name, title = "cars3d", "Cars3D"
+    realistic = True
     event = (3, 64, 64)
     classes, contents = 183, 96
     unseen = (  # the first 20 of NumPy's RandomState(0).permutation(183), sorted

@@ -18,6 +18,7 @@ from sintro.cells.cell import RESULTS, Cell
 from sintro.cells.settings import Settings
 from sintro.data import images
 from sintro.evaluation import snapshots
+from sintro.evaluation.generated import together
 from sintro.evaluation.images import ImageEvaluation
 from sintro.evaluation.no_density import without_density
 from sintro.evaluation.plane import measure_density
@@ -188,5 +189,5 @@ def _measure(opened: _Opened, settings: Settings, steps: Steps) -> tuple[dict[st
         metrics, arrays = without_density(metrics, arrays)
     if settings.class_latent_size is not None:
         more = measure_translation(load(), settings, device, Path(RESULTS), steps)
-        metrics, arrays = metrics | more[0], arrays | more[1]
+        metrics, arrays = together(metrics, more[0]), arrays | more[1]
     return snapshots.with_earlier(folder, settings, metrics | opened.data, arrays)

@@ -19,7 +19,7 @@ from sintro.cells.components import dataset, objective
 from sintro.cells.settings import Settings
 from sintro.data import images
 from sintro.data.images import ImageSet
-from sintro.evaluation import extractors
+from sintro.evaluation import extractors, likeness
 from sintro.evaluation import generated as samples
 from sintro.evaluation.batch_norm import batches, refresh_batch_norm, set_mode
 from sintro.evaluation.collected import collected
@@ -46,7 +46,6 @@ from sintro.metrics.latent import (
     published_responsibility_entropy,
     responsibility_entropy,
 )
-from sintro.metrics.similarity import psnr, ssim
 from sintro.objectives import kl
 from sintro.objectives.model import Model
 from sintro.runs.stored import MEAN_RESPONSIBILITIES, RESPONSIBILITY_ITERATIONS
@@ -80,6 +79,7 @@ class ImageEvaluation:
         self.train = train.choose(settings.training_images)
         self.test = images.load(settings.dataset, "test", device=device)
         count = settings.evaluation_images
+        self.perceptual = likeness.perceptual(settings.dataset, device)
         self.networks = extractors.pick(train, results, device, count, self.steps.part)
         self.extractor = self.networks.main
 
@@ -212,7 +212,7 @@ class ImageEvaluation:
         probes = probe_codes(model, self.settings, self.train, self.test, codes)
         self.steps.begin(STEPS[-1])
         arrays = picture_arrays(model, self.test, codes["mean"], self.settings.seed, self.device)
-        return metrics | distances | state | probes | detected, arrays | sheets | scored
+        return samples.together(metrics, distances, state, probes, detected), arrays | sheets | scored
 
     def _distances(self, model: Model, mode: str, suffix: str) -> samples.Measured:
         """Measure the Fréchet distances of samples and reconstructions, precision and recall, in one protocol.
@@ -281,7 +281,8 @@ class ImageEvaluation:
     def _latent_state(self, model: Model) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         """Measure the ELBO's parts, the use of the modes and the drift on the test split; return them and the codes."""
         prior, noise = model.mixture(), generator(self.settings.seed, "evaluation-latent", 0, self.device)
-        sums, averaged, codes = torch.zeros(5, dtype=torch.float64), MeanResponsibilities(), []
+        sums, averaged, codes = torch.zeros(3, dtype=torch.float64), MeanResponsibilities(), []
+        alike = likeness.Likeness(self.perceptual)
         for batch in batches(self.test, self.settings.batch_size):
             posterior = model.encode(batch)
             z = posterior.sample(noise)
@@ -290,16 +291,14 @@ class ImageEvaluation:
             sums[0] += model.squared_error(batch, model.decoder(z)).double().sum().cpu()
             sums[1] += kl(*posterior, prior, self.settings.samples, noise).double().sum().cpu()
             sums[2] += drift(*again, *posterior).cpu() * len(batch)
-            sums[3] += psnr(batch, image).sum().cpu()
-            sums[4] += ssim(batch, image).sum().cpu()
+            alike.update(batch, image)
             if prior.has_modes:
                 averaged.update(prior.responsibilities(z))
             codes.append((*posterior, z))
-        reconstruction, divergence, moved, *alike = (sums / len(self.test)).tolist()
+        reconstruction, divergence, moved = (sums / len(self.test)).tolist()
         state = {"reconstruction": reconstruction, "kl_posterior": divergence, "elbo": -(reconstruction + divergence)}
         state["elbo_published"] = -(reconstruction / 2 + divergence)
-        state |= {"mse": reconstruction * self.settings.scale, "drift": moved}
-        state |= dict(zip(("psnr", "ssim"), alike, strict=True))
+        state |= {"mse": reconstruction * self.settings.scale, "drift": moved} | alike.means()
         mean, log_var, sampled = (torch.cat(kind) for kind in zip(*codes, strict=True))
         if prior.has_modes:
             state["responsibility_entropy"] = float(responsibility_entropy(averaged.mean))

@@ -8,7 +8,8 @@ import numpy as np
 from sintro.metrics import NOT_MEASURED
 
 # What depends on images, posterior means and the decoder alone; `_last` may follow.
-DEFINED = {"fid_rec", "fid_rec_test", "cfid_rec", "cfid_rec_test", "psnr", "ssim", "images", "selected_iteration"}
+DEFINED = {"fid_rec", "fid_rec_test", "cfid_rec", "cfid_rec_test", "psnr", "ssim", "lpips_rec"}
+DEFINED |= {"images", "selected_iteration"}
 PICTURES = {"data", "reconstructions", "codes", "code_labels"}
 LAST, FLOOR = "_last", "_floor"
 WHY = "no prior"

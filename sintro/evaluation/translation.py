@@ -16,11 +16,12 @@ from sintro.data import factors
 from sintro.data.factors import FactorImages
 from sintro.data.images import to_float
 from sintro.evaluation import extractors
-from sintro.metrics import NotFinite
+from sintro.evaluation.likeness import Perceptual, perceptual
+from sintro.metrics import NOT_MEASURED, NotFinite
 from sintro.metrics.features import reference, to_uint8
 from sintro.metrics.fid import FeatureStatistics
 from sintro.metrics.representation import linear_probe, mlp_probe
-from sintro.metrics.translation import Labels, nearest, relative_error, retrieval, transfer_error
+from sintro.metrics.translation import Labels, nearest, relative_error, retrieval, transfer_error, transfer_lpips
 from sintro.objectives import kl
 from sintro.objectives.model import Model, Posterior
 from sintro.priors import StandardNormal
@@ -61,10 +62,13 @@ def measure_translation(
     steps.begin(STEPS[0])
     every = factors.load(settings.dataset, device=device)
     codes = _codes(model, every, device)
+    looks = _perceptual(every, device)
     metrics: dict[str, Any] = {REFERENCES: {}}
+    if looks.why_not:
+        metrics[NOT_MEASURED] = dict.fromkeys(("transfer_lpips", "transfer_lpips_seen"), looks.why_not)
     for step, seen, suffix in ((STEPS[1], False, ""), (STEPS[2], True, "_seen")):
         steps.begin(step)
-        found, translations = _transfers(model, codes, every, seen)
+        found, translations = _transfers(model, codes, every, seen, looks)
         metrics[REFERENCES] |= {f"{row}{suffix}": scores for row, scores in found.pop(REFERENCES).items()}
         metrics |= {f"{name}{suffix}": value for name, value in found.items()}
     metrics |= _distance(translations, every, settings, device, results, steps)
@@ -96,7 +100,15 @@ def _labels(every: FactorImages) -> Labels:
     return Labels(every.classes, every.contents, of_images)
 
 
-def _transfers(model: Model, codes: Codes, every: FactorImages, seen: bool) -> tuple[dict[str, Any], Tensor]:
+def _perceptual(every: FactorImages, device: str) -> Perceptual:
+    """Load LPIPS, or say why no translation is measured by it."""
+    found = perceptual(every.train.name, device)
+    return Perceptual(None, "no content labels") if every.contents is None and not found.why_not else found
+
+
+def _transfers(
+    model: Model, codes: Codes, every: FactorImages, seen: bool, looks: Perceptual
+) -> tuple[dict[str, Any], Tensor]:
     """Translate the pairs of seen or of unseen classes -> metrics with the rows of references, and the images."""
     first, second = (places.to(every.classes.device) for places in every.pairs(PAIRS, seen))
     labels = _labels(every)
@@ -118,6 +130,8 @@ def _transfers(model: Model, codes: Codes, every: FactorImages, seen: bool) -> t
         truth = every.batch(places)
         for row, pictures in rows.items():
             scores[row]["transfer_mse"] = transfer_error(pictures, truth)
+            if looks.measure is not None:
+                scores[row]["transfer_lpips"] = transfer_lpips(pictures, truth, looks.measure)
         scores[""] |= _against_ceiling(model, codes, places, truth, scores)
     metrics: dict[str, Any] = scores.pop("")
     return metrics | {REFERENCES: scores}, translations

@@ -10,9 +10,9 @@ from sintro import SintroError
 from sintro.metrics.definitions_2d import DENSITY, PLANE
 from sintro.metrics.definitions_checks import CHECKS
 from sintro.metrics.definitions_images import FEATURES, IMAGES, PHOTOGRAPHS
-from sintro.metrics.definitions_translation import CODES, CONTENTS
+from sintro.metrics.definitions_translation import CODES, CONTENTS, PERCEPTUAL_CONTENTS
 from sintro.metrics.definitions_translation import DEFINITIONS as TRANSLATION
-from sintro.metrics.metric import EVERY, LABELS, MODES, PRIOR, PUBLISHED, SECTION, SOFT, Direction, Metric
+from sintro.metrics.metric import EVERY, LABELS, MODES, PERCEPTUAL, PRIOR, PUBLISHED, SECTION, SOFT, Direction, Metric
 
 
 class NotFinite(SintroError):
@@ -177,17 +177,24 @@ _EVIDENCE = {
     CODES: "retrieval_class",
     CONTENTS: "transfer_mse",
 }
+# The same of LPIPS, for data sets of which it means something.
+_PERCEPTUAL_EVIDENCE = {PERCEPTUAL: "images", PERCEPTUAL_CONTENTS: "transfer_mse"}
 
 
-def absent(metrics: Mapping[str, Any], kind: str) -> tuple[str, ...]:
+def absent(metrics: Mapping[str, Any], kind: str, has_lpips: bool = False) -> tuple[str, ...]:
     """Return the metrics that an evaluation of today measures of such a cell and a ``metrics.json`` lacks.
 
     Those are not among them of which it says why they are not measured, nor those whose need is not known to be met.
+
+    Args:
+        kind: of the cell's data, "2d" or "images".
+        has_lpips: whether LPIPS means something for the cell's data.
     """
     said = metrics.get(NOT_MEASURED)
     known = {*metrics, *(said if isinstance(said, Mapping) else ())}
+    evidence = _EVIDENCE | (_PERCEPTUAL_EVIDENCE if has_lpips else {})
     meant = {name: metric for name, metric in METRICS.items() if kind in metric.datasets and name not in known}
-    return tuple(name for name, metric in meant.items() if not metric.needs or _EVIDENCE.get(metric.needs) in metrics)
+    return tuple(name for name, metric in meant.items() if not metric.needs or evidence.get(metric.needs) in metrics)
 
 
 def outdated(metrics: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,15 +1,16 @@
 """Definitions of what is asked of images beside distances: copies, classes, modes, likeness of reconstructions."""
 
-from sintro.metrics.metric import LABELS, MODES, SECTION, Direction, Metric
+from sintro.metrics.metric import LABELS, MODES, PERCEPTUAL, SECTION, Direction, Metric
 
-NEEDS = {"class": LABELS, "mode": MODES}  # beginning of a name -> what the metric needs
+NEEDS = {"class": LABELS, "mode": MODES, "lpips": PERCEPTUAL}  # beginning of a name -> what the metric needs
 
 
 def _of_images(
     name: str, label: str, definition: str, direction: Direction, unit: str = "share", source: str = "ours"
 ) -> Metric:
     cited, needed = f"{source}; {SECTION}", NEEDS.get(name.partition("_")[0], "")
-    version = 2 if needed and name != "class_accuracy" else 1  # the first classifier had poor batch-norm statistics
+    of_classes = needed in (LABELS, MODES) and name != "class_accuracy"
+    version = 2 if of_classes else 1  # the first classifier had poor batch-norm statistics
     return Metric(
         name, label, definition, unit, direction, "standard", cited, datasets=("images",), needs=needed, version=version
     )
@@ -58,5 +59,10 @@ CHECKS = (
         "ssim", "SSIM", "Mean over test images of the structural similarity of image and reconstruction g(mu(x)): "
         "window of 11 x 11 pixels, Gaussian of 1.5, where it fits, averaged over the channels. 1: equal.", "higher",
         "", "Wang et al. 2004",
+    ),
+    _of_images(
+        "lpips_rec", "LPIPS (rec)", "Mean over test images of LPIPS between image and reconstruction g(mu(x)), which "
+        "is clipped to [0, 1]: AlexNet, version 0.1, linear heads; photographs in colour, and rendered images like "
+        "them. 0: equal.", "lower", "", "Zhang et al. 2018",
     ),
 )  # fmt: skip

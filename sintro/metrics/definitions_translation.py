@@ -1,6 +1,6 @@
 """Definitions of the metrics of image translation; computed by ``translation`` and ``representation``."""
 
-from sintro.metrics.metric import SECTION, Direction, Metric
+from sintro.metrics.metric import PERCEPTUAL, SECTION, Direction, Metric
 
 TRANSLATION = "this suite's choice: no paper measured a translation against the truth"
 OF_PAIRS = "2,000 pairs of images that differ in class and content, codes are posterior means"
@@ -8,7 +8,9 @@ _SEEN = {"": ("", "of classes that no cell was trained on"), "_seen": (" (seen)"
 
 
 CODES, CONTENTS = "two codes", "two codes and content labels"  # what the metrics need
+PERCEPTUAL_CONTENTS = f"{CONTENTS}, and {PERCEPTUAL}"
 OTHERS = {  # and what some of them need beside
+    "transfer_lpips": PERCEPTUAL_CONTENTS,
     "retrieval_trait": "two codes, and classes with a coarser property",
     "kl_class": "two codes with a prior",
     "kl_content": "two codes with a prior",
@@ -38,6 +40,13 @@ _TRANSFER: tuple[tuple[str, str, str, Direction], ...] = (
         "transfer_mse",
         "transfer error",
         "Mean squared error per pixel between the translation and the true image of that class and content",
+        "lower",
+    ),
+    (
+        "transfer_lpips",
+        "transfer LPIPS",
+        "Mean LPIPS (AlexNet, version 0.1, linear heads) between the translation, clipped to [0, 1], and the true "
+        "image of that class and content; photographs in colour, and rendered images like them",
         "lower",
     ),
     (

@@ -12,6 +12,7 @@ SECTION = "docs/science.md, section 7"
 PUBLISHED = f"{PRIOR}, released code; {SECTION}"
 EVERY = ("2d", "images")
 MODES, LABELS = "a prior with modes", "labels"  # what some metrics need
+PERCEPTUAL = "photographs in colour, or rendered images like them"  # what LPIPS needs
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,14 @@ def over_draws(draws: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return found
 
 
+def is_within(difference: float | None, deviation: float | None) -> bool:
+    """Tell whether a difference is smaller than the measurement noise, and so says nothing; False where either lacks.
+
+    ``deviation``: the pooled standard deviation, which is the line "measurement noise" of a table.
+    """
+    return difference is not None and deviation is not None and abs(difference) < deviation
+
+
 def pooled(deviations: Iterable[float | None]) -> float | None:
     """Return the root mean square of the finite standard deviations, which have equally many draws; None without."""
     squares = [each**2 for each in deviations if each is not None and math.isfinite(each)]

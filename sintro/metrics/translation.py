@@ -1,9 +1,10 @@
 """How well an image is translated: its class from one image, its content from another (docs/science.md, section 7).
 
 Distances are in pixel values of [0, 1]. Real images lie at themselves, so a perfect translation scores 1, whatever the
-data set; no network is asked.
+data set; no network is asked, but for LPIPS.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from sintro.data.images import to_float
 
 CHUNK = 4096  # real images that are compared at a time
 SHORTLIST = 8  # of the nearest images by rounded distances, among which exact ones decide
-QUERIES = 256  # translations whose shortlist is compared at a time
+QUERIES = 256  # translations that are compared at a time
 
 
 class Labels(NamedTuple):
@@ -98,6 +99,12 @@ def retrieval(found: Labels, of_class: Labels, of_content: Labels) -> dict[str, 
 def transfer_error(translations: Tensor, truth: Tensor) -> float:
     """Return the mean squared error per pixel and colour of translations [M, C, H, W] against the truth."""
     return (translations.double() - truth.double()).square().mean().item()
+
+
+def transfer_lpips(translations: Tensor, truth: Tensor, measure: Callable[[Tensor, Tensor], Tensor]) -> float:
+    """Return the mean LPIPS of translations [M, C, H, W] against the truth; ``measure`` gives that of pairs, [B]."""
+    pairs = zip(translations.split(QUERIES), truth.split(QUERIES), strict=True)
+    return torch.cat([measure(*pair) for pair in pairs]).double().mean().item()
 
 
 def relative_error(error: float, ceiling: float, copy: float) -> float:

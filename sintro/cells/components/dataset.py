@@ -16,6 +16,7 @@ PLANE, IMAGES = "2d", "images"
 SPLITS = ("train", "test")
 TRIED = 8  # points with which a density of an extension is tried out
 FEWEST_IMAGES = 100  # to train on: the published k-NN probe has as many neighbours
+LPIPS_SIDE = 31  # pixels of the smallest image that passes AlexNet's poolings
 
 
 class Dataset(Component):
@@ -35,6 +36,7 @@ class Dataset(Component):
     in_si_program: bool = False  # S-IntroVAE's own program trains images such as these
     fetched: bool = False  # whether `sintro fetch` downloads it
     has_factors: bool = False  # its images have a class and a content: sintro.cells.components.factors
+    why_no_lpips: str = "no images"  # in a few words; "" where LPIPS means something for the data
     weight: int = 1  # how many times as long its jobs may take on a cluster (slurm/config.yaml)
 
     def not_published(self, prior: str) -> str:
@@ -133,8 +135,9 @@ class ImageDataset(Dataset):
     ``size`` the number of training images, ``classes`` the number of labels 0, 1, ...
 
     ``partner`` is the data set that serves as outliers in detection; without a partner, made-up images do.
-    ``photographs`` says whether Inception's features mean anything for the images. ``origin`` says where they come
-    from, unless `sintro fetch` downloads them. Images without labels have one class.
+    ``photographs`` says whether Inception's features mean anything for the images. ``realistic`` says whether LPIPS
+    does where they are no photographs. ``origin`` says where they come from, unless `sintro fetch` downloads them.
+    Images without labels have one class.
     """
 
     kind, holds = IMAGES, "training images"
@@ -145,12 +148,24 @@ class ImageDataset(Dataset):
         "size": COUNT,
         "classes": COUNT,
         "photographs": SWITCH,
+        "realistic": SWITCH,
     }
     classes: int = 10
     partner: str | None = None
     photographs: bool = True
+    realistic: bool = False
     origin: str = "read by its extension"
     package: tuple[str, str] | None = None  # the module that reads its files, where it is optional; what installs it
+
+    @property
+    def why_no_lpips(self) -> str:
+        """Say in a few words why LPIPS means nothing for the images; "" where it does."""
+        channels, *sides = self.event
+        if channels != 3:
+            return "grey images" if channels == 1 else f"{channels} channels"
+        if not (self.photographs or self.realistic):
+            return "no photographs"
+        return f"fewer than {LPIPS_SIDE} pixels a side" if min(sides) < LPIPS_SIDE else ""
 
     def load(self, root: Path) -> Splits:
         """Read both splits, even for one of them: a broken test split must stop a training before it begins."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from sintro import SintroError
-from sintro.cells.components.component import COUNT, TEXT, Check, is_count
+from sintro.cells.components.component import COUNT, SWITCH, TEXT, Check, is_count
 from sintro.cells.components.dataset import SPLITS, ImageDataset, Splits, is_shape
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class FactorDataset(ImageDataset):
         "title": TEXT,
         "event": Check(is_shape, "(channels, height, width)"),
         "classes": COUNT,
+        "realistic": SWITCH,
         "contents": Check(lambda value: value is None or is_count(value), "a whole number above 0, or None"),
         "unseen": Check(lambda value: len(tuple(value)) > 0, "numbers of classes, such as range(32, 40)"),
     }

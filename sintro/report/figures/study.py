@@ -17,6 +17,7 @@ from sintro.report.numbers.tables import Measure, Table, family
 from sintro.report.numbers.words import dataset_name, row_label
 from sintro.runs.results import OTHER
 
+GREY = LINES[3][0]
 MARKERS = "os^Dv<>PX*"
 BAND = {"reconstruction": "reconstruction", "kl_real": "KL of real data", "kl_fake": "KL of generated data"}
 BAND_POINTS = 150  # of a line; more cannot be told apart
@@ -225,16 +226,27 @@ def _draw_band(axes: Axes, where: np.ndarray, stack: np.ndarray) -> None:
 # --- contrasts
 
 
-def draw_contrasts(lines: Sequence[tuple[str, float, float | None, float | None]], better: str, described: str) -> str:
-    """Draw a forest plot: per line a name, an effect, and its interval (None where there are too few seeds)."""
-    frame = pd.DataFrame(lines, columns=["name", "effect", "low", "high"])
+ContrastLine = tuple[str, float, float | None, float | None, bool]
+
+
+def draw_contrasts(lines: Sequence[ContrastLine], better: str, described: str) -> str:
+    """Draw a forest plot: per line a name, an effect, and its interval (None where there are too few seeds).
+
+    The last of a line says whether its effect is smaller than the measurement noise: then it is grey, and the mark
+    hollow.
+    """
+    frame = pd.DataFrame(lines, columns=["name", "effect", "low", "high", "is_noise"])
+    is_noise = frame["is_noise"].astype(bool)
+    better += "; grey and hollow: smaller than the measurement noise" if is_noise.any() else ""
     ends = frame[["low", "high"]].astype(float)
     known = ends[np.isfinite(ends).all(axis=1)]
     with rc_context(VECTOR):
         figure = Figure(figsize=(8.4, 0.7 + 0.22 * len(frame)))
         axes = figure.add_subplot()
-        axes.hlines(known.index, known["low"], known["high"], color=LINES[1][0], linewidth=1.5)
-        sns.scatterplot(x=frame["effect"], y=frame.index, color=INK, s=16, linewidth=0, ax=axes, zorder=3)
+        colours = [GREY if is_noise[line] else LINES[1][0] for line in known.index]
+        axes.hlines(known.index, known["low"], known["high"], color=colours, linewidth=1.5)
+        for part, face, edge in ((frame[~is_noise], INK, INK), (frame[is_noise], "none", GREY)):
+            axes.scatter(part["effect"], part.index, facecolor=face, edgecolor=edge, s=16, linewidth=1, zorder=3)
         axes.axvline(0, color=INK, linewidth=0.6)
         axes.set_yticks(range(len(frame)), frame["name"], fontsize=8)
         axes.set(xlabel=better, ylabel="", ylim=(len(frame) - 0.5, -0.5))

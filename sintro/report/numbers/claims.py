@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import stats
 
-from sintro.metrics import METRICS
+from sintro.metrics import METRICS, noise
 from sintro.metrics.collapse import collapsed
 from sintro.report.numbers.claim_files import DIVERGED, FINAL, UNSTABLE, Claim, Contrast, Side
 from sintro.report.numbers.results import Result, history_of
@@ -36,6 +36,12 @@ class Stratum:
     lost: int  # seeds that one side or both lack: diverged, missing, unreadable, not finite
     as_claimed: Comparison
     beyond_margin: Comparison
+    noise: float | None = None  # measurement noise of the metric, pooled over the cells of both sides
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether the mean difference is smaller than the measurement noise."""
+        return bool(self.pairs) and noise.is_within(self.as_claimed.difference, self.noise)
 
     @property
     def relative(self) -> tuple[float, float | None, float | None]:
@@ -70,6 +76,12 @@ class Outcome:
     def pairs(self) -> int:
         """The number of pairs that it rests on."""
         return sum(len(stratum.pairs) for stratum in self.strata)
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether the difference is smaller than the measurement noise wherever it is known."""
+        known = [stratum for stratum in self.strata if stratum.pairs]
+        return bool(known) and all(stratum.is_noise for stratum in known)
 
     @property
     def lost(self) -> int:
@@ -222,7 +234,15 @@ def _stratum(
         beyond = compare_differences([difference - needed for difference in differences])
     dataset, captures = place
     label = " ".join([dataset, *filter(None, captures)])
-    return Stratum(label, tuple(pairs), lost, as_claimed, beyond)
+    return Stratum(label, tuple(pairs), lost, as_claimed, beyond, _noise(contrast, (a, b)))
+
+
+def _noise(contrast: Contrast, sides: Iterable[Mapping[int, list[Result]]]) -> float | None:
+    """Pool the measurement noise of the metric over the cells; None of a mean or a spread over a grid of cells."""
+    if contrast.pool is not None:
+        return None
+    cells = {result.folder: result for side in sides for found in side.values() for result in found}
+    return noise.pooled(result.noise(contrast.metric) for result in cells.values())
 
 
 def _pair(contrast: Contrast, a: Sequence[Result], b: Sequence[Result]) -> tuple[float, float] | None:

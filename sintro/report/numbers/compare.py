@@ -11,6 +11,7 @@ from statistics import median
 import numpy as np
 
 from sintro import SintroError
+from sintro.metrics import noise
 from sintro.report.numbers.compared_rows import (
     DIFFERS,
     DIVERGED,
@@ -168,7 +169,8 @@ def _compare_group(group: Group, a: Seeds, b: Seeds, is_paired: bool, spreads: S
         lost_a, lost_b = diverged_a | lost_seeds(values_a), diverged_b | lost_seeds(values_b)
         spread = spreads.of(*group[:2], metric)
         margin = None if spread is None else factor * spread
-        rows += mean_rows(group, metric, (values_a, values_b), (lost_a, lost_b), is_paired, margin)
+        deviation = noise.pooled(result.noise(metric) for result in (*a.values(), *b.values()))
+        rows += mean_rows(group, metric, (values_a, values_b), (lost_a, lost_b), is_paired, margin, deviation)
     return rows
 
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from sintro.metrics import noise
 from sintro.report.numbers.differences import FISHER, Estimate, fisher, paired, welch
 from sintro.report.numbers.results import Group
 from sintro.report.numbers.statistics import LEVEL, holm
@@ -26,6 +27,7 @@ class Row:
     ``metric`` is empty). ``seeds_a``, ``seeds_b``: how many seeds were compared, of pairs the same ones. ``low, high``:
     the 95% interval of B minus A. ``p``: that there is no difference, ``adjusted`` by Holm over all rows.
     ``margin``, ``p_equivalent``: of the equivalence test. ``lost_a``, ``lost_b``: seeds without a value.
+    ``noise``: the metric's measurement noise, pooled over the cells of both sides.
     """
 
     group: Group
@@ -48,6 +50,12 @@ class Row:
     p_equivalent: float | None = None
     is_equal: bool = False
     verdict: str = UNDECIDED
+    noise: float | None = None
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether the difference is smaller than the measurement noise; equal numbers need no such word."""
+        return not self.is_equal and noise.is_within(self.difference, self.noise)
 
 
 def choose_seeds(a: Collection[int], b: Collection[int]) -> tuple[list[int], list[int], bool]:
@@ -97,8 +105,12 @@ def mean_rows(
     lost: tuple[Sample, Sample],
     is_paired: bool,
     margin: float | None,
+    deviation: float | None = None,
 ) -> list[Row]:
-    """Make the row that compares the metric's means over the seeds with a value; none where neither side has one."""
+    """Make the row that compares the metric's means over the seeds with a value; none where neither side has one.
+
+    ``deviation``: the measurement noise of both sides.
+    """
     (a, b), (lost_a, lost_b) = (finite(values[0]), finite(values[1])), lost
     is_lopsided = any((*lost_a.values(), *lost_b.values()))
     if is_paired:
@@ -110,7 +122,7 @@ def mean_rows(
         return []
     row = Row(
         group, metric, VALUE, is_paired, len(a), len(b), int(sum(lost_a.values())), int(sum(lost_b.values())),
-        mean_a=_mean(a), mean_b=_mean(b), margin=margin,
+        mean_a=_mean(a), mean_b=_mean(b), margin=margin, noise=deviation,
     )  # fmt: skip
     if a and b:
         row = replace(row, difference=row.mean_b - row.mean_a)

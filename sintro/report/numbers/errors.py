@@ -76,7 +76,8 @@ def image_metrics(results: Sequence[Result]) -> tuple[str, ...]:
 
 def check_metrics(results: Sequence[Result]) -> tuple[str, ...]:
     """List the columns for what is asked of images beside distances."""
-    return ("authenticity", "class_tv", "mode_purity", "psnr", "ssim", f"{_distance(results)}_rec_test")
+    looks = ("lpips_rec",) if any(not result.cell.data.why_no_lpips for result in results) else ()
+    return ("authenticity", "class_tv", "mode_purity", "psnr", "ssim", *looks, f"{_distance(results)}_rec_test")
 
 
 def _distance(results: Sequence[Result]) -> str:

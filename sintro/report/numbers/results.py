@@ -104,7 +104,8 @@ def read_cell(cell: Any, results: Path = Path("results"), digest: str | None = N
     old = outdated(stored)
     extra = {name: value for name, value in stored.items() if name not in counted and name not in old}
     notes += _notes(stored, old)
-    new = absent(stored, components.dataset(cell.dataset).kind)
+    data = components.dataset(cell.dataset)
+    new = absent(stored, data.kind, has_lpips=not data.why_no_lpips)
     return Result(cell, folder, "done", metrics=counted, extra=extra, outdated=old, absent=new, notes=notes, **kept)
 
 

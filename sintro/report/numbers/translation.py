@@ -11,6 +11,7 @@ from sintro.report.numbers.words import dataset_name, show_number
 
 UNSEEN = (
     "transfer_mse",
+    "transfer_lpips",
     "transfer_relative",
     "retrieval_class",
     "retrieval_trait",

@@ -25,7 +25,7 @@ from sintro.report.pages.writer import View, Writer, cell_page, group_page, page
 HEADINGS = {
     "Translation": ("transfer", "retrieval", "kept", "fid_transfer", "cfid_transfer"),
     "Codes of class and content": ("leakage", "control", "kl_class", "kl_content"),
-    "Bounds and reconstruction": ("elbo", "reconstruction", "kl_posterior", "mse", "drift", "psnr", "ssim"),
+    "Bounds and reconstruction": ("elbo", "reconstruction", "kl_posterior", "mse", "drift", "psnr", "ssim", "lpips"),
     "Density against the data's": ("gnelbo", "kl", "jsd", "entropy_published", "out_of_range"),
     "Parts, shapes and coverage": ("modes", "off", "sliced", "energy", "density", "coverage", "one_nna"),
     "Prior": ("responsibility", "inactive"),

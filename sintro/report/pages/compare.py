@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from sintro.basics.files import write_atomic
 from sintro.cells.components import UnknownComponent
@@ -26,6 +27,7 @@ from sintro.report.numbers.compared_rows import (
 )
 from sintro.report.numbers.exports import as_csv
 from sintro.report.numbers.words import ABSENT, dataset_name, plural, row_label, show_number, show_p
+from sintro.report.pages.tables import noise_note
 from sintro.report.pages.writer import View, render
 
 PAGE, CSV = "compare.html", "compare.csv"
@@ -116,7 +118,7 @@ def view(found: Comparison) -> View:
         "factor": f"{found.factor:g}",
         "differs": found.differs,
         "verdicts": [
-            {"name": name, "meaning": MEANING[name], "rows": list(map(row_texts, found.of(name)))} for name in VERDICTS
+            {"name": name, "meaning": MEANING[name], "rows": list(map(_line, found.of(name)))} for name in VERDICTS
         ],
         "undecided": len(found.of(UNDECIDED)),
         "total": len(found.rows),
@@ -127,6 +129,13 @@ def view(found: Comparison) -> View:
         "unread": origins.unread(found.a, found.b),
         "one_sided": [(row_label(group), *rest) for group, *rest in found.one_sided],
     }
+
+
+def _line(row: Row) -> View:
+    """Lay out a row: its texts, and for a difference within the measurement noise how large that is."""
+    if not row.is_noise:
+        return {"texts": row_texts(row), "noise": ""}
+    return {"texts": row_texts(row), "noise": noise_note(row.noise * METRICS[row.metric].display_scale)}
 
 
 def _side(name: str, tree: Any) -> dict[str, str]:
@@ -145,10 +154,7 @@ def tables(found: Comparison) -> list[Table]:
     for verdict in shown["verdicts"]:
         counts.add_row(verdict["name"], str(len(verdict["rows"])), verdict["meaning"])
     made = [counts]
-    for verdict in shown["verdicts"]:
-        if verdict["name"] in (DIFFERS, UNDECIDED) and verdict["rows"]:
-            lines = [tuple(texts.values()) for texts in verdict["rows"]]
-            made.append(_table(verdict["name"], HEADS, lines))
+    made += [_rows_table(verdict) for verdict in shown["verdicts"] if verdict["name"] in (DIFFERS, UNDECIDED)]
     made += [
         _table("settings that differ", ("name", "A", "B", "pairs of cells"), shown["settings"]),
         _table("versions that differ", ("name", "A", "B", "pairs of cells"), shown["versions"]),
@@ -159,11 +165,25 @@ def tables(found: Comparison) -> list[Table]:
     return [table for table in made if table.row_count]
 
 
-def _table(title: str, heads: Sequence[str], lines: Sequence[Sequence[object]]) -> Table:
+def _rows_table(verdict: View) -> Table:
+    """Make the table of a verdict's rows; a difference within the measurement noise is grey, with a tilde."""
+    lines = []
+    for line in verdict["rows"]:
+        texts = {name: Text(text) for name, text in line["texts"].items()}
+        if line["noise"]:
+            texts["difference"] = Text(f"{line['texts']['difference']} ~", "bright_black")
+        lines.append(list(texts.values()))
+    made = _table(verdict["name"], HEADS, lines)
+    if any(line["noise"] for line in verdict["rows"][:MOST_ON_TERMINAL]):
+        made.caption = "; ".join(filter(None, ("~ smaller than the measurement noise", made.caption)))
+    return made
+
+
+def _table(title: str, heads: Sequence[str], lines: Sequence[Sequence[Any]]) -> Table:
     """Make a table of the first lines, which says how many more there are."""
     rest = len(lines) - MOST_ON_TERMINAL
     caption = f"and {rest:,} more; --out FOLDER writes them all" if rest > 0 else None
     made = Table(*heads, title=title, caption=caption)
     for line in lines[:MOST_ON_TERMINAL]:
-        made.add_row(*(escape(str(text)) for text in line))
+        made.add_row(*(text if isinstance(text, Text) else escape(str(text)) for text in line))
     return made

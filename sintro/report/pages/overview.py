@@ -186,6 +186,7 @@ def contrast_view(outcome: claims.Outcome, standard: claims.Outcome) -> dict[str
         "pairs": str(outcome.pairs),
         "lost": str(outcome.lost),
         "difference": mean_difference(outcome),
+        "noise": "smaller than the measurement noise on every data set" if outcome.is_noise else "",
         "p": show_p(outcome.adjusted, absent=ABSENT),
         "standard": other,
     }
@@ -205,7 +206,7 @@ def contrast_plot(name: str, study: str, verdict: claims.Verdict, most: int = 40
         for stratum in outcome.strata:
             effect, low, high = stratum.relative
             if math.isfinite(effect):
-                lines.append((f"{outcome.contrast.name}: {stratum.label}", effect, low, high))
+                lines.append((f"{outcome.contrast.name}: {stratum.label}", effect, low, high, stratum.is_noise))
     if not lines:
         return ""
     described = f"{name} in {study}: {len(lines)} differences in percent of B, positive is as claimed"

@@ -4,9 +4,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sintro.metrics import noise
 from sintro.report.numbers.statistics import Comparison, best_of, compare, holm
 from sintro.report.numbers.tables import FORMS, SPREADS, Entry, Key, Measure, Table
-from sintro.report.numbers.words import ABSENT, ARROWS, dataset_name, row_label, show_p
+from sintro.report.numbers.words import ABSENT, ARROWS, dataset_name, row_label, show_number, show_p
 from sintro.report.pages.writer import View
 
 SIGNS = {"lower": "↓", "higher": "↑", "half": "→ 0.5", "none": ""}  # beside a column's head
@@ -130,6 +131,11 @@ def _foot_view(table: Table, text_of: Callable[[str, Measure, str], str]) -> lis
 # --- comparisons
 
 
+def noise_note(deviation: float) -> str:
+    """Say that a difference is smaller than the measurement noise, a deviation in the unit shown."""
+    return f"smaller than the measurement noise, {show_number(deviation, 2)}"
+
+
 def comparisons_view(table: Table) -> list[View]:
     """Compare every row with the best one, per data set and measure (published form), paired and Holm-corrected."""
     if len(table.rows) > MOST_COMPARED:
@@ -163,11 +169,11 @@ def _comparison(table: Table, dataset: str, measure: Measure) -> View | None:
 
 
 def _comparison_line(
-    label: str, found: Comparison, adjusted: float | None, factor: float, noise: float | None
+    label: str, found: Comparison, adjusted: float | None, factor: float, deviation: float | None
 ) -> dict[str, Any]:
     """Spell one comparison; ``factor`` brings stored values to the unit shown.
 
-    A difference that is smaller than the measurement ``noise`` is marked as such.
+    A difference that is smaller than the ``deviation`` of the measurement noise is marked, and its tooltip says so.
     """
     difference = interval = effect = ABSENT
     if found.n:
@@ -182,7 +188,7 @@ def _comparison_line(
         "row": label,
         "n": str(found.n),
         "difference": difference,
-        "is_noise": bool(found.n) and noise is not None and abs(found.difference) < noise,
+        "noise": noise_note(deviation * factor) if noise.is_within(found.difference, deviation) else "",
         "interval": interval,
         "p": show_p(adjusted, absent="no test"),
         "wilcoxon": wilcoxon,
