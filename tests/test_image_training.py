@@ -418,7 +418,7 @@ def test_measurement_noise_of_images_is_the_spread_over_draws_of_their_latents(m
     """Of the metrics' own images and three more, of the selected model, in both forms; for seed 0 alone."""
     states = {name: Players([small(seed=seed)]).model for seed, name in enumerate(("early", "model.pt"))}
     measured.load = lambda name: copy.deepcopy(states[name])
-    monkeypatch.setattr(measured, "_selection_distance", lambda model: 1.0)
+    monkeypatch.setattr(measured, "_selection_distance", lambda model, draw=0: 1.0)
     found = measured.measure({6: "early", 8: "model.pt"})[0]
     model, size = states["early"], measured.settings.batch_size
     refresh_batch_norm(model, measured.train, measured.settings)
@@ -447,6 +447,35 @@ def test_measurement_noise_of_images_is_the_spread_over_draws_of_their_latents(m
     assert NOISE not in measured.measure({8: "model.pt"}, is_look=True)[0]
     monkeypatch.setattr(measured, "settings", small(seed=1))
     assert NOISE not in measured.measure({8: "model.pt"})[0]
+
+
+@torch.no_grad()
+def test_the_optimism_of_selection_is_the_selected_checkpoints_distance_on_fresh_latents_minus_its_own(measured):
+    """Recomputed from the files that were measured; the other snapshots may be gone, but one alone is no choice."""
+    states = {f"{seed}.pt": Players([small(seed=seed)]).model for seed in range(3)}
+    measured.settings = small(seed=1)  # of which nobody measures the noise
+    measured.load = lambda name: copy.deepcopy(states[name])
+    found = measured.measure({0: "0.pt", 6: "1.pt", 8: "2.pt"})[0]
+    size, distances = measured.settings.batch_size, {}
+    for file, after in (("0.pt", 0), ("1.pt", 6)):
+        for draw in (0, 1):
+            set_mode(states[file], "train")
+            z, _ = states[file].mixture().sample(120, generator(1, "evaluation-images", draw))
+            pictures = to_uint8(torch.cat([states[file].decoder(part) for part in z.split(size)]))
+            features = FeatureStatistics.of(measured.extractor.features(pictures, "train", size))
+            distances[after, draw] = features.distance(measured._reference("train").statistics)
+    best = min((0, 6), key=lambda after: distances[after, 0])
+    assert found["selected_iteration"] == best
+    assert found["cfid_published"] == pytest.approx(distances[best, 0], rel=1e-9)
+    assert found["cfid_optimism"] == pytest.approx(distances[best, 1] - distances[best, 0], rel=1e-6)
+    assert abs(found["cfid_optimism"]) > 1e-3
+    again = measured.measure({best: {0: "0.pt", 6: "1.pt"}[best], 8: "2.pt"})[0]
+    assert again["cfid_optimism"] == found["cfid_optimism"]
+    measured.settings = small(seed=1, snapshots=(6, 8))  # the last of which is the end of training
+    alone = measured.measure({6: "1.pt", 8: "2.pt"})[0]
+    assert "cfid_optimism" not in alone
+    assert alone[NOT_MEASURED]["cfid_optimism"] == "nothing to select"
+    assert math.isnan(redraws.selection_gain("cfid", 3.0, math.inf, True)["cfid_optimism"])
 
 
 def test_fresh_samples_that_are_not_finite_leave_the_noise_undefined_and_the_model_as_it_is():

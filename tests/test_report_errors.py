@@ -74,7 +74,17 @@ def test_where_a_half_is_best_copies_are_not(small):
 def test_each_kind_of_data_has_its_table_with_its_floor(small):
     made_cells.write_cells("results", small)
     made = made_tables(small)
-    assert [*made] == ["table1", "table5", "errors", "errors-images", "checks-images", "dinov2-images"]
+    assert [*made] == [
+        "table1",
+        "table5",
+        "errors",
+        "errors-images",
+        "checks-images",
+        "selection-images",
+        "dinov2-images",
+    ]
+    assert [measure.published for measure in made["selection-images"].measures] == ["fid_published", "fid_optimism"]
+    assert {view["name"] for view in metric_views(results.read_cell(small[-1]), {})} >= {"fid_optimism"}
     assert [m.published for m in made["errors"].measures] == [*errors.PLANE]
     assert [m.published for m in made["errors-images"].measures][:3] == ["kid", "fid_test", "kid_test"]
     assert {m.metric(form).form for m in made["errors"].measures for form in tables.FORMS} == {"standard"}
@@ -101,7 +111,7 @@ def test_references_that_differ_give_their_floor_a_spread(small):
 def test_evaluations_of_before_stay_readable(small):
     """Without these metrics there is no table of them and no floor row of images; with some, cells are counted."""
     added = {metric.name for metric in CHECKS} | {*errors.PLANE, *errors.DINOV2}
-    endings = ("kid", "kid_sd", "_test", "_infinity", "_infinity_se")
+    endings = ("kid", "kid_sd", "_test", "_infinity", "_infinity_se", "_optimism")
 
     def older(cell, metrics):
         kept = {name: value for name, value in metrics.items() if name not in added and "_floor" not in name}

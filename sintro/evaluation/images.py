@@ -26,7 +26,7 @@ from sintro.evaluation.collected import collected
 from sintro.evaluation.image_arrays import picture_arrays
 from sintro.evaluation.image_ood import detect_images
 from sintro.evaluation.probes import probe_codes
-from sintro.evaluation.redraws import spread
+from sintro.evaluation.redraws import is_choice, selection_gain, spread
 from sintro.metrics import NOT_MEASURED, NotFinite, noise
 from sintro.metrics.definitions_images import DINOV2
 from sintro.metrics.distances import dinov2_metrics, floors
@@ -111,6 +111,9 @@ class ImageEvaluation:
         if best != last:
             chosen = self.load(snapshots[best])
             metrics = self._measure_one(chosen)[0]
+        is_selected = best != last and is_choice(self.settings)
+        fresh = self._selection_distance(chosen, draw=1) if is_selected else math.nan
+        metrics = samples.together(metrics, selection_gain(name, distances[best], fresh, is_selected))
         if has_noise:
             self.steps.begin(REDRAWS)
             metrics[noise.NOISE] = spread(metrics, lambda draw: self._redrawn(chosen, draw))
@@ -177,13 +180,13 @@ class ImageEvaluation:
     def _features(self, pictures: torch.Tensor, mode: str) -> torch.Tensor:
         return self.extractor.features(pictures, mode, self.settings.batch_size)
 
-    def _selection_distance(self, model: Model) -> float:
+    def _selection_distance(self, model: Model, draw: int = 0) -> float:
         """Measure the Fréchet distance by which the published code picks its checkpoint: everything in train mode.
 
         A snapshot whose images are not finite gets an infinite one, so that it is never selected.
         """
         try:
-            return self._distance(self._features(self._generated(model, "train"), "train"), "train")
+            return self._distance(self._features(self._generated(model, "train", draw), "train"), "train")
         except NotFinite:
             return math.inf
 

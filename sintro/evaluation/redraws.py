@@ -1,15 +1,39 @@
-"""Measure the generated images of one model again, from fresh latents: the measurement noise of images
-(docs/science.md, section 7).
+"""Measure the generated images of one model again, from fresh latents: the measurement noise of images, and how much
+the selection of a checkpoint favoured it (docs/science.md, section 7).
 """
 
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sintro.metrics import METRICS, NotFinite, noise
-from sintro.metrics.definitions_images import FLOORS
+from sintro.cells.settings import Settings
+from sintro.metrics import METRICS, NOT_MEASURED, NotFinite, noise
+from sintro.metrics.definitions_images import FLOORS, optimism
 
 Measure = Callable[[int], Mapping[str, Any]]  # the number of a draw -> the metrics of its samples
+
+
+def is_choice(settings: Settings) -> bool:
+    """Tell whether several snapshots are kept before the end of training, to select one of them.
+
+    The settings say so: after the first evaluation all snapshots but the selected one are removed.
+    """
+    return sum(after < settings.iterations for after in settings.snapshots) > 1
+
+
+def selection_gain(name: str, value: float, fresh: float, is_selected: bool) -> dict[str, Any]:
+    """Return by how much the selection by a Fréchet distance favoured its choice, or that there was none.
+
+    Args:
+        name: of the distance, ``fid`` or ``cfid``.
+        value: the distance by which the model was selected.
+        fresh: the same distance for images from fresh latents; NaN comes out where one of the two is not finite.
+        is_selected: whether the model was selected among several.
+    """
+    if not is_selected:
+        return {NOT_MEASURED: {optimism(name): "nothing to select"}}
+    gain = fresh - value
+    return {optimism(name): gain if math.isfinite(gain) else math.nan}
 
 
 def spread(found: Mapping[str, Any], measure: Measure) -> dict[str, float]:

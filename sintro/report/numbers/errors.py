@@ -9,7 +9,7 @@ from sintro import SintroError
 from sintro.cells import components, studies
 from sintro.metrics import METRICS
 from sintro.metrics.definitions_2d import ERRORS
-from sintro.metrics.definitions_images import FLOORS, KERNELS
+from sintro.metrics.definitions_images import FLOORS, KERNELS, optimism
 from sintro.report.numbers.results import Result, grouped
 from sintro.report.numbers.tables import Floor, Measure, Table, make_table
 
@@ -19,6 +19,7 @@ IMAGES_TITLE = "Images: kernel distance, distances to the test split, density an
 CHECKS_TITLE = "Images: copies, classes, modes of the prior, reconstructions of test images (standard form)"
 
 
+SELECTION_TITLE = "Images: the selected checkpoint, and how much the selection favoured its value"
 DINOV2_TITLE = "Photographs: distances and manifolds in features of DINOv2 (standard form)"
 DINOV2 = tuple(f"{name}_dinov2" for name in ("fd", "kd", "precision", "recall", "density", "coverage"))
 
@@ -34,6 +35,7 @@ def tables_of(results: Sequence[Result], floors: Mapping[str, Floor]) -> list[Ta
         _table("errors", PLANE_TITLE, plane, PLANE, floors, what_moves()),
         _table("errors-images", IMAGES_TITLE, images, image_metrics(images), floors),
         _table("checks-images", CHECKS_TITLE, images, check_metrics(images), floors),
+        _table("selection-images", SELECTION_TITLE, images, selection_metrics(images), floors),
         _table("dinov2-images", DINOV2_TITLE, images, DINOV2, floors),
     )
     return [table for table in candidates if table is not None]
@@ -78,6 +80,13 @@ def check_metrics(results: Sequence[Result]) -> tuple[str, ...]:
     """List the columns for what is asked of images beside distances."""
     looks = ("lpips_rec",) if any(not result.cell.data.why_no_lpips for result in results) else ()
     return ("authenticity", "class_tv", "mode_purity", "psnr", "ssim", *looks, f"{_distance(results)}_rec_test")
+
+
+def selection_metrics(results: Sequence[Result]) -> tuple[str, ...]:
+    """List the columns for the selection of a checkpoint; none where no result has measured its optimism."""
+    frechet = _distance(results)
+    is_measured = any(optimism(frechet) in result.metrics for result in results)
+    return (f"{frechet}_published", optimism(frechet)) if is_measured else ()
 
 
 def _distance(results: Sequence[Result]) -> str:
