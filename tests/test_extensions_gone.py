@@ -108,7 +108,8 @@ def test_the_cells_page_shows_what_is_stored_and_says_so(without, name) -> None:
     assert "Its extension is gone: no extension defines" in said
     metrics = json.loads(Path("results/own", CELLS[name], "metrics.json").read_text())
     assert f"{metrics['kl']:.5g}" in said
-    assert "samples.png" not in said  # the stored picture is there, and none is missed
+    assert f'{CELLS[name]}/samples.png"' in said, "the stored picture"
+    assert 'class="absent"' not in said, "none is missed"
     assert "only the extension says" in said
 
 

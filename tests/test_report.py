@@ -205,7 +205,7 @@ def test_exports_hold_every_number(small):
     lines = exports.to_csv(table).splitlines()
     assert len(lines) == 1 + 4 * 2 * 4 * 2  # rows x data sets x metrics x forms
     latex = exports.to_latex(table)
-    assert latex.count(r"\\") == 3 + 4  # two heads, four rows, the floor
+    assert latex.count(r"\\") == 2 + 4 + 2  # two heads, four rows, the floor and the measurement noise
     body = [line for line in latex.splitlines() if line.endswith(r"\\")][1:]
     assert {line.count("&") for line in body} == {3 + 2 * 5 - 1}
     assert r"\toprule" in latex
@@ -213,7 +213,7 @@ def test_exports_hold_every_number(small):
     assert "±" not in latex
     markdown = exports.to_markdown(table, "standard").splitlines()
     assert len({line.count("|") for line in markdown}) == 1
-    assert len(markdown) == 2 + 4 + 1
+    assert len(markdown) == 2 + 4 + 2
 
 
 def test_latex_escapes():
