@@ -346,7 +346,7 @@ def fetch(
         list[str] | None,
         typer.Argument(
             metavar="[DATASET]...",
-            help="Data sets, and weights: inception, dinov2, lpips (default: the papers' image sets and inception)",
+            help="Data sets; weights: inception, dinov2, lpips, vgg16 (default: the papers' image sets and inception)",
         ),
     ] = None,
     data: Data = None,

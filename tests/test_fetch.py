@@ -159,7 +159,7 @@ def test_a_fetch_without_names_gets_what_the_papers_tables_need_and_names_the_re
     monkeypatch.setattr(fetch, "_fetch_weights", lambda name, root, say: got.append(name))
     fetch.fetch(root=tmp_path, say=said.append)
     assert got == [*FETCHED, "inception"]
-    assert said == ["fetched only where they are named: cars3d, smallnorb, shapes3d, dinov2, lpips"]
+    assert said == ["fetched only where they are named: cars3d, smallnorb, shapes3d, dinov2, lpips, vgg16"]
     fetch.fetch(["cars3d", "lpips"], tmp_path, said.append)
     assert got[5:] == ["cars3d", "lpips"]
     assert len(said) == 1

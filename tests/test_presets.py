@@ -172,6 +172,7 @@ def test_the_digest_changes_with_every_field_and_with_nothing_else() -> None:
         "adam_at_introspection": "restarted",
         "training_images": 100,
         "mirror": True,
+        "reconstruction": "vgg16",
         "class_latent_size": 8,
         "kl_weight_class": 0.5,
         "kl_weight_content": 2.0,

@@ -16,6 +16,7 @@ NONE_MEANS = {
     "adam_at_introspection": ("carried", f"{ADF}, released code (audit A22); {SECTION_4}"),
     "training_images": ("all", "the whole training split; docs/science.md, section 6"),
     "mirror": ("never", f"{ADF} and {DT}, released code, small images: ToTensor only; docs/science.md, section 6"),
+    "reconstruction": ("squared error", f"{ADF} and {DT}, released code; {SECTION_1}"),
     "kl_weight_class": ("1", f"{TWO_CODES}: the KL of both codes is one number"),
     "kl_weight_content": ("1", f"{TWO_CODES}: the KL of both codes is one number"),
     "revision": ("1", REVISIONS[1]),
@@ -68,7 +69,7 @@ def _applies(name: str, settings: Settings) -> bool:
         return is_like(components.objective(settings.objective), SOFT)
     if name == "adam_at_introspection":
         return 0 < settings.warmup < settings.iterations
-    if name in ("training_images", "mirror"):
+    if name in ("training_images", "mirror", "reconstruction"):
         return settings.network != "mlp"
     if name in KL_WEIGHTS:
         return settings.class_latent_size is not None

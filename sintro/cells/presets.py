@@ -13,6 +13,7 @@ from sintro.cells.cell import Cell
 from sintro.cells.settings import Protocol, Settings
 from sintro.cells.table import rows, wrong_row
 
+VGG_SIDE = 32  # pixels, which VGG-16 halves five times
 FEWEST_IMAGES = 10  # to train on: one of each class, if chance is kind
 MOST_ITERATIONS = 10**9  # at a millisecond each, 12 days; ten thousand times the published length
 KL_WEIGHTS = ("kl_weight_class", "kl_weight_content")
@@ -48,7 +49,7 @@ def resolve(
     values = dict(values or {})
     adam = values.pop("adam_at_introspection", None)
     of_codes = {name: values.pop(name, None) for name in KL_WEIGHTS}
-    of_images = {name: values.pop(name, None) for name in ("training_images", "mirror")}
+    of_images = {name: values.pop(name, None) for name in ("training_images", "mirror", "reconstruction")}
     if cell.data.kind != "images":
         of_images = dict.fromkeys(of_images)
     training_images = of_images["training_images"]
@@ -65,6 +66,7 @@ def resolve(
     if cell.margin is not None:
         fields["margin"] = cell.margin
     fields["training_images"] = training_images
+    fields["reconstruction"] = of_images["reconstruction"]
     if of_images["mirror"] is not None:
         fields["mirror"] = of_images["mirror"] or None
     batches = math.ceil((training_images or cell.data.size) / fields["batch_size"])
@@ -109,6 +111,8 @@ def _why_not(cell: Cell, settings: Settings) -> str:
     if images and not max(modes, FEWEST_IMAGES) <= images <= most:
         why = f", since prior {cell.prior!r} starts from as many different images" if images < modes else ""
         return f"training_images {images}: legal are {max(modes, FEWEST_IMAGES)} to {most}{why}"
+    if reason := _why_no_vgg(settings):
+        return f"reconstruction {settings.reconstruction}: {reason}"
     if settings.class_latent_size:
         odd = components.objective(settings.objective).in_pairs and settings.batch_size % 2
         return f"batch_size {settings.batch_size}: a batch is of pairs; legal are even numbers" if odd else ""
@@ -123,6 +127,18 @@ def _why_not(cell: Cell, settings: Settings) -> str:
             f"channels {numbers}: each halves the images of {settings.event[-2]} x {settings.event[-1]} pixels; legal "
             f"are 1 to {levels} numbers"
         )
+    return ""
+
+
+def _why_no_vgg(settings: Settings) -> str:
+    """Say why VGG-16 cannot compare images of these settings, and what is legal; "" where it can or need not."""
+    channels, height, width = settings.event
+    if settings.reconstruction is None:
+        return ""
+    if min(height, width) < VGG_SIDE:
+        return f"images of {height} x {width} pixels; legal are at least {VGG_SIDE} pixels a side"
+    if settings.reconstruction == "vgg16-raw" and channels != 3:
+        return "it takes images in colour only; legal is 'vgg16', which repeats a grey image three times"
     return ""
 
 

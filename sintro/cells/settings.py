@@ -55,6 +55,7 @@ class Settings(BaseModel):
     class_latent_size: PositiveInt | None = None  # of the class code, before the content code; None: one code
     kl_weight_class: PositiveFloat | None = None  # of the class code's KL in the losses; None: 1, or one code
     kl_weight_content: PositiveFloat | None = None
+    reconstruction: Literal["vgg16", "vgg16-raw"] | None = None  # rec of the losses; None: the squared error
     batch_size: PositiveInt
     samples: PositiveInt  # drawn from the posterior, for the KL to a mixture
     epochs: PositiveFloat | None  # None in 2D, where every batch is new

@@ -94,6 +94,7 @@ class Overrides(_Part):
     adam_at_introspection: Literal["carried", "restarted"] | None = None  # carried is published
     kl_weight_class: PositiveFloat | None = None  # of the KL of the class code, where a latent has two codes
     kl_weight_content: PositiveFloat | None = None
+    reconstruction: Literal["vgg16", "vgg16-raw"] | None = None  # compare by features of VGG-16 in the losses
     precision: Literal["bfloat16"] | None = None  # of image networks in training; changes results
 
     def given(self) -> dict[str, Any]:

@@ -33,7 +33,11 @@ LPIPS = "lpips"  # torchvision's AlexNet; the linear heads on it come with the p
 LPIPS_FILE = "alexnet-owt-7be5be79.pth"
 LPIPS_SHA256 = "7be5be79"  # its first digits, which its publisher put into its name
 LPIPS_URLS = (f"https://download.pytorch.org/models/{LPIPS_FILE}",)
-WEIGHTS = (INCEPTION, DINOV2, LPIPS)
+VGG16 = "vgg16"  # torchvision's, for reconstruction errors in training
+VGG16_FILE = "vgg16-397923af.pth"
+VGG16_SHA256 = "397923af"  # its first digits, which its publisher put into its name
+VGG16_URLS = (f"https://download.pytorch.org/models/{VGG16_FILE}",)
+WEIGHTS = (INCEPTION, DINOV2, LPIPS, VGG16)
 PACKAGES = {DINOV2: "timm", LPIPS: "lpips"}  # what the weights are used with, installed by the extra of their name
 
 
@@ -152,6 +156,9 @@ def weights(name: str) -> Weights:
     if name == LPIPS:
         title = "AlexNet weights for LPIPS"
         return Weights(LPIPS, title, LPIPS_FILE, LPIPS_SHA256, "SINTRO_LPIPS", urls=LPIPS_URLS)
+    if name == VGG16:
+        title = "VGG-16 weights for reconstruction errors"
+        return Weights(VGG16, title, VGG16_FILE, VGG16_SHA256, "SINTRO_VGG16", urls=VGG16_URLS)
     return Weights(INCEPTION, "Inception weights for FID", INCEPTION_FILE, INCEPTION_SHA256, "SINTRO_INCEPTION")
 
 

@@ -44,7 +44,7 @@ def group_loss(
     of_content = Posterior(t_mean, t_log_var)
     c = of_class.sample(generator).repeat_interleave(GROUP, 0)
     z = torch.cat([c, of_content.sample(generator)], -1)
-    reconstruction = model.squared_error(real, model.decoder(z)).mean()
+    reconstruction = model.reconstruction_error(real, model.decoder(z)).mean()
     class_kl = kl(*of_class, class_prior, samples, generator, sampled).mean() / GROUP
     content_kl = kl(*of_content, content_prior, samples, generator, sampled).mean()
     divergence = class_weight * class_kl + content_weight * content_kl

@@ -40,7 +40,7 @@ def encoder_loss(model: Model, real: torch.Tensor, betas: Betas, margin: Weight,
     posterior, z = model.infer(real, generator)
     z_fake = model.prior.sample(model.batch_size(real), generator)[0]
     reconstructed, fake = model.decode_each((z, z_fake))
-    reconstruction = model.squared_error(real, reconstructed).mean(-1)
+    reconstruction = model.reconstruction_error(real, reconstructed).mean(-1)
     kl_real = kl(*posterior, model.prior, 0, None).mean(-1)
     kl_reconstructed, kl_fake = mean_kls(model, reconstructed.detach(), fake.detach())
     hinges = {"reconstructed": torch.relu(margin - kl_reconstructed), "fake": torch.relu(margin - kl_fake)}

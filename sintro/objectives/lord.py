@@ -1,7 +1,7 @@
 """LORD: codes of classes and of images are learned first, then encoders that give them (docs/science.md, section 2).
 
 Gabbay & Hoshen 2020, "Demystifying inter-class disentanglement". Reconstructions are compared by squared error here, as
-in the other objectives of two codes, not by the features of a trained network.
+in the other objectives of two codes; a study may ask for LORD's own comparison, by the features of a trained network.
 """
 
 import torch
@@ -29,7 +29,7 @@ def code_loss(
     """
     c, t = codes
     z = torch.cat([c, t + normal(t.shape, generator, t.dtype)], -1)
-    reconstruction = model.squared_error(real, model.decoder(z)).mean()
+    reconstruction = model.reconstruction_error(real, model.decoder(z)).mean()
     penalty = t.square().sum(-1).mean()
     loss = betas.rec * reconstruction + betas.kl * penalty
     return {"loss_encoder": loss, "loss_decoder": loss, "reconstruction": reconstruction}
@@ -41,7 +41,7 @@ def encoders_loss(model: Model, real: torch.Tensor, codes: tuple[torch.Tensor, t
     e(x) are the posterior means; the log-variances do not learn. mse is a mean over the batch and the code's entries.
     """
     found = model.encode(real).mean
-    reconstruction = model.squared_error(real, model.decoder(found)).mean()
+    reconstruction = model.reconstruction_error(real, model.decoder(found)).mean()
     errors = [functional.mse_loss(own, code) for own, code in zip(model.codes(found), codes, strict=True)]
     loss = betas.rec * reconstruction + CODE_WEIGHT * sum(errors)
     return {"loss_encoder": loss, "loss_decoder": loss, "reconstruction": reconstruction}

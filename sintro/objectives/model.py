@@ -1,7 +1,7 @@
 """Encoder, decoder and prior together: what the objectives act on."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -43,6 +43,8 @@ class Model:
         target_decoder: the decoder as it was when the epoch began, a constant. In the bootstrap variant it
             reconstructs the fakes in the decoder's place; every other objective has none.
         class_size: L_c, where a latent is a class code and a content code, z = [c, t]; else None.
+        perceptual_error: what compares reconstructions in the losses, ``[..., B]`` of two batches; None: the squared
+            error, which every metric takes.
     """
 
     encoder: nn.Module
@@ -52,6 +54,7 @@ class Model:
     stackable: bool = True
     target_decoder: nn.Module | None = None
     class_size: int | None = None
+    perceptual_error: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
 
     def batch_size(self, data: torch.Tensor) -> int:
         """B of a batch ``[..., B, *event]``."""
@@ -102,6 +105,10 @@ class Model:
         """Return the prior as a density; a VampPrior's modes are those of the encoder as it is now."""
         return self.prior.as_density(self.encode)
 
+    def reconstruction_error(self, data: torch.Tensor, reconstruction: torch.Tensor) -> torch.Tensor:
+        """rec(x, y) of the losses, ``[..., B]``: the squared error, unless the settings ask for a perceptual one."""
+        return (self.perceptual_error or self.squared_error)(data, reconstruction)
+
     def squared_error(self, data: torch.Tensor, reconstruction: torch.Tensor) -> torch.Tensor:
-        """rec(x, y): sum over the coordinates of one datum of (x - y)^2, ``[..., B]``."""
+        """Sum over the coordinates of one datum of (x - y)^2, ``[..., B]``."""
         return (data - reconstruction).square().flatten(-self.event_dims).sum(-1)

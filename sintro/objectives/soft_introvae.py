@@ -66,7 +66,7 @@ def encoder_loss(
             fake = model.decoder(z_fake)
         posterior, z = model.infer(real, generator)
         reconstructed = model.decoder(z)
-        reconstruction = model.squared_error(real, reconstructed).mean(-1)
+        reconstruction = model.reconstruction_error(real, reconstructed).mean(-1)
         estimate = joint_kl if together else real_kl
         kl_real = estimate(posterior, prior, samples, generator, mean_responsibilities or regularised, sampled)
         to_target = partial(kl, prior=target, samples=samples, generator=generator, sampled=sampled)
@@ -95,7 +95,7 @@ def _negatives(model: Model, batches, to_target, betas: Betas, generator: Genera
     decoded = model.decode_each(latents, model.target_decoder)
     terms, means = {}, []
     for name, batch, posterior, again in zip(NEGATIVES[: len(batches)], batches, posteriors, decoded, strict=True):
-        error = model.squared_error(batch, again)
+        error = model.reconstruction_error(batch, again)
         divergence = to_target(*posterior)
         exponent = per_datum(betas.rec) * error + per_datum(betas.neg) * divergence
         means.append(torch.exp(-rate * exponent).mean(-1))
@@ -145,7 +145,7 @@ def decoder_loss(
     with frozen(model.encoder):
         latents = (z, z_fake, model.swapped(z, generator)) if swap else (z, z_fake)
         negatives = model.decode_each(latents)  # x_r = g(z), x_f = g(z_p) and perhaps translations
-        reconstruction = model.squared_error(real, negatives[0]).mean(-1)
+        reconstruction = model.reconstruction_error(real, negatives[0]).mean(-1)
         posteriors = model.encode_each(negatives)
         kls = [kl(*each, target, samples, generator, sampled).mean(-1) for each in posteriors]
         loss = betas.rec * reconstruction + gamma * betas.kl * 0.5 * sum(kls[1:], kls[0])
@@ -167,7 +167,7 @@ def _errors_again(model: Model, batches, posteriors, generator: Generators) -> t
     """
     again = model.decode_each([each.detach().sample(generator) for each in posteriors], model.target_decoder)
     targets = batches if model.target_decoder else [batch.detach() for batch in batches]
-    first, *others = (model.squared_error(*pair).mean(-1) for pair in zip(targets, again, strict=True))
+    first, *others = (model.reconstruction_error(*pair).mean(-1) for pair in zip(targets, again, strict=True))
     return sum(others, first)
 
 

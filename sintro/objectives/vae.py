@@ -44,7 +44,7 @@ def vae_loss(
     :func:`kl`.
     """
     posterior, z = model.infer(real, generator)
-    reconstruction = model.squared_error(real, model.decoder(z)).mean(-1)
+    reconstruction = model.reconstruction_error(real, model.decoder(z)).mean(-1)
     kl_real = real_kl(posterior, model.mixture(), samples, generator, True, sampled)
     loss = betas.rec * reconstruction + betas.kl * kl_real.for_both()
     terms = {"loss_encoder": loss, "loss_decoder": loss, "reconstruction": reconstruction}

@@ -11,6 +11,7 @@ from typing import Any
 
 from sintro.cells import studies
 from sintro.cells.cell import Cell
+from sintro.cells.settings import Settings
 from sintro.runs import failures
 
 
@@ -28,7 +29,7 @@ def train_cells(cells: Sequence[Cell], given: Mapping[str, Any], side_by_side: i
     failures.refuse_repeated("train", [Path(cell.path) for cell in cells])
     asked = given.get("iterations"), given.get("precision")
     resolved = [(cell, studies.settings(cell, *asked), studies.sources(cell, *asked)) for cell in cells]
-    _note_missing_weights(cells)
+    _check_weights(cells, [settings for _, settings, _ in resolved])
     from sintro.runs.devices import pick_device, set_threads
     from sintro.training.loop import Options
     from sintro.training.record import Task
@@ -40,8 +41,15 @@ def train_cells(cells: Sequence[Cell], given: Mapping[str, Any], side_by_side: i
     return train_all(tasks, Options(device, threads, **how), side_by_side)
 
 
-def _note_missing_weights(cells: Sequence[Cell]) -> None:
-    """Say on stderr for which data sets FID will not be measured, since Inception's weights are missing."""
+def _check_weights(cells: Sequence[Cell], settings: Sequence[Settings]) -> None:
+    """Say on stderr for which data sets FID will not be measured, since Inception's weights are missing.
+
+    Raises SintroError where a cell's losses need VGG-16's weights, and those are missing or not right.
+    """
+    if any(each.reconstruction for each in settings):
+        from sintro.data import sources
+
+        sources.require_weights(sources.VGG16, sources.data_root())
     for dataset in dict.fromkeys(cell.dataset for cell in cells if cell.data.kind == "images"):
         from sintro.data.sources import missing_inception
 

@@ -13,6 +13,7 @@ from sintro.cells import components
 from sintro.cells.components import Betas
 from sintro.cells.fleets import check_equal_shape
 from sintro.cells.settings import Settings
+from sintro.data import sources
 from sintro.objectives import Vae
 from sintro.objectives.build import (
     buffers_of,
@@ -25,6 +26,7 @@ from sintro.objectives.build import (
     stored_prior,
     together,
 )
+from sintro.objectives.perceptual import PerceptualError, load
 from sintro.training.batches import batches_of
 from sintro.training.embeddings import cosine_rate, embeddings_of
 from sintro.training.graphs import Graphs
@@ -53,6 +55,7 @@ class Players:
         pseudo_inputs = self.data.pseudo_inputs(self.shared.components) if from_data else None
         prior = first_prior(self.shared, pseudo_inputs, self.device)
         self.model = model_of(self.settings, self.objective, prior, self.device)
+        self.model.perceptual_error = _perceptual_error(self.shared, self.device)
         self.betas = Betas(*(self._per_cell(name) for name in ("beta_rec", "beta_kl", "beta_neg")))
         self.margin = self._per_cell("margin")
         regularised = any(one.responsibility_weight for one in self.settings)
@@ -244,3 +247,14 @@ class Players:
                     for moment in ("exp_avg", "exp_avg_sq")
                 }
                 self.optimisers[player].state[parameter] = {"step": stored[0]["step"].clone().to(self.device)} | moments
+
+
+def _perceptual_error(settings: Settings, device: torch.device) -> PerceptualError | None:
+    """Load what compares reconstructions in the losses; None for the squared error.
+
+    Raises SintroError where VGG-16's weights are missing or not right.
+    """
+    if settings.reconstruction is None:
+        return None
+    weights = sources.require_weights(sources.VGG16, sources.data_root())
+    return load(weights.path, settings.reconstruction == "vgg16-raw").to(device)
