@@ -301,7 +301,7 @@ def test_doctor_has_a_row_for_every_file(weights, monkeypatch, tmp_path, server)
     rows = doctor.rows(root, tmp_path / "results")
     counts = {"digits": 1, "solids": 1, "mnist": 4, "fmnist": 4, "cifar10": 6, "svhn": 2, "Inception weights": 1}
     counts |= {"cars3d": 1, "smallnorb": 6, "shapes3d": 1, "kth": 1, "DINOv2 weights": 1}
-    counts |= {"AlexNet weights for LPIPS": 1}
+    counts |= {"AlexNet weights for LPIPS": 1, "VGG-16 weights for reconstruction errors": 1}
     counts |= {"reference statistics": 1, "celeba-128": 1, "celebahq-256": 1, "ffhq-256": 1}
     assert {row.what: sum(other.what == row.what for other in rows) for row in rows} == counts
     by_file = {os.path.basename(row.path): row for row in rows}
