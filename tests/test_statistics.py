@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from sintro.report.numbers.aggregates import interquartile_mean, probability_of_improvement
 from sintro.report.numbers.statistics import (
@@ -79,6 +79,17 @@ def test_effect_interval_inverts_the_noncentral_t():
     low, high = effect_interval(2.5, 10)
     assert stats.nct.cdf(2.5, 9, low * math.sqrt(10)) == pytest.approx(0.975, abs=1e-4)
     assert stats.nct.cdf(2.5, 9, high * math.sqrt(10)) == pytest.approx(0.025, abs=1e-4)
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+@pytest.mark.parametrize("t", [0.0, 3.9, 4.1, 7.0, 20.0, 100.0, 1e5])
+def test_the_interval_of_an_effect_of_any_size_is_that_of_the_integral(t, n):
+    """P(T <= t) as a mean over s, spelt out, in place of the mean over Z that is used."""
+    low, high = effect_interval(t, n)
+    assert effect_interval(-t, n) == (-high, -low)
+    s = np.sqrt(stats.chi2.ppf((np.arange(2e5) + 0.5) / 2e5, n - 1) / (n - 1))
+    for effect, probability in ((low, 0.975), (high, 0.025)):
+        assert special.ndtr(t * s - effect * math.sqrt(n)).mean() == pytest.approx(probability, abs=2e-5)
 
 
 def test_effect_interval_covers():

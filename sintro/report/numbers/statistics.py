@@ -18,6 +18,7 @@ LEVEL = 0.05
 # The signed-rank test's smallest two-sided p-value is 2 / 2^n: with fewer than six pairs it is never below 0.05.
 LEAST_FOR_WILCOXON = 6
 LEAST_FOR_T = 3
+SMOOTH_FROM = 4.0  # the t from which the noncentral t is a mean over a normal variable
 
 
 def is_known(value: float | None) -> bool:
@@ -91,22 +92,39 @@ class Comparison:
 
 def effect_interval(t: float, n: int, level: float = 0.95) -> tuple[float, float]:
     """Invert the noncentral t: the exact interval of a standardised mean difference, from its t statistic."""
+    if t < 0:
+        low, high = effect_interval(-t, n, level)
+        return -high, -low
 
     def noncentrality(probability: float) -> float:
         """Find the parameter with which a t as small as this one has the given probability."""
 
         def miss(nc: float) -> float:
-            return float(special.nctdtr(n - 1, nc, t)) - probability
+            return noncentral_t(t, n - 1, nc) - probability
 
-        reach = 5.0 + 2.0 * abs(t)
-        return float(optimize.brentq(miss, t - reach, t + reach, xtol=1e-6))
+        return float(optimize.brentq(miss, -10, 10 + 3 * t, xtol=1e-6))
 
     tail = (1 - level) / 2
-    try:
-        low, high = noncentrality(1 - tail), noncentrality(tail)
-    except ValueError:  # |t| so large that the distribution function is 0 or 1 over the whole bracket
-        return math.nan, math.nan
-    return low / math.sqrt(n), high / math.sqrt(n)
+    return noncentrality(1 - tail) / math.sqrt(n), noncentrality(tail) / math.sqrt(n)
+
+
+@lru_cache(maxsize=1)
+def _normal_weights() -> tuple[np.ndarray, np.ndarray]:
+    """Return points of a grid, and how much of N(0, 1) each stands for."""
+    z = np.linspace(-9, 9, 601)
+    weights = np.exp(-0.5 * z**2)
+    return z, weights / weights.sum()
+
+
+def noncentral_t(t: float, freedom: int, nc: float) -> float:
+    """Compute P(T <= t), t >= 0, for T = (Z + nc) / s, Z of N(0, 1) and freedom s^2 of chi-squared.
+
+    SciPy's function fails for a large t. There P(s >= (z + nc) / t) is smooth in z, and its mean over N(0, 1) is asked.
+    """
+    if t < SMOOTH_FROM:
+        return float(special.nctdtr(freedom, nc, t))
+    z, weights = _normal_weights()
+    return float(weights @ special.chdtrc(freedom, freedom * (np.maximum(z + nc, 0) / t) ** 2))
 
 
 def compare_differences(differences: Sequence[float]) -> Comparison:
