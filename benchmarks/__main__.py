@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.image_metrics import IMAGES
 from benchmarks.measuring import GROUPS, all_rows, measure
 from benchmarks.training import Row
 
@@ -35,6 +36,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, help="instead of each row's own number")
     parser.add_argument(
         "--cpu-time", action="store_true", help="processor seconds, for a machine that is busy otherwise"
+    )
+    parser.add_argument(
+        "--images", type=int, default=IMAGES, help="of the rows of image metrics (default: %(default)s)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures there")
     parser.add_argument("--against", type=Path, metavar="FILE", help="figures of an earlier run to compare with")
@@ -68,7 +72,7 @@ def run(names: list[str], known: dict[str, Row], earlier: dict[str, Any], option
             print(f"{name:26s} needs a GPU", flush=True)
             continue
         result = context.Queue()
-        arguments = (name, options.device, options.threads, options.repeats, options.cpu_time, result)
+        arguments = (name, options.device, options.threads, options.repeats, options.cpu_time, options.images, result)
         process = context.Process(target=measure, args=arguments)
         process.start()
         process.join()

@@ -30,6 +30,8 @@ precision and recall alone 13.6 s. ``authenticity-floor`` was not run.
 from __future__ import annotations
 
 import importlib
+import tempfile
+from pathlib import Path
 
 import torch
 
@@ -164,15 +166,46 @@ def inception(count: int, dimension: int):
     return lambda: extractor.features(images, "train", 50)
 
 
-def rows() -> dict[str, Row]:
-    """Name all rows of this file."""
+def evaluation(seed: int, digits: str = "results/quick/digits/vae/vamp10-lc/none"):
+    """Evaluate four untrained models of a cell on digits; the classifier and references are there already."""
+    from sintro.cells import studies
+    from sintro.cells.cell import Cell
+    from sintro.evaluation.images import ImageEvaluation
+    from sintro.training.players import Players
+
+    settings = studies.settings(Cell.from_path(f"{digits}/seed{seed}"))
+    model = Players([settings]).model
+    model.prior = model.mixture()
+    snapshots = dict.fromkeys(range(4), "untrained")
+    folder = tempfile.TemporaryDirectory()
+
+    def work() -> None:
+        with torch.no_grad():
+            ImageEvaluation(settings, lambda _: model, "cpu", Path(folder.name)).measure(snapshots)
+
+    return work
+
+
+def evaluation_noise(count: int, dimension: int):
+    """Evaluation of a digits cell of study quick, four models, with the measurement noise."""
+    return evaluation(seed=0)
+
+
+def evaluation_digits(count: int, dimension: int):
+    """The same without it."""
+    return evaluation(seed=1)
+
+
+def rows(images: int = IMAGES) -> dict[str, Row]:
+    """Name all rows of this file. ``images``: how many features stand for those of images."""
     functions = (statistics, distance, pytorch_fid, inception, linear_probe, published_probes, kernel)
     functions += (infinite_distance, likeness, pairs_in_the_plane, manifolds, authenticity_floor)
+    functions += (evaluation_digits, evaluation_noise)
     return {
         function.__name__.replace("_", "-"): Row(
             (function.__doc__ or function.__name__.replace("_", " ")).splitlines()[0].rstrip("."),
-            lambda device, function=function: function(IMAGES, FEATURES),
-            repeats=1,
+            lambda device, function=function: function(images, FEATURES),
+            repeats=3 if function in (evaluation_digits, evaluation_noise) else 1,
         )
         for function in functions
     }

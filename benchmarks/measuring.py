@@ -15,8 +15,9 @@ SIDE = 2048
 GROUPS = {"training": training.rows, "image-metrics": image_metrics.rows}
 
 
-def all_rows() -> dict[str, training.Row]:
-    return {name: row for rows in GROUPS.values() for name, row in rows().items()}
+def all_rows(images: int = image_metrics.IMAGES) -> dict[str, training.Row]:
+    """Name all rows. ``images``: how many images the rows of image metrics are for."""
+    return training.rows() | image_metrics.rows(images)
 
 
 def seconds(work: Any, device: str, clock: Any) -> float:
@@ -35,10 +36,12 @@ def product(device: str, clock: Any) -> float:
     return statistics.median(seconds(lambda: one @ other, device, clock) for _ in range(7))
 
 
-def measure(name: str, device: str, threads: int, repeats: int | None, cpu_time: bool, result: Any) -> None:
+def measure(
+    name: str, device: str, threads: int, repeats: int | None, cpu_time: bool, images: int, result: Any
+) -> None:
     """Measure one row, in a process of its own, and put its figures into the queue ``result``."""
     torch.set_num_threads(threads)
-    row = all_rows()[name]
+    row = all_rows(images)[name]
     clock = time.process_time if cpu_time else time.perf_counter
     work = row.prepare(device)
     before = product(device, clock)
