@@ -1,4 +1,4 @@
-"""Small image data sets in the formats of the real ones, which torchvision is made to expect, and a web server."""
+"""Small image data sets in the formats of the real ones, which the suite is made to expect, and a web server."""
 
 import gzip
 import hashlib
@@ -11,10 +11,9 @@ import threading
 import numpy as np
 import scipy.io
 
-from sintro.data import published
+from sintro.data import image_sets, published
 from sintro.data.vision import torchvision
 
-KINDS = {"MNIST": "mnist", "FashionMNIST": "fmnist"}
 TRAIN, TEST = 40, 20  # images per split; CIFAR has five training files of TRAIN / 5
 
 
@@ -100,21 +99,17 @@ def made_idx(monkeypatch, address, kind):
     for prefix, (images, labels) in zip(("train", "t10k"), splits.values(), strict=True):
         server[f"{prefix}-images-idx3-ubyte.gz"] = gzip.compress(idx(images[:, 0]), mtime=0)
         server[f"{prefix}-labels-idx1-ubyte.gz"] = gzip.compress(idx(labels), mtime=0)
-    monkeypatch.setattr(kind, "resources", [(name, md5(content)) for name, content in server.items()])
-    monkeypatch.setattr(kind, "mirrors", [f"{address}/gone/", f"{address}/"])
+    monkeypatch.setattr(kind, "mirrors", (f"{address}/gone/", f"{address}/"))
     plain = {name.removesuffix(".gz"): gzip.decompress(content) for name, content in server.items()}
-    monkeypatch.setitem(
-        published.IDX_SHA256, KINDS[kind.__name__], {name: sha256(content) for name, content in plain.items()}
-    )
+    monkeypatch.setitem(published.IDX_SHA256, kind.name, {name: sha256(content) for name, content in plain.items()})
     for name in plain:
         count = TRAIN if name.startswith("train") else TEST
         monkeypatch.setitem(published.IDX_SHAPES, name, (count, 28, 28) if "images" in name else (count,))
-    return Made({f"{kind.__name__}/raw/{name}": content for name, content in server.items()}, server, splits)
+    return Made({f"{kind.folder}/raw/{name}": content for name, content in server.items()}, server, splits)
 
 
 def made_cifar(monkeypatch, address):
     splits = {"train": made(TRAIN, 3, 32, 2), "test": made(TEST, 3, 32, 3)}
-    kind = torchvision.datasets.CIFAR10
     images, labels = splits["train"]
     part = TRAIN // 5
     batches = {
@@ -124,14 +119,13 @@ def made_cifar(monkeypatch, address):
         for i in range(5)
     }
     batches["test_batch"] = python2_pickle(splits["test"][0].reshape(TEST, -1), splits["test"][1])
-    archive = tar(kind.base_folder, batches | {"readme.html": b"not needed"})
-    sums = [[name, md5(content)] for name, content in batches.items()]
-    monkeypatch.setattr(kind, "train_list", sums[:5])
-    monkeypatch.setattr(kind, "test_list", sums[5:])
-    monkeypatch.setattr(kind, "tgz_md5", md5(archive))
-    monkeypatch.setattr(kind, "url", f"{address}/{kind.filename}")
-    files = {f"{kind.base_folder}/{name}": content for name, content in batches.items()}
-    return Made(files, {kind.filename: archive}, splits)
+    archive = tar(image_sets.Cifar10.folder, batches | {"readme.html": b"not needed"})
+    name = image_sets.Cifar10.archive[0]
+    monkeypatch.setattr(image_sets.Cifar10, "md5", {name: md5(content) for name, content in batches.items()})
+    monkeypatch.setattr(image_sets.Cifar10, "archive", (name, md5(archive)))
+    monkeypatch.setattr(image_sets.Cifar10, "address", f"{address}/{name}")
+    files = {f"{image_sets.Cifar10.folder}/{name}": content for name, content in batches.items()}
+    return Made(files, {name: archive}, splits)
 
 
 def made_svhn(monkeypatch, address):
@@ -142,16 +136,18 @@ def made_svhn(monkeypatch, address):
         for split in splits
     }
     monkeypatch.setattr(torchvision.datasets.SVHN, "split_list", lists)
+    monkeypatch.setattr(image_sets.Svhn, "address", f"{address}/")
+    monkeypatch.setattr(image_sets.Svhn, "md5", {name: md5 for _, name, md5 in lists.values()})
     return Made(files, dict(files), splits)
 
 
 def make(name, monkeypatch, address="http://127.0.0.1:9"):
-    """The small stand-in for data set `name`, which torchvision's tables then describe."""
+    """The small stand-in for data set `name`, which the tables of published files then describe."""
     if name == "cifar10":
         return made_cifar(monkeypatch, address)
     if name == "svhn":
         return made_svhn(monkeypatch, address)
-    kind = {"mnist": torchvision.datasets.MNIST, "fmnist": torchvision.datasets.FashionMNIST}[name]
+    kind = {"mnist": image_sets.Mnist, "fmnist": image_sets.FashionMnist}[name]
     return made_idx(monkeypatch, address, kind)
 
 

@@ -2,6 +2,8 @@
 
 import gzip
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch
 from made_images import TEST, TRAIN, idx, make
 
 from sintro import SintroError
+from sintro.cells.components import dataset
 from sintro.data import formats, images, sources
 from sintro.data.images import load, to_float
 
@@ -29,6 +32,37 @@ def test_every_format_is_read_as_it_was_written(name, monkeypatch, tmp_path):
         assert read.labels.dtype == torch.int64
         assert (read.name, read.split, read.state) == (name, split, "verified")
         assert read.sha256 == images.content_hash(pixels, labels)
+
+
+def test_names_sums_and_addresses_are_torchvisions():
+    """Nothing but this test needs torchvision for them: to import it costs a training 8 s and 89 MiB."""
+    from sintro.data.vision import torchvision
+
+    theirs = torchvision.datasets
+    for name, kind in (("mnist", theirs.MNIST), ("fmnist", theirs.FashionMNIST)):
+        files = dataset(name).published().files
+        assert {file.name for file in files} == {file for file, _ in kind.resources}
+        assert all(file.path == f"{kind.__name__}/raw/{file.name}" for file in files)
+        assert all(file.urls == tuple(mirror + file.name for mirror in kind.mirrors) for file in files)
+    kind, cifar10 = theirs.CIFAR10, dataset("cifar10").published()
+    listed = [(f"{kind.base_folder}/{file}", md5) for file, md5 in kind.train_list + kind.test_list]
+    assert [(file.path, file.md5) for file in cifar10.files] == listed
+    assert (cifar10.archive.path, cifar10.archive.md5) == (kind.filename, kind.tgz_md5)
+    assert cifar10.archive.urls == (kind.url,)
+    parts = [theirs.SVHN.split_list[split] for split in ("train", "test")]
+    svhn = dataset("svhn").published().files
+    assert [[*file.urls, file.path, file.md5] for file in svhn] == parts
+
+
+def test_looking_for_images_does_not_import_torchvision(tmp_path):
+    """In a process of its own, since tests import it."""
+    program = (
+        "import sys, pathlib\n"
+        "from sintro.data import images, sources\n"
+        "[sources.states(name, pathlib.Path()) for name in sources.fetched()]\n"
+        "assert 'torchvision' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["mnist", "fmnist", "svhn"])

@@ -6,7 +6,7 @@ How their files are verified is in :mod:`sintro.data.sources`, how they are read
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from sintro.cells.components import SOFT, SPLITS, ImageDataset, Row, Splits, register
 
@@ -116,15 +116,13 @@ class _Idx(Fetched):
     """MNIST's four files."""
 
     event, size = (1, 28, 28), 60_000
-    torchvision_name: str
+    folder: str  # under the data root, as torchvision lays it out
+    mirrors: tuple[str, ...]  # beginnings of addresses, in order of preference
 
     def published(self) -> Source:
-        from sintro.data.published import Source, idx_file
-        from sintro.data.vision import torchvision
+        from sintro.data.published import Source, idx_files
 
-        kind = getattr(torchvision.datasets, self.torchvision_name)
-        files = (idx_file(self.name, kind, file) for file, _ in kind.resources)
-        return Source(self.name, tuple(files))
+        return Source(self.name, idx_files(self.name, self.folder, self.mirrors))
 
     def read_files(self, split: str, paths: list[Path]) -> Arrays:
         from sintro.data import formats
@@ -136,7 +134,8 @@ class _Idx(Fetched):
 class Mnist(_Idx):
     """MNIST."""
 
-    name, title, torchvision_name = "mnist", "MNIST", "MNIST"
+    name, title, folder = "mnist", "MNIST", "MNIST"
+    mirrors = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/")
     folders, partner = ("mnist",), "fmnist"
     rows = (
         Row(
@@ -153,7 +152,8 @@ class Mnist(_Idx):
 class FashionMnist(_Idx):
     """FashionMNIST."""
 
-    name, title, torchvision_name = "fmnist", "Fashion-MNIST", "FashionMNIST"
+    name, title, folder = "fmnist", "Fashion-MNIST", "FashionMNIST"
+    mirrors = ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",)
     folders, partner = ("fashionmnist", "fmnist"), "mnist"
 
 
@@ -164,15 +164,23 @@ class Cifar10(Fetched):
     name, title = "cifar10", "CIFAR-10"
     event, size = (3, 32, 32), 50_000
     folders, partner = ("cifar10", "cifar10batchespy", "cifar10python"), "svhn"
+    folder = "cifar-10-batches-py"
+    archive = ("cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a")  # and its md5 sum
+    address = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+    md5: ClassVar[dict[str, str]] = {
+        "data_batch_1": "c99cafc152244af753f735de768cd75f",
+        "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        "data_batch_4": "634d18415352ddfa80567beed471001a",
+        "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+        "test_batch": "40351d587109b95175f43aff81a1287e",
+    }
 
     def published(self) -> Source:
         from sintro.data.published import Source, SourceFile
-        from sintro.data.vision import torchvision
 
-        kind = torchvision.datasets.CIFAR10
-        listed = kind.train_list + kind.test_list
-        files = tuple(SourceFile(f"{kind.base_folder}/{file}", md5) for file, md5 in listed)
-        return Source(self.name, files, SourceFile(kind.filename, kind.tgz_md5, (kind.url,)))
+        files = tuple(SourceFile(f"{self.folder}/{file}", md5) for file, md5 in self.md5.items())
+        return Source(self.name, files, SourceFile(*self.archive, (self.address,)))
 
     def read_files(self, split: str, paths: list[Path]) -> Arrays:
         import numpy as np
@@ -191,13 +199,17 @@ class Svhn(Fetched):
     name, title = "svhn", "SVHN"
     event, size = (3, 32, 32), 73_257
     folders, partner = ("svhn",), "cifar10"
+    address = "http://ufldl.stanford.edu/housenumbers/"
+    md5: ClassVar[dict[str, str]] = {
+        "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
+        "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
+    }
 
     def published(self) -> Source:
         from sintro.data.published import Source, SourceFile
-        from sintro.data.vision import torchvision
 
-        parts = (torchvision.datasets.SVHN.split_list[split] for split in SPLITS)
-        return Source(self.name, tuple(SourceFile(file, md5, (url,)) for url, file, md5 in parts))
+        files = tuple(SourceFile(file, md5, (self.address + file,)) for file, md5 in self.md5.items())
+        return Source(self.name, files)
 
     def read_files(self, split: str, paths: list[Path]) -> Arrays:
         from sintro.data import formats

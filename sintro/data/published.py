@@ -12,6 +12,7 @@ those of the compressed files.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,15 +92,17 @@ class FileState:
         return self.state in ("verified", "unverified")
 
 
-def idx_file(name: str, kind, file: str) -> SourceFile:
-    """Describe one of MNIST's or FashionMNIST's files; torchvision's class ``kind`` knows its addresses."""
-    folder, plain = f"{kind.__name__}/raw", file.removesuffix(".gz")
-    return SourceFile(
-        f"{folder}/{file}",
-        urls=tuple(mirror + file for mirror in kind.mirrors),
-        plain=f"{folder}/{plain}",
-        sha256=IDX_SHA256[name][plain],
-        shape=IDX_SHAPES[plain],
+def idx_files(name: str, folder: str, mirrors: Sequence[str]) -> tuple[SourceFile, ...]:
+    """Describe MNIST's or FashionMNIST's files in a folder of the data root; ``mirrors`` begin their addresses."""
+    return tuple(
+        SourceFile(
+            f"{folder}/raw/{plain}.gz",
+            urls=tuple(f"{mirror}{plain}.gz" for mirror in mirrors),
+            plain=f"{folder}/raw/{plain}",
+            sha256=sha256,
+            shape=IDX_SHAPES[plain],
+        )
+        for plain, sha256 in IDX_SHA256[name].items()
     )
 
 
