@@ -3,28 +3,7 @@
 Each row runs in a process of its own, so that the peak is its own; the peak includes Python, torch and the inputs
 (50,000 x 2,048 float32 features are 391 MiB, and precision and recall hold two such sets).
 
-Measured with one thread on a busy two-core Xeon (2 GHz, AVX-512), torch 2.13; processor seconds, since the wall clock
-measured the neighbours:
-
-    statistics          mean and covariance of 50,000 x 2,048           13 s     753 MiB
-    distance            Fréchet distance at 2,048 features              12 s     522 MiB   (9 s on an idle machine)
-    pytorch-fid         the same by pytorch-fid's function              24 s               (equal to 14 digits)
-    inception           Inception features of 100 images                39 s   1,191 MiB   (50,000 want a GPU)
-    linear-probe        41,667 training codes of 128 dimensions          2 s     502 MiB
-    published-probes    the same, two SVMs and two k-NN                115 s     502 MiB
-    kernel              100 pairs of subsets of 1,000 x 2,048        22 s   1,255 MiB   (in float64)
-    pairs-in-the-plane  5,000 against 5,000 points                  0.3 s     523 MiB
-    manifolds           precision and recall, 50,000 x 50,000       778 s   1,243 MiB   (in float64)
-
-On an EPYC (2.6 GHz) that ten processes shared, where the matrix product that is T took 0.27 s:
-
-    kernel              as above                                        42 s   1,199 MiB
-    likeness            PSNR and SSIM of 10,000 images, 3 x 32 x 32      7 s     558 MiB
-    infinite-distance   15 Fréchet distances at 2,048 features    261 s   1,027 MiB
-
-``manifolds`` computes density, coverage and authenticity too by now, in the same pass. It was not run again to its end
-at full size, where it had reached 1,250 MiB after 8 minutes: at 8,000 x 1,024 all five take 12.5 s on the EPYC,
-precision and recall alone 13.6 s. ``authenticity-floor`` was not run.
+docs/speed.md has what was measured. ``--images N`` makes the rows smaller, for a look.
 """
 
 from __future__ import annotations
