@@ -1,7 +1,8 @@
 """How long the report takes over everything the papers ran: 5,332 cells in the plane and 297 of images, made up.
 
 Run from the repository root: `python benchmarks/report.py [folder]`. It writes some GB below the folder (by default a
-temporary one), and prints time and peak memory of a first build and of one after a single cell changed, and sizes.
+temporary one). It prints time and peak memory of a first build and of one after a single cell changed, and sizes, and
+how long Chromium, where it is installed, takes to open the largest study's page.
 The aim: under 2 minutes of an idle core, 2 GiB, and 200 MB for all pages.
 """
 
@@ -15,6 +16,7 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+import browser  # noqa: E402
 import made_cells  # noqa: E402
 
 from sintro import report  # noqa: E402
@@ -61,6 +63,20 @@ def main(folder: Path) -> None:
         print(f"{page}: {page.stat().st_size / 1e6:.2f} MB")
     pages = [path.stat().st_size for path in Path("reports").rglob("*.html")]
     print(f"{len(pages)} pages, {sum(pages) / 1e6:.0f} MB")
+    if browser.find():
+        largest = max(Path("reports").glob("*/index.html"), key=lambda page: page.stat().st_size)
+        print(f"Chromium opens {largest} in {' '.join(f'{one:.2f}' for one in opening_seconds(largest))} s")
+
+
+def opening_seconds(page: Path, times: int = 5) -> list[float]:
+    """Open a page in Chromium, and measure from the start of the navigation to the first frame after the load."""
+    frame = "new Promise(told => requestAnimationFrame(() => setTimeout(() => told(performance.now()))))"
+    with browser.Browser() as tab:
+        found = []
+        for _ in range(times):
+            tab.open(page)
+            found.append(tab.run(frame) / 1000)
+    return found
 
 
 if __name__ == "__main__":
