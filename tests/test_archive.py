@@ -356,6 +356,15 @@ def test_an_archived_run_of_other_settings_is_missing_and_says_why(only_archived
     assert "archive/stored.zip has it, but made with other settings" in found.reason
 
 
+def test_an_archive_of_an_unknown_study_is_named(only_archived, capsys):
+    Path("workflow/studies/stored.yaml").unlink()
+    report.build(["stored-search"])
+    assert capsys.readouterr().err == (
+        "note: archive/stored.zip: no page shows its cells, since there is no study 'stored' "
+        "(workflow/studies/stored.yaml)\n"
+    )
+
+
 def test_nothing_but_the_report_sees_an_archive(only_archived, capsys):
     archive_bytes = {path: path.read_bytes() for path in Path("archive").iterdir()}
     report.build()

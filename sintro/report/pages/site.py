@@ -1,5 +1,6 @@
 """The site: `reports/index.html`, a page per study, per group of seeds and per cell, all made from result folders."""
 
+import sys
 from collections.abc import Collection
 from pathlib import Path
 
@@ -26,6 +27,15 @@ def present(results: Path, in_archives: Collection[str] = ()) -> list[str]:
     return known
 
 
+def _note_unknown(archives: archived.Archives) -> None:
+    """Say on stderr which archives are of studies that are not here, since no page shows their cells."""
+    known = studies.names()
+    for path, name in sorted({(place.archive, Path(cell).parts[1]) for cell, place in archives.places.items()}):
+        if name not in known:
+            file = f"workflow/studies/{name}.yaml"
+            print(f"note: {path}: no page shows its cells, since there is no study {name!r} ({file})", file=sys.stderr)
+
+
 def build(
     studies_asked: list[str] | None = None,
     results: Path = Path("results"),
@@ -46,6 +56,7 @@ def build(
     archives = archived.open_all(archive, reports)
     if archived_only:
         results = reports / archived.CACHE / archived.NOTHING
+    _note_unknown(archives)
     known = present(results, archives.studies)
     asked = list(dict.fromkeys(studies_asked or known))
     read = {name: read_study(name, results, archives) for name in asked}
