@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import statistics
 import time
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +18,8 @@ GROUPS = {"training": training.rows, "image-metrics": image_metrics.rows}
 
 def all_rows(images: int = image_metrics.IMAGES) -> dict[str, training.Row]:
     """Name all rows. ``images``: how many images the rows of image metrics are for."""
-    return training.rows() | image_metrics.rows(images)
+    groups = GROUPS | {"image-metrics": partial(image_metrics.rows, images)}
+    return {name: row for rows in groups.values() for name, row in rows().items()}
 
 
 def seconds(work: Any, device: str, clock: Any) -> float:

@@ -46,14 +46,12 @@ def _check_weights(cells: Sequence[Cell], settings: Sequence[Settings]) -> None:
 
     Raises SintroError where a cell's losses need VGG-16's weights, and those are missing or not right.
     """
-    if any(each.reconstruction for each in settings):
-        from sintro.data import sources
+    from sintro.data import sources
 
+    if any(each.reconstruction for each in settings):
         sources.require_weights(sources.VGG16, sources.data_root())
     for dataset in dict.fromkeys(cell.dataset for cell in cells if cell.data.kind == "images"):
-        from sintro.data.sources import missing_inception
-
-        if note := missing_inception(dataset):
+        if note := sources.missing_inception(dataset):
             print(f"note: {note}", file=sys.stderr)
 
 
