@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from sintro import SintroError
 from sintro.basics.files import hash_file
 from sintro.data.published import FileState
+
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels in [0, 1]
+
+
+@contextmanager
+def reading(path: Path, title: str, network: str) -> Iterator[None]:
+    """Turn what goes wrong while weights are read and given to a network into one line.
+
+    Raises SintroError, which says that the ``title`` weights cannot be read, or that the file does not hold the weights
+    of the ``network``.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise SintroError(f"{title} weights {path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # torch.load and load_state_dict raise many kinds for a file that is no such weights
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SintroError(f"{path} does not hold the weights of {network}: {reason}") from error
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from sintro import SintroError
 from sintro.data import vision
+from sintro.data.weights import IMAGENET_DEVIATION, IMAGENET_MEAN, reading
 
 ARCHITECTURE = "vit_large_patch14_dinov2"
 DIMENSION = 1024
 SIZE, PATCH = 224, 14  # pixels of a side of the image, and of a patch
 OFFSET = 0.1  # added to the number of patches where the published code scales the positions
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
 
 
 class Dinov2(nn.Module):
@@ -36,8 +36,8 @@ class Dinov2(nn.Module):
         self.size = size
         self.network = _timm().create_model(architecture, pretrained=False, num_classes=0, img_size=size)
         self.network.requires_grad_(False).eval()
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(DEVIATION).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION).view(3, 1, 1), persistent=False)
 
     def load_published(self, weights: dict[str, Tensor]) -> None:
         """Take over weights under their published names; positions are brought from their grid to this size's."""
@@ -85,11 +85,6 @@ def _timm():
 def load(path: Path, architecture: str = ARCHITECTURE) -> Dinov2:
     """Load the network with the weights in ``path``. SintroError where they are not the weights of this network."""
     network = Dinov2(architecture)
-    try:
+    with reading(path, "DINOv2", f"DINOv2's {architecture}"):
         network.load_published(torch.load(path, map_location="cpu", weights_only=True))
-    except OSError as error:
-        raise SintroError(f"DINOv2 weights {path} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # torch.load and load_state_dict raise many kinds for a file that is no such weights
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise SintroError(f"{path} does not hold the weights of DINOv2's {architecture}: {reason}") from error
     return network

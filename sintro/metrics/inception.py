@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sintro import SintroError
 from sintro.data.vision import fid_inception, torchvision
+from sintro.data.weights import reading
 
 DIMENSION = 2048
 SIZE = 299  # pixels of the side to which images are resized
@@ -50,13 +50,8 @@ class Inception(nn.Module):
 
 def load(path: Path) -> Inception:
     """Load the network with the weights in `path`. SintroError where they are not the weights of this network."""
-    try:
+    with reading(path, "Inception", "FID's Inception network"):
         weights = torch.load(path, map_location="cpu", weights_only=True)
         inception = Inception()
         inception.network.load_state_dict({key: value for key, value in weights.items() if not key.startswith("fc.")})
-    except OSError as error:
-        raise SintroError(f"Inception weights {path} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # torch.load and load_state_dict raise many kinds for a file that is no such weights
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise SintroError(f"{path} does not hold the weights of FID's Inception network: {reason}") from error
     return inception

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from sintro import SintroError
 from sintro.data import sources
+from sintro.data.weights import reading
 
 LAYERS = "features."  # what the names of AlexNet's convolutions begin with in the published file
 
@@ -53,14 +54,9 @@ def load(path: Path) -> nn.Module:
     """Build the network with AlexNet's weights in ``path``. SintroError where they are not AlexNet's."""
     network = _built()
     layers = network.net.state_dict()  # "slice2.3.weight" is "features.3.weight" in the published file
-    try:
+    with reading(path, "AlexNet", "torchvision's AlexNet"):
         stored = torch.load(path, map_location="cpu", weights_only=True)
         network.net.load_state_dict({name: stored[LAYERS + name.partition(".")[2]] for name in layers})
-    except OSError as error:
-        raise SintroError(f"AlexNet weights {path} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # torch.load and load_state_dict raise many kinds for a file that is no such weights
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise SintroError(f"{path} does not hold the weights of torchvision's AlexNet: {reason}") from error
     return network
 
 

@@ -9,12 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sintro import SintroError
+from sintro.data.weights import IMAGENET_DEVIATION, IMAGENET_MEAN, reading
 
 WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))  # of the five stages' convolutions
 COMPARED = (3, 8, 13, 22, 30)  # places in torchvision's `features`: four outputs of a ReLU and the last maximum
 LAYERS = "features."  # what the names of the convolutions begin with in the published file
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels in [0, 1]
 
 
 class PerceptualError(nn.Module):
@@ -36,8 +35,8 @@ class PerceptualError(nn.Module):
                 channels = width
             layers.append(nn.MaxPool2d(2, 2))
         self.layers = nn.Sequential(*layers)
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1))
-        self.register_buffer("deviation", torch.tensor(DEVIATION).view(3, 1, 1))
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1))
+        self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION).view(3, 1, 1))
         self.requires_grad_(False)
 
     def features(self, images: Tensor) -> list[Tensor]:
@@ -66,12 +65,7 @@ def load(path: Path, raw: bool) -> PerceptualError:
     """Build the error with VGG-16's weights in ``path``. SintroError where they are not VGG-16's."""
     with torch.random.fork_rng(devices=[]):  # the first, random weights are no draws of a cell
         error = PerceptualError(raw)
-    try:
+    with reading(path, "VGG-16", "torchvision's VGG-16"):
         stored = torch.load(path, map_location="cpu", weights_only=True)
         error.layers.load_state_dict({name: stored[LAYERS + name] for name in error.layers.state_dict()})
-    except OSError as problem:
-        raise SintroError(f"VGG-16 weights {path} cannot be read: {problem.strerror or problem}") from problem
-    except Exception as problem:  # torch.load and load_state_dict raise many kinds for a file that is no such weights
-        reason = (str(problem).strip() or type(problem).__name__).splitlines()[0]
-        raise SintroError(f"{path} does not hold the weights of torchvision's VGG-16: {reason}") from problem
     return error
