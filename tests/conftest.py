@@ -24,6 +24,27 @@ def _own_environment() -> Iterator[None]:
 
 
 @pytest.fixture
+def root_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path], Path]:
+    """Return a function of weights' name in capitals, and of a file that then passes for the published one.
+
+    It makes the working folder one in which there are no weights, and returns the data root.
+    """
+    from sintro.basics.files import hash_file
+    from sintro.data import sources
+
+    def make(name: str, file: Path) -> Path:
+        monkeypatch.setattr(sources, f"{name}_SHA256", hash_file(file)[:8])
+        monkeypatch.setattr(sources, f"{name}_URLS", ("http://127.0.0.1:9/weights.pth",))
+        for variable, folder in (("TORCH_HOME", "torch"), ("SINTRO_DATA_MIRROR", "mirror"), ("SINTRO_DATA", "data")):
+            monkeypatch.setenv(variable, str(tmp_path / folder))
+        monkeypatch.delenv(f"SINTRO_{name}", raising=False)
+        monkeypatch.chdir(tmp_path)
+        return tmp_path / "data"
+
+    return make
+
+
+@pytest.fixture
 def repository() -> Path:
     """The repository's root."""
     return Path(__file__).parents[1]

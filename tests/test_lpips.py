@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from sintro import SintroError
 from sintro.__main__ import main
-from sintro.basics.files import hash_file, read_json
+from sintro.basics.files import read_json
 from sintro.basics.randomness import generator
 from sintro.cells.cell import Cell
 from sintro.cells.components import FactorDataset, Factors, ImageDataset, dataset
@@ -160,16 +160,8 @@ def test_other_weights_are_one_line(lpips, alexnet, tmp_path):
 
 
 @pytest.fixture
-def root(monkeypatch, tmp_path, file) -> Path:
-    """A data root without weights; the file of random ones passes for the published one."""
-    monkeypatch.setattr(sources, "LPIPS_SHA256", hash_file(file)[:8])
-    monkeypatch.setattr(sources, "LPIPS_URLS", ("http://127.0.0.1:9/weights.pth",))
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setenv("SINTRO_DATA_MIRROR", str(tmp_path / "mirror"))
-    monkeypatch.setenv("SINTRO_DATA", str(tmp_path / "data"))
-    monkeypatch.delenv("SINTRO_LPIPS", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "data"
+def root(root_without, file) -> Path:
+    return root_without("LPIPS", file)
 
 
 def test_the_name_the_hash_and_the_address_are_torchvisions():

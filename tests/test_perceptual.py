@@ -7,7 +7,7 @@ import torch
 
 from sintro import SintroError
 from sintro.__main__ import main
-from sintro.basics.files import hash_file, read_json
+from sintro.basics.files import read_json
 from sintro.basics.randomness import generator
 from sintro.cells import components, origins, studies
 from sintro.cells.cell import Cell
@@ -52,16 +52,8 @@ def file(network, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def root(monkeypatch, tmp_path, file) -> Path:
-    """A data root without weights; the file of random ones passes for the published one."""
-    monkeypatch.setattr(sources, "VGG16_SHA256", hash_file(file)[:8])
-    monkeypatch.setattr(sources, "VGG16_URLS", ("http://127.0.0.1:9/weights.pth",))
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setenv("SINTRO_DATA_MIRROR", str(tmp_path / "mirror"))
-    monkeypatch.setenv("SINTRO_DATA", str(tmp_path / "data"))
-    monkeypatch.delenv("SINTRO_VGG16", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "data"
+def root(root_without, file) -> Path:
+    return root_without("VGG16", file)
 
 
 def pictures(count, channels=3, side=32, stream="pictures"):
