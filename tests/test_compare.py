@@ -5,6 +5,7 @@ import json
 import math
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -233,6 +234,31 @@ def test_the_margin_is_the_median_spread_of_as_rows_times_the_factor():
         margins = {row.margin for row in found.rows if row.metric == metric}
         assert list(margins) == [pytest.approx(1.5 * np.median(a[:, i].std(axis=1, ddof=1)))]
     assert Spreads({}).of("table1", "rings", "kl_published") is None
+
+
+def of_runs(values: np.ndarray, names: list[str]) -> Tree:
+    """A tree whose seeds are these runs, in every row."""
+    made = tree(cells(FIVE), values)
+    for path, result in made.cells.items():
+        run = {"model_sha256": f"{names[result.cell.seed]} {result.group}", "finished": "2026-11-29T00:00:00Z"}
+        made.cells[path] = replace(result, provenance=run)
+    return made
+
+
+def test_copies_of_one_run_are_in_no_row_unless_all_of_it_are_copies():
+    a = np.random.default_rng(4).normal(10, 1, (4, 2, 5))
+    b = a + np.random.default_rng(5).normal(0, 0.1, a.shape)
+    b[..., :2] = a[..., :2]  # seeds 0 and 1 were taken from A
+    mixed = compare(of_runs(a, ["0", "1", "2", "3", "4"]), of_runs(b, ["0", "1", "other 2", "other 3", "other 4"]))
+    assert mixed.copies == [cell.path for row in sorted(cells(FIVE), key=lambda row: row[0].prior) for cell in row[:2]]
+    for row in mixed.rows:
+        x, y = (side[PRIORS.index(row.group[3]), METRICS.index(row.metric), 2:] for side in (a, b))
+        assert (row.seeds_a, row.seeds_b, row.is_paired) == (3, 3, True)
+        assert row.p == pytest.approx(stats.ttest_rel(y, x).pvalue)
+    itself = compare(of_runs(a, list("01234")), of_runs(a, list("01234")))
+    assert (itself.copies, {row.verdict for row in itself.rows}) == ([], {EQUAL})
+    unknown = compare(tree(cells(FIVE), a), tree(cells(FIVE), b))  # nobody knows of which runs they are
+    assert (unknown.copies, {row.seeds_a for row in unknown.rows}) == ([], {5})
 
 
 def changed(values: np.ndarray, diverged: tuple[int, ...] = ()) -> Tree:

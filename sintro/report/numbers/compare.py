@@ -32,12 +32,17 @@ from sintro.report.numbers.trees import Seeds, Tree
 
 @dataclass(eq=False)
 class Comparison:
-    """Two results folders and all rows that both have. ``one_sided``: metrics of a group that only one side has."""
+    """Two results folders and all rows that both have.
+
+    ``copies``: cells whose result is of one and the same run on both sides, beside others of their row that are not;
+    they are in no row. ``one_sided``: metrics of a group that only one side has.
+    """
 
     a: Tree
     b: Tree
     factor: float
     rows: list[Row] = field(default_factory=list)
+    copies: list[str] = field(default_factory=list)
     one_sided: list[tuple[Group, str, str, str]] = field(default_factory=list)  # group, metric, the side, why
 
     @property
@@ -67,12 +72,22 @@ def compare_trees(a: Tree, b: Tree, factor: float) -> Comparison:
     rows = []
     for group in common:
         of_a, of_b = groups_a[group], groups_b[group]
+        copies = {seed for seed in of_a if seed in of_b and _are_of_one_run(of_a[seed], of_b[seed])}
+        if not copies.issuperset(set(of_a) & set(of_b)):  # a copy tells nothing of the other side's machine or code
+            found.copies += [of_a[seed].cell.path for seed in sorted(copies)]
+            of_a, of_b = ({seed: side[seed] for seed in side if seed not in copies} for side in (of_a, of_b))
         seeds_a, seeds_b, is_paired = choose_seeds(of_a, of_b)
         chosen_a, chosen_b = {seed: of_a[seed] for seed in seeds_a}, {seed: of_b[seed] for seed in seeds_b}
         rows += _compare_group(group, chosen_a, chosen_b, is_paired, spreads, factor)
         found.one_sided += _one_sided(group, chosen_a, chosen_b)
     found.rows = decide(rows)
     return found
+
+
+def _are_of_one_run(a: Result, b: Result) -> bool:
+    """Tell whether two results are of one training: the same model, finished at the same moment."""
+    known = [(one.provenance.get("model_sha256"), one.provenance.get("finished")) for one in (a, b)]
+    return known[0] == known[1] and all(known[0])
 
 
 # --- what is compared

@@ -127,6 +127,7 @@ def view(found: Comparison) -> View:
         "versions": origins.versions_that_differ(found.a, found.b),
         "unmatched": origins.unmatched(found.a, found.b),
         "unread": origins.unread(found.a, found.b),
+        "copies": [(path,) for path in found.copies],
         "one_sided": [(row_label(group), *rest) for group, *rest in found.one_sided],
     }
 
@@ -158,6 +159,7 @@ def tables(found: Comparison) -> list[Table]:
     made += [
         _table("settings that differ", ("name", "A", "B", "pairs of cells"), shown["settings"]),
         _table("versions that differ", ("name", "A", "B", "pairs of cells"), shown["versions"]),
+        _table("copies of one run, left out of the tests", ("cell",), shown["copies"]),
         _table("results of one side only", ("cell", "has it", "on the other side"), shown["unmatched"]),
         _table("no result on either side", ("folder", "side", "state"), shown["unread"]),
         _table("metrics that a side lacks", ("row", "metric", "side", "why"), shown["one_sided"]),
