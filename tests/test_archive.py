@@ -536,6 +536,26 @@ def test_a_hostile_archive_is_refused_in_one_line(case, packed, capsys):
     refused(packed, capsys)
 
 
+def overflowing(files: Files) -> None:
+    """Make every number one of which no square is a float, and images of no height."""
+    for name, content in files.items():
+        if name.endswith("/metrics.json"):
+            known = {key: 1e307 if isinstance(value, float) else value for key, value in json.loads(content).items()}
+            files[name] = json.dumps(known | {"measurement_noise": {"kl_published": 1e308}}).encode()
+        elif name.endswith("/history.csv"):
+            head, first, *others = content.decode().splitlines()
+            first = ",".join([first.split(",")[0], *["1e308"] * head.count(",")])
+            files[name] = "\n".join([head, first, *others, ""]).encode()
+        elif name.endswith("/arrays.npz"):
+            files[name] = npz(samples=np.zeros((3, 1, 0, 8), np.float16))
+
+
+def test_numbers_whose_squares_are_none_cost_no_page(packed, capsys):
+    rewrite(packed, overflowing)
+    assert main(["report", "--archive"]) == 0, capsys.readouterr().err
+    assert "inf" in Path("reports/stored/index.html").read_text()
+
+
 def test_a_file_of_another_sha256_is_refused(packed, capsys):
     rewrite(packed, lambda files: files.update({f"{MIXTURE}/metrics.json": b"{}"}), sign=False)
     assert f"{MIXTURE}/metrics.json has another sha256" in refused(packed, capsys)

@@ -197,21 +197,23 @@ def read_arrays(path: Path, names: Iterable[str] | None = None) -> dict[str, "np
 
 # --- numbers
 
+LARGEST = 1e100  # of any number; squares and sums of larger ones are no floats
 SPECIAL = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 def number(value: Any) -> float | None:
     """Return a stored number as a float; the strings nan, inf and -inf stand for what JSON cannot write.
 
-    None for everything else, and for a whole number that no float can hold.
+    None for everything else, and for a whole number that no float can hold. One beyond :data:`LARGEST` is infinite.
     """
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
         try:
-            return float(value)
+            found = float(value)
         except OverflowError:
             return None
+        return math.copysign(math.inf, found) if abs(found) > LARGEST else found
     return SPECIAL.get(value) if isinstance(value, str) else None
 
 

@@ -62,7 +62,7 @@ def _images(result: Result, name: str) -> np.ndarray | None:
     if result.state != "done":
         return None
     images = load_arrays(result.folder, [name]).get(name)
-    is_whole = images is not None and images.ndim == 4 and len(images) and images.shape[1] in (1, 3)
+    is_whole = images is not None and images.ndim == 4 and images.size and images.shape[1] in (1, 3)
     return images if is_whole else None
 
 

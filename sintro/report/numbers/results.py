@@ -19,7 +19,7 @@ from sintro.cells import components
 from sintro.metrics import METRICS, NOT_MEASURED, absent, noise, outdated
 from sintro.runs.history import todays
 from sintro.runs.results import FINISHED, STATES, Asked, judge
-from sintro.runs.stored import CellFile, Unreadable, in_a_line, number, numbers, read
+from sintro.runs.stored import LARGEST, CellFile, Unreadable, in_a_line, number, numbers, read
 
 NO_RESULT = tuple(state for state in STATES if state not in FINISHED)  # states of cells without one
 EVALUATE_AGAIN = "evaluate again"  # in place of a number that an older definition computed, or no one yet
@@ -220,6 +220,7 @@ def read_history(path: Path, columns: Iterable[str] | None = None, most_rows: in
 
 
 def _column(rows: list[list[str]], place: int) -> np.ndarray:
-    """Read one column of texts as floats [T], NaN where empty."""
+    """Read one column of texts as floats [T], NaN where empty; what no metric reaches is infinite."""
     texts = [row[place] or "nan" for row in rows]
-    return np.array(texts, dtype=np.float64)
+    values = np.array(texts, dtype=np.float64)
+    return np.where(np.abs(values) > LARGEST, np.copysign(np.inf, values), values)
