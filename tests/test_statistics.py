@@ -123,6 +123,19 @@ def test_best_row_stands_with_those_that_are_not_worse():
     assert best_and_equals(rows, lower_is_better=False) == ("worse", {"worse"})
 
 
+def test_the_rows_called_equal_are_those_whose_printed_p_value_is_above_5_percent():
+    rng = np.random.default_rng(6)
+    seen = set()
+    for _ in range(100):
+        rows = {str(k): dict(enumerate(rng.normal(0.8 * k, 1, 5))) for k in range(3)}
+        best, equals = best_and_equals(rows, lower_is_better=True)
+        others = [row for row in rows if row != best]
+        printed = holm([compare(rows[row], rows[best]).p for row in others])
+        assert equals == {best, *(row for row, p in zip(others, printed, strict=True) if p > 0.05)}
+        seen.add(len(equals))
+    assert seen == {1, 2, 3}
+
+
 def test_no_row_is_called_equal_without_a_test():
     assert best_and_equals({"a": {0: 1.0}, "b": {0: 1.01}}, lower_is_better=True) == ("a", {"a"})
     assert best_and_equals({"a": {}, "b": {0: math.nan}}, lower_is_better=True) == (None, set())

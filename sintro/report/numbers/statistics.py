@@ -202,9 +202,9 @@ def best_of(means: Mapping[Any, float], lower_is_better: bool) -> Any:
 def best_and_equals(columns: Mapping[str, Mapping[int, float]], lower_is_better: bool) -> tuple[str | None, set[str]]:
     """Find the best row of a column and the rows that are not significantly worse than it, itself included.
 
-    ``columns`` maps row -> {seed: value}. Rows are compared with the best one by paired t-tests over common seeds, with
-    Holm's correction over the rows; a row that no test can tell apart (fewer than three common seeds) is not called
-    equal, since nothing supports it. Rows with a value that is not finite take no part.
+    ``columns`` maps row -> {seed: value}. Rows are compared with the best one by two-sided paired t-tests over common
+    seeds, with Holm's correction over the rows; a row that no test can tell apart (fewer than three common seeds) is
+    not called equal, since nothing supports it. Rows with a value that is not finite take no part.
     """
     means = {}
     for row, values in columns.items():
@@ -215,9 +215,7 @@ def best_and_equals(columns: Mapping[str, Mapping[int, float]], lower_is_better:
         return None, set()
     best = best_of(means, lower_is_better)
     others = [row for row in means if row != best]
-    compared = [compare(columns[row], columns[best]) for row in others]
-    worse = "p_above" if lower_is_better else "p_below"
-    adjusted = holm([getattr(comparison, worse) for comparison in compared])
+    adjusted = holm([compare(columns[row], columns[best]).p for row in others])
     equals = {best}
     for row, p in zip(others, adjusted, strict=True):
         is_tie = means[row] == means[best]
