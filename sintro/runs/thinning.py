@@ -108,6 +108,14 @@ def _means(values: "np.ndarray", axis: int) -> "np.ndarray":
     return np.add.reduceat(values, starts, axis) / np.expand_dims(widths, 1 - axis)
 
 
+def spread_out(values: "np.ndarray", count: int) -> "np.ndarray":
+    """At most ``count`` rows at even distances: a batch of spirals has one arm in its first half."""
+    import numpy as np
+
+    rows = len(values)
+    return values[np.arange(count) * rows // count] if rows > count else values
+
+
 def images(pictures: "np.ndarray", count: int | None) -> "np.ndarray":
     """The first images [N, C, H, W] of values in [0, 1], in 256 levels; all of them for a count of None."""
     import numpy as np
@@ -133,7 +141,7 @@ def arrays(stored: "Mapping[str, np.ndarray]", room: int) -> "dict[str, np.ndarr
     for name in ("data", "samples"):
         if name in stored and count:
             values = stored[name]
-            kept[name] = images(values, count) if values.ndim == 4 else values[:count].astype(np.float16)
+            kept[name] = images(values, count) if values.ndim == 4 else spread_out(values, count).astype(np.float16)
     if GRID in stored and count:
         corner = stored[GRID][:GRID_SIDE, :GRID_SIDE]
         kept[GRID] = images(corner.reshape(-1, *corner.shape[2:]), None).reshape(corner.shape)
