@@ -169,12 +169,13 @@ def test_every_audit_item_is_listed():
 def test_adams_state_is_told_of_the_cells_that_have_an_introspective_phase(repository, monkeypatch):
     monkeypatch.setenv("SINTRO_STUDIES", str(repository / "workflow" / "studies"))
 
-    def result(study: str, objective: str) -> Result:
-        cell = Cell(study=study, dataset="rings", objective=objective, prior="normal", regularizers="none", seed=0)
+    def result(study: str, objective: str, dataset: str = "rings", prior: str = "normal") -> Result:
+        cell = Cell(study=study, dataset=dataset, objective=objective, prior=prior, regularizers="none", seed=0)
         settings = studies.settings(cell).model_dump(mode="json")
         return Result(cell, Path(cell.path), "done", record={"settings": settings})
 
     cells = [result("quick", "soft-introvae"), result("table1", "soft-introvae"), result("table1", "vae")]
+    cells.append(result("translation-baselines", "lord", "solids"))  # it has two stages, but no fakes
     assert audit.adam_seen(cells) == "carried in 1 cell, restarted in 1 cell"
 
 

@@ -34,7 +34,7 @@ def sources(settings: Settings, protocol: Protocol = "pl") -> dict[str, str]:
     told = {}
     for name, value in settings.model_dump().items():
         row = SCHEDULE_ROWS.get(name, name)
-        if name in NONE_MEANS and _applies(name, settings):
+        if name in NONE_MEANS and applies(name, settings):
             told[name] = _source_of_convention(name, value, origin)
         elif value is None or value == () or (value == 0 and name.startswith("evaluation_")):
             told[name] = "does not apply"
@@ -56,19 +56,19 @@ def in_words(settings: Settings) -> dict[str, Any]:
     """Return the value of each setting; in place of a None that is a convention, the convention's name."""
     shown = settings.model_dump(mode="json")
     for name, (word, _) in NONE_MEANS.items():
-        if shown[name] is None and _applies(name, settings):
+        if shown[name] is None and applies(name, settings):
             shown[name] = word
     return shown
 
 
-def _applies(name: str, settings: Settings) -> bool:
+def applies(name: str, settings: Settings) -> bool:
     """Return whether cells of these settings could have the other convention of a setting in `NONE_MEANS` too."""
     if name == "kl_of_normal":
         return components.prior(settings.prior).is_one_gaussian(settings.components)
     if name == "fakes":
         return is_like(components.objective(settings.objective), SOFT)
     if name == "adam_at_introspection":
-        return 0 < settings.warmup < settings.iterations
+        return components.objective(settings.objective).introspective and 0 < settings.warmup < settings.iterations
     if name in ("training_images", "mirror", "reconstruction"):
         return settings.network != "mlp"
     if name in KL_WEIGHTS:

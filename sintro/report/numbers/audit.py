@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sintro.cells.origins import in_words
+from sintro.cells.components import UnknownComponent
+from sintro.cells.origins import applies, in_words
 from sintro.cells.settings import Settings
 from sintro.data.folders import RELEASED
 from sintro.metrics import definition
@@ -200,14 +201,15 @@ def settings_seen(results: Sequence[Result], name: str, dataset: str | None = No
 
 def adam_seen(results: Sequence[Result]) -> str:
     """A22: say in how many cells Adam's state was carried into the introspective phase, and in how many restarted."""
-    counts = Counter()
+    name, counts = "adam_at_introspection", Counter()
     for result in results:
         try:
             settings = Settings.model_validate(result.record.get("settings"))
-        except ValidationError:
+            is_asked = applies(name, settings)
+        except (ValidationError, UnknownComponent):
             continue
-        if 0 < settings.warmup < settings.iterations:
-            counts[str(in_words(settings)["adam_at_introspection"])] += 1
+        if is_asked:
+            counts[str(in_words(settings)[name])] += 1
     return _counted(counts)
 
 
