@@ -15,7 +15,8 @@ from sintro.cells.components import datasets
 from sintro.metrics import noise
 from sintro.report.numbers import claim_files, claims
 from sintro.report.numbers.results import Result, read_cells
-from sintro.report.pages.overview import contrast_plot, contrast_view
+from sintro.report.numbers.words import ABSENT
+from sintro.report.pages.overview import contrast_plot, contrast_view, difference_in_words
 
 DENSITIES = tuple(datasets("2d"))
 
@@ -404,6 +405,28 @@ def test_not_worse_is_a_one_sided_95_percent_bound_below_the_allowance(tmp_path)
         assert (outcome.state == "as claimed") == (differences.mean() + half < 0.05)
         expected = stats.ttest_1samp(differences, 0.05, alternative="less").pvalue
         assert outcome.adjusted == pytest.approx(min(expected, 1 - expected))
+
+
+def test_seeds_that_are_all_alike_give_no_test_and_metrics_without_values_no_number(tmp_path):
+    alike = judged(tmp_path, of_translation((-0.5, -0.5, -0.5), BETTER), EVERY).outcomes[0]
+    assert (alike.state, alike.pairs) == ("no spread", 3)
+    unmeasured = judged(tmp_path, of_translation((math.nan,) * 3, BETTER), EVERY).outcomes[0]
+    assert (unmeasured.state, unmeasured.lost) == ("no number", 3)
+
+
+def test_a_claim_of_not_worse_shows_what_is_allowed(tmp_path):
+    verdict = judged(tmp_path, of_translation(BETTER, (0.03, 0.02, 0.025)), EVERY)
+    assert difference_in_words(verdict.outcomes[1]) == "-0.025; -0.05 is allowed"
+    assert "the allowance" in contrast_plot("X1", "t", verdict)
+
+
+def test_numbers_of_both_signs_have_no_percentage(tmp_path):
+    def outcome(shift: float) -> claims.Outcome:
+        values = {"mog64-learned": 2.0 - shift, "mog64-fixed": 1.0 - shift}
+        return judged(tmp_path, made(lambda cell: values[cell.prior] + 0.1 * cell.seed)).outcomes[0]
+
+    assert difference_in_words(outcome(0.0)) == "-83.3% (-83.3% to -83.3%)"
+    assert difference_in_words(outcome(1.5)) == ABSENT
 
 
 def test_an_allowance_goes_with_no_margin(tmp_path):

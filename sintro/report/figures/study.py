@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -226,28 +227,51 @@ def _draw_band(axes: Axes, where: np.ndarray, stack: np.ndarray) -> None:
 # --- contrasts
 
 
-ContrastLine = tuple[str, float, float | None, float | None, bool]
+class ContrastLine(NamedTuple):
+    """One data set of a contrast: its name, the effect, and the interval (None where there are too few seeds).
 
-
-def draw_contrasts(lines: Sequence[ContrastLine], better: str, described: str) -> str:
-    """Draw a forest plot: per line a name, an effect, and its interval (None where there are too few seeds).
-
-    The last of a line says whether its effect is smaller than the measurement noise: then it is grey, and the mark
-    hollow.
+    ``is_noise``: whether the effect is smaller than the measurement noise. ``bound``: how far below zero the effect may
+    lie where only "not worse" is claimed.
     """
-    frame = pd.DataFrame(lines, columns=["name", "effect", "low", "high", "is_noise"])
-    is_noise = frame["is_noise"].astype(bool)
-    better += "; grey and hollow: smaller than the measurement noise" if is_noise.any() else ""
+
+    name: str
+    effect: float
+    low: float | None
+    high: float | None
+    is_noise: bool
+    bound: float | None = None
+
+
+def draw_contrasts(contrasts: Mapping[str, Sequence[ContrastLine]], better: str, described: str) -> str:
+    """Draw a forest plot: a panel for each contrast, with an axis of its own, since metrics differ in their scales.
+
+    An effect smaller than the measurement noise is grey, and its mark hollow. A bound is a short vertical line.
+    """
+    lines = [line for of_one in contrasts.values() for line in of_one]
+    better += "; grey and hollow: smaller than the measurement noise" if any(line.is_noise for line in lines) else ""
+    better += "; |: the allowance" if any(line.bound is not None for line in lines) else ""
+    heights = [len(of_one) + 2.5 for of_one in contrasts.values()]  # in lines: the rest is title and axis
+    with rc_context(VECTOR):
+        figure = Figure(figsize=(8.4, 0.3 + 0.2 * sum(heights)), layout="constrained")
+        panels = figure.subplots(len(contrasts), squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+        for axes, (title, of_one) in zip(panels, contrasts.items(), strict=True):
+            _draw_contrast(axes, pd.DataFrame(of_one))
+            axes.set_title(title, loc="left", fontsize=8)
+        panels[-1].set_xlabel(better)
+        return to_svg(figure, described)
+
+
+def _draw_contrast(axes: Axes, frame: pd.DataFrame) -> None:
+    """Draw the lines of one contrast, the first at the top."""
     ends = frame[["low", "high"]].astype(float)
     known = ends[np.isfinite(ends).all(axis=1)]
-    with rc_context(VECTOR):
-        figure = Figure(figsize=(8.4, 0.7 + 0.22 * len(frame)))
-        axes = figure.add_subplot()
-        colours = [GREY if is_noise[line] else LINES[1][0] for line in known.index]
-        axes.hlines(known.index, known["low"], known["high"], color=colours, linewidth=1.5)
-        for part, face, edge in ((frame[~is_noise], INK, INK), (frame[is_noise], "none", GREY)):
-            axes.scatter(part["effect"], part.index, facecolor=face, edgecolor=edge, s=16, linewidth=1, zorder=3)
-        axes.axvline(0, color=INK, linewidth=0.6)
-        axes.set_yticks(range(len(frame)), frame["name"], fontsize=8)
-        axes.set(xlabel=better, ylabel="", ylim=(len(frame) - 0.5, -0.5))
-        return to_svg(figure, described)
+    colours = [GREY if frame["is_noise"][line] else LINES[1][0] for line in known.index]
+    axes.hlines(known.index, known["low"], known["high"], color=colours, linewidth=1.5)
+    is_noise = frame["is_noise"].astype(bool)
+    for part, face, edge in ((frame[~is_noise], INK, INK), (frame[is_noise], "none", GREY)):
+        axes.scatter(part["effect"], part.index, facecolor=face, edgecolor=edge, s=16, linewidth=1, zorder=3)
+    bounds = frame["bound"].astype(float).dropna()
+    axes.scatter(bounds, bounds.index, marker="|", color=INK, s=60, linewidth=1)
+    axes.axvline(0, color=INK, linewidth=0.6)
+    axes.set_yticks(range(len(frame)), frame["name"], fontsize=8)
+    axes.set(ylabel="", ylim=(len(frame) - 0.5, -0.5))

@@ -3,8 +3,8 @@
 A contrast compares cells A with cells B on every data set (a stratum), paired over common seeds by a t-test, or cells A
 with a constant, such as what chance scores: then the test is the one-sample t-test over the seeds of A. Its strata
 are combined by Stouffer's sum of normal scores, its two directions tested at 5% together, and the contrasts of a claim
-corrected by Holm. So a claim about a difference that does not exist gets a verdict other than inconclusive in at most
-5% of the cases.
+corrected by Holm. A stratum whose differences are all the same has no t-test and takes no part. So a claim about a
+difference that does not exist gets a verdict other than inconclusive in at most 5% of the cases.
 """
 
 import math
@@ -18,7 +18,15 @@ from sintro.metrics import METRICS, noise
 from sintro.metrics.collapse import collapsed
 from sintro.report.numbers.claim_files import DIVERGED, FINAL, UNSTABLE, Claim, Contrast, Side
 from sintro.report.numbers.results import Result, history_of
-from sintro.report.numbers.statistics import LEVEL, Comparison, compare_differences, holm, is_known, stouffer
+from sintro.report.numbers.statistics import (
+    LEAST_FOR_T,
+    LEVEL,
+    Comparison,
+    compare_differences,
+    holm,
+    is_known,
+    stouffer,
+)
 from sintro.runs.results import FINISHED
 
 ENDED = (*FINISHED, "unreadable")  # a pair in which such a cell has no number is lost; others are still to come
@@ -37,6 +45,7 @@ class Stratum:
     as_claimed: Comparison
     beyond_margin: Comparison
     noise: float | None = None  # measurement noise of the metric, pooled over the cells of both sides
+    allowance: float | None = None  # how much worse A may be, where only "not worse" is claimed
 
     @property
     def is_noise(self) -> bool:
@@ -44,10 +53,22 @@ class Stratum:
         return bool(self.pairs) and noise.is_within(self.as_claimed.difference, self.noise)
 
     @property
+    def percent(self) -> float:
+        """One percent of B's mean; NaN where there is none: of numbers of both signs a mean is no scale."""
+        mean = _mean_of_b(self.pairs)
+        is_scale = math.isfinite(mean) and all(value * mean >= 0 for pair in self.pairs for value in pair)
+        return abs(mean) / 100 if mean and is_scale else math.nan
+
+    @property
+    def bound(self) -> float | None:
+        """How far below zero the difference may lie, in percent; None where the claim allows nothing."""
+        return None if self.allowance is None else -self.allowance / self.percent
+
+    @property
     def relative(self) -> tuple[float, float | None, float | None]:
         """Difference as the claim says, and its interval, in percent of B's mean."""
-        percent = abs(_mean_of_b(self.pairs)) / 100
-        if not percent or not math.isfinite(percent):
+        percent = self.percent
+        if not math.isfinite(percent):
             return math.nan, None, None
         found = self.as_claimed
         low = None if found.low is None else found.low / percent
@@ -63,7 +84,11 @@ def _mean_of_b(pairs: Sequence[tuple[float, float]]) -> float:
 
 @dataclass
 class Outcome:
-    """The outcome of a contrast. ``state``: as claimed, against, undecided, too few seeds, not run."""
+    """The outcome of a contrast.
+
+    ``state``: as claimed, against, undecided, no spread (seeds enough, but all alike, of which there is no test), too
+    few seeds, no number (the cells ran, but all pairs are lost), not run.
+    """
 
     contrast: Contrast
     strata: list[Stratum]
@@ -76,6 +101,11 @@ class Outcome:
     def pairs(self) -> int:
         """The number of pairs that it rests on."""
         return sum(len(stratum.pairs) for stratum in self.strata)
+
+    @property
+    def most_pairs(self) -> int:
+        """The most pairs that any data set and reading of the stars has."""
+        return max((len(stratum.pairs) for stratum in self.strata), default=0)
 
     @property
     def is_noise(self) -> bool:
@@ -234,7 +264,7 @@ def _stratum(
         beyond = compare_differences([difference - needed for difference in differences])
     dataset, captures = place
     label = " ".join([dataset, *filter(None, captures)])
-    return Stratum(label, tuple(pairs), lost, as_claimed, beyond, _noise(contrast, (a, b)))
+    return Stratum(label, tuple(pairs), lost, as_claimed, beyond, _noise(contrast, (a, b)), contrast.allowance)
 
 
 def _noise(contrast: Contrast, sides: Iterable[Mapping[int, list[Result]]]) -> float | None:
@@ -287,11 +317,13 @@ def examine(contrast: Contrast, results: Iterable[Result]) -> Outcome:
     """Evaluate one contrast; its adjusted p-value and state are the claim's to give."""
     outcome = Outcome(contrast, _strata(contrast, results))
     if not outcome.pairs:
+        outcome.state = "no number" if outcome.lost else "not run"
         return outcome
     outcome.p_for, outcome.p_against = _test(contrast, outcome.strata)
     # Without a test on divergence, both sides did alike in every pair.
     is_tested = outcome.p_for is not None or contrast.metric == DIVERGED
-    outcome.state = "undecided" if is_tested else "too few seeds"
+    without_test = "no spread" if outcome.most_pairs >= LEAST_FOR_T else "too few seeds"
+    outcome.state = "undecided" if is_tested else without_test
     return outcome
 
 

@@ -4,13 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from sintro.basics.files import write_atomic
 from sintro.cells import studies
 from sintro.report.figures.maps import read_grid
 from sintro.report.figures.samples import samples_view
-from sintro.report.figures.study import draw_contrasts
+from sintro.report.figures.study import ContrastLine, draw_contrasts
 from sintro.report.numbers import audit, claim_files, claims, ledger, overall
 from sintro.report.numbers.study import StudyReport
 from sintro.report.numbers.tables import Table
@@ -177,7 +178,8 @@ def contrast_view(outcome: claims.Outcome, standard: claims.Outcome) -> dict[str
     """Lay out one contrast as a table line; ``standard`` is the same one by its metric's standard form."""
     other = "the same metric"
     if standard.contrast != outcome.contrast:
-        other = f"{standard.state} ({mean_difference(standard)})"
+        words = difference_in_words(standard)
+        other = standard.state if words == ABSENT else f"{standard.state}: {words}"
     return {
         "name": outcome.contrast.name,
         "metric": outcome.contrast.metric,
@@ -185,29 +187,44 @@ def contrast_view(outcome: claims.Outcome, standard: claims.Outcome) -> dict[str
         "strata": str(len(outcome.strata)),
         "pairs": str(outcome.pairs),
         "lost": str(outcome.lost),
-        "difference": mean_difference(outcome),
+        "difference": difference_in_words(outcome),
         "noise": "smaller than the measurement noise on every data set" if outcome.is_noise else "",
         "p": show_p(outcome.adjusted, absent=ABSENT),
         "standard": other,
     }
 
 
-def mean_difference(outcome: claims.Outcome) -> str:
-    """Average the difference as claimed over the strata, and spell it in percent of B."""
-    differences = [stratum.relative[0] for stratum in outcome.strata if stratum.pairs]
-    finite = [difference for difference in differences if math.isfinite(difference)]
-    return f"{sum(finite) / len(finite):+.1f}%" if finite else ABSENT
+def difference_in_words(outcome: claims.Outcome) -> str:
+    """Spell the differences as claimed in percent of B: the only one, or the median, the least and the largest.
+
+    Where only "not worse" is claimed they stand in the metric's own unit, beside the allowance.
+    """
+    allowance = outcome.contrast.allowance
+    ran = [stratum for stratum in outcome.strata if stratum.pairs]
+    if allowance is not None:
+        differences = [stratum.as_claimed.difference for stratum in ran]
+        shown, unit = "{:+.3f}".format, f"; {-allowance:g} is allowed"
+    else:
+        differences = [stratum.relative[0] for stratum in ran]
+        shown, unit = "{:+.1f}%".format, ""
+    finite = list(filter(math.isfinite, differences))
+    if not finite:
+        return ABSENT
+    spread = f" ({shown(min(finite))} to {shown(max(finite))})" if len(finite) > 1 else ""
+    return f"{shown(median(finite))}{spread}{unit}"
 
 
 def contrast_plot(name: str, study: str, verdict: claims.Verdict, most: int = 40) -> str:
-    """Draw a forest plot of the strata: difference as the claim says, in percent of B, with its 95% interval."""
-    lines = []
+    """Draw a forest plot of the data sets: difference as the claim says, in percent of B, with its 95% interval."""
+    panels: dict[str, list[ContrastLine]] = {}
     for outcome in verdict.outcomes:
         for stratum in outcome.strata:
             effect, low, high = stratum.relative
-            if math.isfinite(effect):
-                lines.append((f"{outcome.contrast.name}: {stratum.label}", effect, low, high, stratum.is_noise))
-    if not lines:
+            if math.isfinite(effect) and sum(map(len, panels.values())) < most:
+                line = ContrastLine(stratum.label, effect, low, high, stratum.is_noise, stratum.bound)
+                panels.setdefault(f"{outcome.contrast.name}, {outcome.contrast.metric}", []).append(line)
+    if not panels:
         return ""
-    described = f"{name} in {study}: {len(lines)} differences in percent of B, positive is as claimed"
-    return draw_contrasts(lines[:most], "difference in % of B, positive is as claimed", described)
+    count = sum(map(len, panels.values()))
+    described = f"{name} in {study}: {count} differences in percent of B, positive is as claimed"
+    return draw_contrasts(panels, "difference in % of B, positive is as claimed", described)
