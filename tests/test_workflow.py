@@ -296,6 +296,11 @@ def test_a_changed_search_result_runs_only_the_cells_it_is_for(fresh: Checkout) 
     planned = fresh.planned(*(f"{cell}/metrics.json" for cell in cells.values()))
     assert planned == {f"train {cells['normal']}", f"evaluate {cells['normal']}"}
 
+    (fresh.folder / search_results.file_of("search")).unlink()
+    before = fresh.state()
+    assert said in fresh.snakemake("--config", "study=searched", succeeds=False)
+    assert fresh.state() == before, "no finished cell lost a file"
+
 
 def test_a_study_with_fleets_trains_them_first_and_its_cells_stay_single_targets(fresh: Checkout) -> None:
     fleets = HEAD.replace("seeds: [0]", "seeds: [0, 1]\nfleet: 2") + VAE_BLOCK

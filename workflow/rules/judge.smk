@@ -21,10 +21,15 @@ def is_forced(rule, file):
 
 
 def judge_cell(cell, *steps):
-    """Have a cell's next step done in this run if it is one of these, whatever Snakemake remembers of the cell."""
-    step = results.needed(cell)
-    if step in steps:
-        make_again(f"{cell.path}/{PRODUCT[step]}")
+    """Have a cell's next step done in this run if it is one of these, whatever Snakemake remembers of the cell.
+
+    Refuse the run where a trained cell's settings are not known: Snakemake deletes what it forces before the step says so.
+    """
+    found = results.judge(cell)
+    if found.step in steps:
+        if found.provenance is not None and (why := results.Asked.of(cell).why):
+            refuse(f"{cell.path} is trained, but whether with the settings of its study is not known: {why}")
+        make_again(f"{cell.path}/{PRODUCT[found.step]}")
 
 
 def there(files):
