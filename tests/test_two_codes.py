@@ -281,3 +281,20 @@ def test_a_resumed_run_ends_with_the_same_bits(objective, prior, changes):
     torch.testing.assert_close(stored.encode(images).mean, whole.model.encode(images).mean)
     z = torch.randn(5, 16, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(stored.mixture().log_prob(z), whole.model.mixture().log_prob(z))
+
+
+def test_weights_of_the_losses_are_in_no_metric():
+    settings = small("soft-introvae", "mog4-fixed", kl_weight_class=0.5, kl_weight_content=3.0)
+    trained = Players([settings])
+    stored = stored_model(settings, trained.state(), "cpu")
+    z = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(0))
+    priors = (trained.model.mixture(), stored.mixture())
+    noise = [torch.Generator().manual_seed(1) for _ in priors]
+    of_loss, measured = (kl(*z, prior, 8, each) for prior, each in zip(priors, noise, strict=True))
+    parts = priors[1].parts
+    assert [weight for weight, _ in parts] == [1.0, 1.0]
+    again = torch.Generator().manual_seed(1)
+    codes = [(priors[1].split(z[0])[i], priors[1].split(z[1])[i]) for i in (0, 1)]
+    own = [kl(*code, part, 8, again) for code, (_, part) in zip(codes, parts, strict=True)]
+    torch.testing.assert_close(measured, own[0] + own[1])
+    torch.testing.assert_close(of_loss, 0.5 * own[0] + 3.0 * own[1])

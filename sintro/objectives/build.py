@@ -9,6 +9,7 @@ import torch
 from sintro import SintroError
 from sintro.basics.randomness import Generators, generator
 from sintro.cells import components
+from sintro.cells.presets import KL_WEIGHTS
 from sintro.cells.settings import Settings
 from sintro.objectives import Objective
 from sintro.objectives.model import Model
@@ -108,7 +109,11 @@ def _problem(prior: Any, latent_size: int, has_modes: bool) -> str:
 
 
 def stored_model(settings: Settings, state: State, device: torch.device | str) -> Model:
-    """Build the model whose state a training with these settings stored, for evaluation: nothing in it learns."""
+    """Build the model whose state a training with these settings stored, for evaluation: nothing in it learns.
+
+    Its KLs have the weight 1, whatever a study's losses gave them.
+    """
+    settings = settings.model_copy(update=dict.fromkeys(KL_WEIGHTS))
     model = model_of([settings], objective_of(settings), stored_prior([settings], [state], device), device)
     fill(model, [state])
     return model
