@@ -207,9 +207,12 @@ def equal(first, second):
     return torch.equal(first, second) if isinstance(first, torch.Tensor) else first == second
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_a_resumed_run_ends_with_the_same_bits(objective):
-    settings = settings_of(objective)
+@pytest.mark.parametrize(("objective", "values"), [
+    *((objective, {}) for objective in OBJECTIVES),
+    ("lord", {"adam_at_introspection": "carried"}),
+])  # fmt: skip
+def test_a_resumed_run_ends_with_the_same_bits(objective, values):
+    settings = settings_of(objective, **values)
     whole = Players([settings])
     for iteration in range(6):
         if iteration in (1, 4, 5):  # within a phase, at its end, and after it

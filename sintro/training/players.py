@@ -156,6 +156,7 @@ class Players:
         """Let the codes of LORD stay as they are, for the encoders to learn; nothing for other objectives."""
         if self.embeddings is not None:
             self.embeddings.requires_grad_(False)
+            self.optimisers.pop("embeddings", None)
 
     # --- one iteration
 
@@ -239,7 +240,7 @@ class Players:
             self._freeze_embeddings()
         self.restart_optimisers()
         for player, parameters in self.parameters().items():
-            for name in states[0]["adam"][player]:
+            for name in states[0]["adam"][player] if player in self.optimisers else ():
                 stored, parameter = [state["adam"][player][name] for state in states], parameters[name]
                 # The fused Adam takes the moments in the parameter's own layout for granted, and checks no strides.
                 moments = {
