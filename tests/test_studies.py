@@ -478,6 +478,9 @@ def test_a_schedule_or_an_option_that_fits_no_run_is_refused_in_a_line(
             GOOD + "overrides: {logits_at_conversion: weight}",
             ["overrides.logits_at_conversion", "'weights' or 'log-weights'", "did you mean 'weights'?"],
         ),
+        (GOOD + "overrides: {learning_rate: .inf}", ["overrides.learning_rate: input should be a finite number"]),
+        (GOOD + f"overrides: {{samples: {10**26}}}", ["overrides.samples: input should be less than 2147483648"]),
+        (GOOD + "hyperparameters: good", ["hyperparameters: good: legal are presets and the name of another study"]),
         (GOOD + "hyperparameters: search", ["hyperparameters: 'search' is not one of presets, good"]),
         (
             GOOD.replace("vamp8]", "vamp8], betas: {rec: [1], kl: [-0.3]}"),
@@ -493,6 +496,8 @@ def test_a_schedule_or_an_option_that_fits_no_run_is_refused_in_a_line(
         ),
         (GOOD + "title: Again", ["key 'title' is given twice", "line 6"]),
         (GOOD + "cells: [", ["not readable as YAML"]),
+        ("title: 2020-13-45\n", ["not readable as YAML: month must be in 1..12"]),
+        ("title: " + "[" * 3000, ["not readable as YAML: "]),
         ("- a\n- list", ["a mapping with the keys title"]),
         ("", ["a mapping with the keys title"]),
         ("title: U\ninclude: [nope]", ["include: study 'nope' is not one of good"]),
@@ -618,6 +623,10 @@ def test_without_a_search_result_the_command_that_makes_it_is_named(write_study:
         "[]",
         '{"choices": {"rings/vae/normal/none": {"betas": {"rek": 1}}}}',
         '{"choices": {"a": {"betas": {"rec": 1, "kl": 1}}}}',
+        '{"choices": {"a": {"betas": {"rec": 1, "kl": 1, "neg": null}}}}',
+        '{"choices": {"a": {"betas": {"rec": "1", "kl": 1, "neg": null}, "candidates": 2}}}',
+        '{"choices": {"a": {"betas": {"rec": -1, "kl": 1, "neg": null}, "candidates": 2}}}',
+        '{"choices": {"a": {"betas": {"rec": Infinity, "kl": 1, "neg": null}, "candidates": 2}}}',
     ):
         path.write_text(broken)
         with pytest.raises(SintroError, match="not a file of search results"):

@@ -4,6 +4,7 @@
 """
 
 import json
+import math
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -53,11 +54,20 @@ def _read(path: Path, _mtime: int, _size: int) -> dict[str, Any]:
     """Read the results by their keys; the cache forgets a file that was changed."""
     try:
         results = json.loads(path.read_text(encoding="utf-8"))["choices"]
-        found = [result["betas"] for result in results.values() if result["betas"] is not None]
-        if any(set(betas) != set(Betas._fields) for betas in found):
+        if not all(map(_is_result, results.values())):
             raise ValueError("not the weights of a loss")
         return results
     except (ValueError, KeyError, TypeError, AttributeError):
         raise SintroError(
             f"{path} is not a file of search results: remove it, then make it with `sintro choose`"
         ) from None
+
+
+def _is_result(result: dict[str, Any]) -> bool:
+    """Tell whether a search result has what is read of it. Its betas are None where no candidate has finished."""
+    betas = result["betas"]
+    if betas is None:
+        return True
+    values = [value for value in (*betas.values(), result.get("margin")) if value is not None]
+    are_weights = all(type(value) in (int, float) and 0 < value < math.inf for value in values)
+    return are_weights and set(betas) == set(Betas._fields) and type(result["candidates"]) is int

@@ -29,6 +29,10 @@ def check(study: StudyFile, cells: Callable[[], Sequence[Cell]]) -> None:
             f"{study.file}: hyperparameters: {study.hyperparameters!r} is not one of {', '.join(legal)}"
             f"{suggestion(study.hyperparameters, legal)}"
         )
+    if study.hyperparameters == study.name:
+        raise SintroError(
+            f"{study.file}: hyperparameters: {study.name}: legal are {PRESETS} and the name of another study"
+        )
     _check_source(study)
     grid = cells()  # a bad cell is found now, not when the cells are asked for
     images = [cell.dataset for cell in grid if cell.data.kind == "images"] if study.fleet != 1 else []

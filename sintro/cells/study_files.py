@@ -38,8 +38,11 @@ def _fraction(value: Any) -> Any:
 Share = Annotated[float, BeforeValidator(_fraction), Field(gt=0, lt=1)]  # of a run's whole length
 
 
+Count = Annotated[int, Field(gt=0, lt=2**31)]
+
+
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class BetaGrid(_Part):
@@ -77,19 +80,19 @@ class Block(_Part):
 class Overrides(_Part):
     """Settings that a study may set for all of its cells."""
 
-    batch_size: PositiveInt | None = None
-    samples: PositiveInt | None = None
+    batch_size: Count | None = None
+    samples: Count | None = None
     learning_rate: PositiveFloat | None = None
-    iterations: PositiveInt | None = None
+    iterations: Count | None = None
     milestones: tuple[Share, ...] | None = Field(None, min_length=1)  # where the learning rate falls
     warmup: Share | None = None  # of introspective cells
     conversion_lead: Share | None = None  # from where a VampPrior becomes a mixture to the end of the warm-up
-    channels: tuple[PositiveInt, ...] | None = Field(None, min_length=1)  # of the image networks
-    training_images: PositiveInt | None = None  # as many of the training split, the same for every cell
+    channels: tuple[Count, ...] | None = Field(None, min_length=1)  # of the image networks
+    training_images: Count | None = None  # as many of the training split, the same for every cell
     mirror: bool | None = None  # whether training images are mirrored with probability 1/2
-    evaluation_points: int | None = Field(None, gt=5)  # more than the neighbours of density and coverage
-    evaluation_grid: PositiveInt | None = None
-    evaluation_images: PositiveInt | None = None
+    evaluation_points: Count | None = Field(None, gt=5)  # more than the neighbours of density and coverage
+    evaluation_grid: Count | None = None
+    evaluation_images: Count | None = None
     logits_at_conversion: Literal["weights", "log-weights"] | None = None
     adam_at_introspection: Literal["carried", "restarted"] | None = None  # carried is published
     kl_weight_class: PositiveFloat | None = None  # of the KL of the class code, where a latent has two codes
