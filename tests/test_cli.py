@@ -224,6 +224,22 @@ def test_a_cell_in_several_spellings_is_trained_and_evaluated_once(
     assert capsys.readouterr().out == f"{TINY_CELL}: done\n"
 
 
+def test_a_trial_takes_no_finished_runs_place(
+    write_study: Callable[[str, str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_study("tiny", TINY)
+    train = ["train", TINY_CELL, "--device", "cpu"]
+    assert main([*train, "--iterations", "3"]) == 0
+    assert main([*train, "--iterations", "4"]) == 0, "a trial's result is no obstacle"
+    assert main(train) == 0
+    before = {path.name: path.read_bytes() for path in Path(TINY_CELL).iterdir()}
+    capsys.readouterr()
+    assert "has a finished run with the settings of its study" in refused([*train, "--iterations", "3"], capsys)
+    assert {path.name: path.read_bytes() for path in Path(TINY_CELL).iterdir()} == before
+    assert main([*train, "--iterations", "6"]) == 0, "that is the study's own length"
+    assert main([*train, "--iterations", "3", "--restart"]) == 0
+
+
 def test_the_recorded_command_does_the_same_when_a_shell_reads_it(
     write_study: Callable[[str, str], Path], tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from sintro import SintroError, objectives
-from sintro.basics.files import read_json, write_json
+from sintro.basics.files import load_tensors, read_json, write_json
 from sintro.cells.cell import Cell
 from sintro.cells.presets import published
 from sintro.priors import MixturePrior, VampPrior
@@ -427,6 +427,25 @@ def test_a_checkpoint_of_other_settings_is_put_aside_aloud(here, monkeypatch, ca
     assert run(MOG, beta_kl=0.77) == 0
     assert "belongs to other hyper-parameters" in capsys.readouterr().err
     assert Path(MOG, "checkpoint.other-settings.pt").exists()
+
+
+def test_a_trials_checkpoint_and_the_full_runs_change_places(here, monkeypatch, capsys):
+    step, stop_at = Players.step, 10
+
+    def stopping(self, iteration, mean_responsibilities=False):
+        if iteration == stop_at:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return step(self, iteration, mean_responsibilities)
+
+    monkeypatch.setattr(Players, "step", stopping)
+    assert run(MOG) == training.INTERRUPTED
+    assert run(MOG, beta_kl=0.77) == training.INTERRUPTED
+    capsys.readouterr()
+    stop_at = 20
+    assert run(MOG) == training.INTERRUPTED
+    assert "going on from the one that lay there" in capsys.readouterr().err
+    done = {name: load_tensors(Path(MOG, name), "")["iteration"] for name in os.listdir(MOG) if "checkpoint" in name}
+    assert done == {"checkpoint.pt": 21, "checkpoint.other-settings.pt": 11}
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(here):

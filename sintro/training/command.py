@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sintro import SintroError
 from sintro.cells import studies
 from sintro.cells.cell import Cell
 from sintro.cells.settings import Settings
-from sintro.runs import failures
+from sintro.runs import failures, results
 
 
 def train_cells(cells: Sequence[Cell], given: Mapping[str, Any], side_by_side: int | None, **how: Any) -> int:
@@ -28,6 +29,8 @@ def train_cells(cells: Sequence[Cell], given: Mapping[str, Any], side_by_side: i
     """
     failures.refuse_repeated("train", [Path(cell.path) for cell in cells])
     asked = given.get("iterations"), given.get("precision")
+    if not how.get("restart"):
+        _refuse_trials_in_place_of_results(cells, asked)
     resolved = [(cell, studies.settings(cell, *asked), studies.sources(cell, *asked)) for cell in cells]
     _check_weights(cells, [settings for _, settings, _ in resolved])
     from sintro.runs.devices import pick_device, set_threads
@@ -39,6 +42,17 @@ def train_cells(cells: Sequence[Cell], given: Mapping[str, Any], side_by_side: i
     with recording(tasks):
         device, threads = pick_device(given["device"]), set_threads(given["threads"])
     return train_all(tasks, Options(device, threads, **how), side_by_side)
+
+
+def _refuse_trials_in_place_of_results(cells: Sequence[Cell], asked: tuple[int | None, str | None]) -> None:
+    """Raise SintroError where a training that differs from its study's would take the place of a finished one."""
+    for cell in cells if any(asked) else ():
+        own = results.Asked.of(cell)
+        if studies.settings(cell, *asked).digest != own.digest and results.judge(cell, asked=own).trained:
+            raise SintroError(
+                f"{cell.path} has a finished run with the settings of its study, which one with --iterations or "
+                "--precision would replace: try it in a cell of another study or seed, or throw it away with --restart"
+            )
 
 
 def _check_weights(cells: Sequence[Cell], settings: Sequence[Settings]) -> None:

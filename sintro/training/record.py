@@ -221,8 +221,28 @@ def accept(task: Task) -> None:
 
 
 def read_checkpoint(task: Task) -> dict[str, Any] | None:
-    """Read the cell's checkpoint of these settings; put one of other settings aside, with a line on stderr."""
-    path = task.folder / "checkpoint.pt"
+    """Read the cell's checkpoint of these settings; one of other settings is put aside, with a line on stderr.
+
+    One that was put aside is taken up again when its settings are asked for, and changes places with the other.
+    """
+    path, aside = task.folder / "checkpoint.pt", task.folder / "checkpoint.other-settings.pt"
+    checkpoint = _checkpoint_in(path)
+    if checkpoint is None or checkpoint["digest"] == task.settings.digest:
+        return checkpoint
+    earlier = _checkpoint_in(aside)
+    is_asked_for = earlier is not None and earlier["digest"] == task.settings.digest
+    between = path.with_name("checkpoint.between.pt")
+    os.replace(path, between)
+    if is_asked_for:
+        os.replace(aside, path)
+    os.replace(between, aside)
+    ending = "going on from the one that lay there" if is_asked_for else "starting anew"
+    print(f"{path} belongs to other hyper-parameters; kept as {aside.name}, {ending}", file=sys.stderr)
+    return earlier if is_asked_for else None
+
+
+def _checkpoint_in(path: Path) -> dict[str, Any] | None:
+    """Read a checkpoint; None where there is none. Raises SintroError for what is no checkpoint."""
     if not path.exists():
         return None
     remedy = "delete it, or start over with --restart"
@@ -230,9 +250,4 @@ def read_checkpoint(task: Task) -> dict[str, Any] | None:
     expected = {"digest", "iteration", "seconds", "resumed", "started", "columns", "rows", "state"}
     if not isinstance(checkpoint, dict) or not expected <= checkpoint.keys():
         raise SintroError(f"{path} is not a checkpoint of a training run; {remedy}")
-    if checkpoint["digest"] != task.settings.digest:
-        aside = path.with_name("checkpoint.other-settings.pt")
-        os.replace(path, aside)
-        print(f"{path} belongs to other hyper-parameters; kept as {aside.name}, starting anew", file=sys.stderr)
-        return None
     return checkpoint
