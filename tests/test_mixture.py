@@ -97,6 +97,21 @@ def test_float32_is_exact_with_large_means_and_small_variances(far, log_var):
         assert (mine.grad.double() - other.grad).norm() / other.grad.norm() < 1e-3
 
 
+@pytest.mark.parametrize("log_var", [-35.0, -42.0, -60.0])
+def test_of_modes_too_narrow_for_the_digits_no_density_is_above_every_peak(log_var):
+    """The expanded square keeps no digit here; an infinite or vast density would pass for a wonderful one."""
+    generator = torch.Generator().manual_seed(0)
+    means = torch.randn(4, 2, generator=generator)
+    log_vars = torch.tensor([[log_var] * 2, [0.0] * 2, [0.0] * 2, [0.0] * 2])
+    log_weights = torch.full((4,), -math.log(4))
+    z = means[0] + math.exp(log_var / 2) * torch.randn(500, 2, generator=generator)
+    value, found = mixture_log_prob(z, means, log_vars, log_weights, mean_responsibilities=True)
+    peak = float(log_weights[0]) - log_var - math.log(2 * math.pi)
+    assert torch.isfinite(value).all()
+    assert value.max() <= peak + math.log(4) + 1e-4
+    assert torch.isfinite(found).all()
+
+
 def test_remote_points_keep_their_value_and_gradient():
     """Where every term underflows relative to the highest peak, and where one mode is needle-sharp."""
     z = torch.tensor([[0.0, 0.0], [1e3, -1e3], [1e6, 0.0], [3.0, 3.0]], dtype=torch.float64)

@@ -271,6 +271,14 @@ def test_a_value_out_of_range_gets_one_line_with_the_legal_ones(option, value, t
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_no_game_can_tell_is_not_run(monkeypatch):
+    """Of two points the sweep's games have one latent; where the condition fails, there are no others."""
+    monkeypatch.setattr(experiment, "ROUNDS", {"responses": 150, "gradient": 200})
+    states = {finding["name"]: finding for finding in experiment.run(2, 2.0, 10.0, 0)["findings"]}
+    found = states["prior with encoder"]
+    assert (found["state"], found["found"]) == ("not run", "no game was played in which p(z) matters (Z > 1)")
+
+
 def test_the_ends_of_the_ranges_are_solved():
     for points, alpha, gamma in ((2, 0.1, 10.0), (50, 100.0, 0.001), (50, 0.1, 10.0), (2, 100.0, 10.0)):
         game, rng = made(points, alpha, gamma)

@@ -64,7 +64,9 @@ class Modes:
         """exp(l_kn - shift_n), float64 [F, K, C], in a buffer that the next call overwrites.
 
         Buffers, because fresh memory for every chunk costs as much as the product. The clamp keeps exponentials out of
-        the subnormal range, where processors are a hundred times slower; what it adds is under 2e-38 (1e-299).
+        the subnormal range, where processors are a hundred times slower; what it adds is under 2e-38 (1e-299). None is
+        above 0 but by rounding: of modes so narrow that m^2 p takes all digits, rounding would make densities of it
+        that are far above every peak.
         """
         cells, components, points = *self.rows.shape[:2], features.shape[-1]
         size = cells * components * points
@@ -74,7 +76,7 @@ class Modes:
         table, *narrow = (buffer[:size].view(cells, components, points) for buffer in self.buffers)
         torch.bmm(self.rows, features, out=table)
         exponents = narrow[0].copy_(table) if narrow else table
-        exponents.clamp_(min=LOWEST[self.precision]).exp_()
+        exponents.clamp_(LOWEST[self.precision], 0).exp_()
         return table.copy_(exponents) if narrow else table
 
     def sums(self, features: torch.Tensor, moments: torch.Tensor, mean_responsibilities: bool):

@@ -174,9 +174,10 @@ def judge(result: dict[str, Any]) -> list[dict[str, str]]:
         ("limit", "as gamma falls to 0 the fixed point tends to p_data", *_limit(inside, np.array(result["data"]))),
         *_third_player(inside, result["prior"]),
     ]  # fmt: skip
+    states = {True: "as claimed", False: "against", None: "not run"}
     found = [
         {"name": name, "statement": said, "found": text if inside else "the condition never holds",
-         "state": ("as claimed" if held else "against") if inside else "not run"}
+         "state": states[held if inside else None]}
         for name, said, text, held in findings
     ]  # fmt: skip
     return [*found, {"name": "beyond", "statement": BEYOND, "found": _beyond(outside), "state": "no claim"}]
@@ -211,16 +212,17 @@ def _limit(inside: list[dict[str, Any]], data: np.ndarray) -> tuple[str, bool]:
     return text, falls and abs(ratio / slope - 1) < 0.1
 
 
-def _third_player(inside: list[dict[str, Any]], chosen: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
-    """Judge the two statements on the learned prior."""
+def _third_player(inside: list[dict[str, Any]], chosen: dict[str, Any]) -> list[tuple[str, str, str, bool | None]]:
+    """Judge the two statements on the learned prior; None of what no game that was played can tell."""
     rows = [at["prior"] for at in inside] + (chosen["rows"] if chosen["condition"] else [])
     joint = max((row["decoder"]["distance"] for row in rows), default=math.nan)
-    apart = [row["encoder"]["distance"] for row in rows if row["latents"] > 1] or [math.nan]
+    apart = [row["encoder"]["distance"] for row in rows if row["latents"] > 1]
+    found = f"total variation {min(apart):.2g} to {max(apart):.2g} where p(z) matters (Z > 1)" if apart else ""
     return [
         ("prior with decoder", "with a learned prior that cooperates with the decoder the same p_d is reached",
          f"{len(rows)} games of three: total variation to the two players' p_d at most {joint:.1e}", joint < SAME),
         ("prior with encoder", "with a prior that cooperates with the encoder it is not, in general",
-         f"total variation {min(apart):.2g} to {max(apart):.2g} where p(z) matters (Z > 1)", max(apart) > SAME),
+         found or "no game was played in which p(z) matters (Z > 1)", max(apart) > SAME if apart else None),
     ]  # fmt: skip
 
 
