@@ -14,11 +14,13 @@ from pathlib import Path
 import made_cells
 import numpy as np
 import pytest
+import torch
 from store_results import DIVERGED, IMAGES, MIXTURE, OTHER_SETTINGS, STORED, TO_EVALUATE
 
 from sintro import SintroError, report
 from sintro.__main__ import main
 from sintro.cells import studies
+from sintro.data.densities import density
 from sintro.report.figures.archived import pictures
 from sintro.report.figures.style import relative_density
 from sintro.report.numbers import archived as archived_numbers
@@ -102,6 +104,18 @@ def test_only_finished_cells_of_the_studys_settings_are_packed(stored):
     assert packed.manifest.cells[DIVERGED].state == "diverged"
     for cell, entry in packed.manifest.cells.items():
         assert entry.digest == json.loads(Path(cell, "provenance.json").read_text())["digest"]
+
+
+def test_points_are_kept_from_all_of_a_sample():
+    """The first half of a sample of spirals is one arm."""
+    points, arms = density("spirals").sample(5000, torch.Generator().manual_seed(0))
+    kept = thinning.arrays({"energy": np.zeros((4, 4), np.float32), "data": points.numpy()}, 0)["data"]
+    assert len(kept) == thinning.POINTS[0]
+    found = density("spirals").locate(torch.from_numpy(kept).float())
+    assert torch.bincount(found[found >= 0]).tolist() == pytest.approx([256, 256], abs=4)
+    assert torch.bincount(arms).tolist() == [2500, 2500]
+    few = points[:3].numpy()
+    assert np.array_equal(thinning.spread_out(few, 512), few)
 
 
 def test_names_of_machines_and_folders_are_not_packed(stored):
