@@ -10,7 +10,9 @@ SECONDS_BETWEEN_LINES = 20.0
 
 
 def duration_in_words(seconds: float) -> str:
-    """Write seconds for a reader: 120 s as ``2.0 min``."""
+    """Write seconds for a reader: 120 s as ``2.0 min``, half a second as ``0.5 s``."""
+    if 0 < seconds < 1:
+        return f"{seconds:.1f} s"
     for limit, unit, name in ((100, 1, "s"), (100 * 60, 60, "min"), (48 * 3600, 3600, "h")):
         if seconds < limit:
             value = seconds / unit
