@@ -4,6 +4,7 @@ CORES ?= all
 DEVICE ?= cuda
 GRAPH ?= false
 WRITE ?=
+WORKERS ?= 3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
@@ -20,7 +21,7 @@ help:
 	@echo 'make readme-results   check the tables of README.md and docs/results.md against archive/ (WRITE=1: write them anew)'
 	@echo 'make table1     train, evaluate and report all of study table1 on this machine'"'"'s GPU (DEVICE=cpu: on its cores; GRAPH=true: CUDA graphs)'
 	@echo 'make setup      install the exact versions of requirements.txt and sintro itself into $(VENV)'
-	@echo 'make test       run every test;  make test-fast leaves out the slow ones'
+	@echo 'make test       run every test;  make test-fast leaves out the slow ones (WORKERS=3: processes that share them)'
 	@echo 'make bench      time what takes long (see python -m benchmarks --help)'
 	@echo 'make lint       check the code;  make format mends what can be mended'
 	@echo 'PYTHON=...      the Python to install with, 3.11 to 3.13 (now: $(PYTHON))'
@@ -51,11 +52,14 @@ readme-results: setup
 table1: setup
 	$(RUN) -m snakemake --cores $(CORES) --resources gpu=1 --config study=table1 device=$(DEVICE) graph=$(GRAPH)
 
+# Each file's tests run in one process, the longest files first. One more process than cores: those on Slurm mostly wait.
+PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 test: setup
-	OMP_NUM_THREADS=1 $(RUN) -m pytest
+	$(PYTEST)
 
 test-fast: setup
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 bench: setup
 	$(RUN) -m benchmarks

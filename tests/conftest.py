@@ -13,6 +13,14 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 Write = Callable[[str, str], Path]
 
+# The files that take longest. Where several processes share the tests (`make test`), each file is one's: these begin.
+LONGEST = ("test_slurm.py", "test_workflow.py", "test_extensions.py", "test_same_command.py", "test_gradients.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first, and leave the order as it is otherwise."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
 
 @pytest.fixture(autouse=True)
 def _own_environment() -> Iterator[None]:
