@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sintro.basics.files import whole
+from sintro.basics.files import load_tensors, whole
 from sintro.basics.randomness import generator
 from sintro.data.images import ImageSet
 from sintro.metrics.kept import kept
@@ -144,8 +144,8 @@ def calibrated(network: Classifier, images: ImageSet) -> Classifier:
 def _read(path: Path, channels: int, classes: int) -> Classifier | None:
     network = Classifier(channels, classes)
     try:
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception:  # not there, or not whole: torch raises many kinds for the latter
+        network.load_state_dict(load_tensors(path, "it is trained anew"))
+    except Exception:  # not there, not whole, or another network's: torch raises many kinds for the last
         return None
     return network.requires_grad_(False).eval()
 
