@@ -271,6 +271,19 @@ def test_a_damaged_reference_is_computed_anew(small, digits, tmp_path):
         first.path.write_bytes(damaged)
         reference(digits, small, "eval", 32, 64, tmp_path)
         assert first.path.read_bytes() == content
+    flip_a_bit(first.path, "features.npy")
+    with pytest.raises(SintroError, match=rf"{first.path} cannot be read \(Bad CRC-32 .*\); delete it, and it is comp"):
+        first.features  # noqa: B018
+    reference(digits, small, "eval", 32, 64, tmp_path)
+    assert first.path.read_bytes() == content
+
+
+def test_the_checksums_of_a_reference_are_read_once_in_a_process(small, digits, tmp_path, monkeypatch):
+    calls, original = [], zipfile.ZipFile.testzip
+    monkeypatch.setattr(zipfile.ZipFile, "testzip", lambda archive: calls.append(archive) or original(archive))
+    for _ in range(3):
+        reference(digits, small, "eval", 32, 64, tmp_path)
+    assert len(calls) == 1
 
 
 def test_two_at_once_compute_once(small, digits, tmp_path, monkeypatch):

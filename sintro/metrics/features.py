@@ -12,8 +12,10 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sintro import SintroError
-from sintro.basics.files import explained, whole
+from sintro.basics.files import whole
 from sintro.basics.randomness import generator
 from sintro.data import sources
 from sintro.data.images import Gathered, ImageSet, to_float
@@ -33,6 +35,8 @@ from sintro.metrics.kept import kept
 MODES = ("train", "eval")
 FOLDER = "features"  # under the results
 VERSION = 1  # of what a cached reference holds
+# What NumPy and zipfile raise for a file that is not there, or not whole
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -156,8 +160,11 @@ class Reference:
 
     @property
     def features(self) -> Tensor:  # [count, F] float32
-        with explained(f"{self.path} cannot be read"), np.load(self.path, allow_pickle=False) as stored:
-            return torch.from_numpy(stored["features"])
+        try:
+            with open(self.path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+                return torch.from_numpy(stored["features"])
+        except UNREADABLE as error:
+            raise SintroError(f"{self.path} cannot be read ({error}); delete it, and it is computed anew") from error
 
 
 def reference_indices(images: ImageSet, count: int) -> Tensor:
@@ -219,8 +226,18 @@ def _store(path: Path, features: Tensor, statistics: FeatureStatistics, key: dic
 
 def _stored(path: Path, dimension: int) -> FeatureStatistics | None:
     try:
+        status = path.stat()
+        if not _is_whole(path, status.st_mtime_ns, status.st_size):
+            return None
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             statistics = FeatureStatistics.restored(stored["count"], stored["mean"], stored["covariance"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # not there, or not whole
+    except UNREADABLE:
         return None
     return statistics if statistics.dimension == dimension else None
+
+
+@lru_cache(maxsize=256)
+def _is_whole(path: Path, _mtime: int, _size: int) -> bool:
+    """Tell whether every checksum of a zip is right: once per process, since a reference can have 400 MB."""
+    with zipfile.ZipFile(path) as archive:
+        return archive.testzip() is None
