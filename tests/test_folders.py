@@ -1,5 +1,6 @@
 """Folders of images: `sintro prepare`, their names, networks, loading, and the numbers that plan and Slurm take."""
 
+import io
 import itertools
 import math
 import os
@@ -15,10 +16,11 @@ from PIL import Image
 
 from sintro import SintroError
 from sintro.__main__ import main
-from sintro.basics.files import read_json
+from sintro.basics.files import read_json, write_json
 from sintro.cells import components, presets
 from sintro.cells.cell import Cell
 from sintro.data import images, prepare
+from sintro.data.doctor import rows
 from sintro.data.folders import CHANNELS, RELEASED, folder_images
 from sintro.data.prepare_names import Request
 from sintro.metrics import classifier
@@ -411,6 +413,40 @@ def test_a_changed_file_is_noticed_and_a_copy_is_not_a_change(root):
     path.write_bytes(content)
     with pytest.raises(SintroError, match="was changed since it was prepared"):
         images.load(name, "test")
+
+
+def test_a_damaged_manifest_or_array_is_refused_in_one_line(root):
+    def state() -> str:
+        return next(row.state for row in rows(root) if row.what == name)
+
+    name = prepared(root)
+    assert state() == "prepared"
+    folder = root / "folders/many-32"
+    manifest = read_json(folder / "manifest.json")
+    array = manifest["files"]["train.npy"]
+    for changed, said in (
+        ({"images": None}, "images: input should be a valid dictionary, not None"),
+        ({"images": {"train": "many", "test": 12}}, "images.train: input should be a valid integer, not 'many'"),
+        ({"files": [1]}, "files: input should be .*, not \\[1\\]"),
+        ({"files": {}}, "files.train.npy: this key is missing"),
+        ({"files": manifest["files"] | {"train.npy": array | {"bytes": None}}}, "files.train.npy.bytes: input should"),
+        ({"sha256": 1}, "sha256: input should be a valid string, not 1"),
+    ):
+        write_json(folder / "manifest.json", manifest | changed)
+        with pytest.raises(SintroError, match=rf"manifest.json is no manifest of prepared images \({said}"):
+            images.load(name, "train")
+        assert state() == "corrupted"
+    write_json(folder / "manifest.json", manifest)
+    content = (folder / "train.npy").read_bytes()
+    buffer = io.BytesIO()
+    np.savez(buffer, images=np.zeros((110, 3, 32, 32), np.uint8))
+    for damaged in (b"", buffer.getvalue(), content[:1000], content.replace(b"(", b"{", 1)):
+        (folder / "train.npy").write_bytes(damaged)
+        with pytest.raises(
+            SintroError, match=r"train.npy cannot be read \(.*\); delete .*/many-32 and run: sintro prep"
+        ):
+            images.load(name, "train")
+        assert state() == "corrupted"
 
 
 def test_an_introspective_step_at_64_pixels_moves_both_players(root):

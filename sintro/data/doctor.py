@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from sintro import SintroError
-from sintro.cells.components import ImageDataset, dataset, datasets
+from sintro.cells.components import SPLITS, ImageDataset, dataset, datasets
 from sintro.data import solids, sources
 from sintro.data.folders import MANIFEST, RELEASED, FolderImages, prepared
 from sintro.data.rendered_sets import KTH
@@ -60,10 +60,12 @@ def _not_fetched(one: ImageDataset, root: Path) -> Row:
 
 
 def _prepared(one: FolderImages, root: Path) -> Row:
-    """Return the row of a folder of images; its files are not read, but for the manifest."""
+    """Return the row of a folder of images, of whose files only the manifest and the arrays' headers are read."""
     place = one.folder(root)
     try:
         manifest = one.manifest(place)
+        for split in SPLITS:
+            one.read(split, root)
     except SintroError as error:
         is_there = (place / MANIFEST).exists()
         state, reason = ("corrupted", str(error)) if is_there else ("missing", "")

@@ -14,8 +14,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationError
+
 from sintro import SintroError
 from sintro.basics.files import read_json
+from sintro.cells import yamlfiles
 from sintro.cells.components import SOFT, SPLITS, ImageDataset, Row, Splits, register, register_reader
 from sintro.cells.components.component import LEGAL_NAME
 from sintro.cells.presets import FEWEST_IMAGES
@@ -119,8 +122,8 @@ class FolderImages(ImageDataset):
         folder = self.folder(root)
         path, expected = folder / f"{split}.npy", (self.manifest(folder)["images"][split], *self.event)
         try:
-            images = np.load(path, mmap_mode="c", allow_pickle=False)  # c: torch warns of memory that is read-only
-        except (OSError, ValueError, EOFError) as error:
+            images = np.lib.format.open_memmap(path, mode="c")  # c: torch warns of memory that is read-only
+        except Exception as error:  # NumPy raises many kinds for a damaged header
             raise SintroError(f"{path} cannot be read ({error}); delete {folder} and run: {self.command()}") from error
         if images.dtype != np.uint8 or images.shape != expected:
             found = f"{images.dtype} {images.shape}"
@@ -145,11 +148,48 @@ class FolderImages(ImageDataset):
         return "" if prior == "normal" else "not published: no paper has this prior on these images"
 
 
+class _Array(BaseModel):
+    """What a manifest says of a split's array."""
+
+    content_sha256: str
+    bytes: PositiveInt
+    modified: int  # nanoseconds
+
+
+class _List(BaseModel):
+    """What a manifest says of the list of the images."""
+
+    sha256: str
+    bytes: NonNegativeInt
+
+
+class _Files(BaseModel):
+    """The files beside a manifest."""
+
+    train: _Array = Field(alias="train.npy")
+    test: _Array = Field(alias="test.npy")
+    listed: _List = Field(alias=LISTED)
+
+
+class _Manifest(BaseModel):
+    """The keys of a manifest that are read; the others are a record."""
+
+    images: dict[str, PositiveInt]
+    files: _Files
+    pixels: int
+    sha256: str
+
+
 @lru_cache(maxsize=64)
 def _manifest(path: Path, _mtime: int, _size: int) -> dict[str, Any]:
     found = read_json(path)
-    if not isinstance(found, dict) or not {"images", "files", "pixels", "sha256"} <= found.keys():
-        raise SintroError(f"{path} is no manifest of prepared images; delete {path.parent} and prepare it anew")
+    try:
+        _Manifest.model_validate(found, strict=True)
+    except ValidationError as error:
+        why = yamlfiles.explain(error, _Manifest).removeprefix(": ")
+        raise SintroError(
+            f"{path} is no manifest of prepared images ({why}); delete {path.parent} and prepare it anew"
+        ) from None
     return found
 
 
