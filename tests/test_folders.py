@@ -201,6 +201,20 @@ def cell(dataset: str, objective: str = "soft-introvae", prior: str = "normal", 
     return Cell(study="s", dataset=dataset, objective=objective, prior=prior, regularizers=regularizers, seed=0)
 
 
+def test_a_list_of_splits_that_is_no_text_or_repeats_a_name_is_refused_in_one_line(root, tmp_path, capsys):
+    source = made(tmp_path / "pictures", 14)
+    listed = tmp_path / "list.txt"
+    asked = ["prepare", "made", str(source), "--size", "32", "--split", str(listed)]
+    for content, said in (
+        (b"0/000.png train\n\xe9.png test\n", "line 2 is no UTF-8; legal is a text file in UTF-8"),
+        (b"1/a.png 0\n0/b.png 1\n0/b.png 2\n1/a.png 0\n", "1/a.png is listed 2 times; legal is a line per image"),
+    ):
+        listed.write_bytes(content)
+        assert main(asked) == 2
+        assert capsys.readouterr().err.strip().splitlines()[-1].endswith(f"{listed}: {said}")
+    assert not root.exists()
+
+
 def test_a_name_and_a_data_set_are_a_pair_whether_or_not_it_is_prepared(root):
     one = cell("folder-my-pets-64")
     assert Cell.from_path(one.path) == one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -107,12 +108,21 @@ def divided(names: Sequence[str], request: Request) -> list[Item]:
 def _divided_by_list(names: Sequence[str], request: Request) -> list[Item]:
     """Read the split of each image from a list: on each line a name and 0, 1, 2, train or test."""
     with explained(f"--split {request.listed} cannot be read"):
-        lines = request.listed.read_text(encoding="utf-8").splitlines()
+        content = request.listed.read_bytes()
+    try:
+        lines = content.decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise SintroError(f"--split {request.listed}: line {line} is no UTF-8; legal is a text file in UTF-8") from None
     pairs = [line.rsplit(maxsplit=1) for line in lines if line.strip()]
     wrong = next((pair for pair in pairs if len(pair) != 2 or pair[1] not in PARTITION), None)
     if wrong is not None:
         raise SintroError(f"{request.listed}: {' '.join(wrong)!r}: legal is a name and one of {', '.join(PARTITION)}")
     split_of = dict(pairs)
+    if len(split_of) < len(pairs):
+        times = Counter(name for name, _ in pairs)
+        repeated = next(name for name in times if times[name] > 1)
+        raise SintroError(f"{request.listed}: {repeated} is listed {times[repeated]} times; legal is a line per image")
     for known, others, what in ((names, split_of, f"is not in {request.listed}"), (split_of, set(names), "is missing")):
         if absent := [name for name in known if name not in others]:
             raise SintroError(f"{request.source}: {absent[0]} {what}, and so for {len(absent)} images")
