@@ -384,6 +384,11 @@ def test_ways_between_test_images_begin_and_end_at_their_reconstructions(measure
     posterior = model.encode(straight)
     energy = model.squared_error(straight, model.decoder(posterior.mean)) + kl(*posterior, standard.prior, 0, None)
     assert elbos[1, 0, 3] == pytest.approx(-energy.item(), rel=1e-4)
+    for count in (3, 5, 7):  # a last odd code has no partner
+        odd, even = (
+            picture_arrays(standard, measured.test, codes[:codes_of], 0, "cpu") for codes_of in (count, count - 1)
+        )
+        np.testing.assert_array_equal(odd["interpolations"], even["interpolations"])
 
 
 @torch.no_grad()

@@ -39,12 +39,13 @@ def picture_arrays(model: Model, test: ImageSet, codes: torch.Tensor, seed: int,
 
 
 def _interpolations(model: Model, codes: torch.Tensor, noise: torch.Generator) -> dict[str, torch.Tensor]:
-    """Decode the ways between pairs of codes [2 P, L]: along great circles and straight.
+    """Decode the ways between pairs of codes [2 P, L]: along great circles and straight; a last odd code is left out.
 
     Returns uint8 images [2, P, T, C, H, W] and the ELBO of each decoded image [2, P, T] in nats, from its posterior
     mean, and a KL of 100 samples where it has no closed form. A dip tells that the way leaves the model's images.
     """
-    start, end = codes[0::2], codes[1::2]
+    pairs = len(codes) // 2
+    start, end = codes[0 : 2 * pairs : 2], codes[1::2]
     share = torch.linspace(0, 1, STEPS, device=codes.device)[:, None, None]  # [T, 1, 1]
     ways = torch.stack([spherical(start, end, share), start + share * (end - start)]).transpose(1, 2)  # [2, P, T, L]
     images = model.decoder(ways.flatten(0, 2))
