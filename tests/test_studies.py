@@ -434,8 +434,13 @@ IMAGES = SHORT.replace("rings", "fmnist") + "image_overrides: "
         ),
         (IMAGES + "{channels: [8, 9, 7]}", ["channels 8, 9, 7: each halves the images of 28 x 28", "1 to 2 numbers"]),
         (IMAGES + "{channels: []}", ["image_overrides.channels:"]),
-        (IMAGES + "{training_images: 60001}", ["training_images 60001: legal are 10 to 60000"]),
-        (IMAGES + "{training_images: 63}", ["training_images 63: legal are 64 to 60000, since prior 'vamp64' starts"]),
+        (IMAGES + "{training_images: 60001}", ["training_images 60001: legal are 100 to 60000"]),
+        (IMAGES + "{training_images: 99}", ["training_images 99: legal are 100 to 60000, since the k-NN probe has as"]),
+        (
+            IMAGES.replace("vamp64", "vamp128") + "{training_images: 127}",
+            ["training_images 127: legal are 128 to 60000, since prior 'vamp128' starts"],
+        ),
+        (IMAGES.replace("fmnist", "solids") + "{training_images: 9}", ["training_images 9: legal are 10 to 1536"]),
         (IMAGES + "{training_images: 0}", ["image_overrides.training_images: input should be greater than 0, not 0"]),
     ],
 )  # fmt: skip

@@ -10,11 +10,12 @@ from pydantic import ValidationError
 from sintro import SintroError
 from sintro.cells import components
 from sintro.cells.cell import Cell
+from sintro.cells.components.dataset import FEWEST_IMAGES as FEWEST_OF_PROBES
 from sintro.cells.settings import Protocol, Settings
 from sintro.cells.table import rows, wrong_row
 
 VGG_SIDE = 32  # pixels, which VGG-16 halves five times
-FEWEST_IMAGES = 10  # to train on: one of each class, if chance is kind
+FEWEST_IMAGES = 10  # to train on where no probe is trained on codes
 MOST_ITERATIONS = 10**9  # at a millisecond each, 12 days; ten thousand times the published length
 KL_WEIGHTS = ("kl_weight_class", "kl_weight_content")
 SHARES = ("warmup", "conversion_lead", "milestones")  # what a study may set as shares of the whole length
@@ -108,9 +109,9 @@ def _why_not(cell: Cell, settings: Settings) -> str:
         if modes > settings.batch_size:
             return f"prior {cell.prior!r} starts from the first batch, and batch_size is {settings.batch_size}"
         return ""
-    if images and not max(modes, FEWEST_IMAGES) <= images <= most:
-        why = f", since prior {cell.prior!r} starts from as many different images" if images < modes else ""
-        return f"training_images {images}: legal are {max(modes, FEWEST_IMAGES)} to {most}{why}"
+    fewest, why = _fewest_images(cell, modes)
+    if images and not fewest <= images <= most:
+        return f"training_images {images}: legal are {fewest} to {most}{why if images < fewest else ''}"
     if reason := _why_no_vgg(settings):
         return f"reconstruction {settings.reconstruction}: {reason}"
     if settings.class_latent_size:
@@ -128,6 +129,14 @@ def _why_not(cell: Cell, settings: Settings) -> str:
             f"are 1 to {levels} numbers"
         )
     return ""
+
+
+def _fewest_images(cell: Cell, modes: int) -> tuple[int, str]:
+    """Return the fewest images to train on, and why there must be as many."""
+    needs = [(FEWEST_IMAGES, ""), (modes, f", since prior {cell.prior!r} starts from as many different images")]
+    if cell.data.classes > 1 and not cell.data.has_factors:  # probes of classes are trained
+        needs.append((FEWEST_OF_PROBES, ", since the k-NN probe has as many neighbours"))
+    return max(needs, key=lambda need: need[0])
 
 
 def _why_no_vgg(settings: Settings) -> str:
