@@ -52,7 +52,12 @@ def test_structural_similarity_is_scipys_filters():
 def test_likeness_of_equal_shifted_and_small_images():
     first, second = pair()
     assert ssim(first, first).tolist() == pytest.approx([1.0] * 4)
-    assert psnr(first, first).tolist() == [math.inf] * 4
+    ceiling = 20 * math.log10(2 * 255)  # half an 8-bit level
+    assert psnr(first, first).tolist() == pytest.approx([ceiling] * 4)
+    mixed = torch.cat([psnr(first, first), psnr(first, second)])
+    assert mixed.isfinite().all(), "a pair of equal images makes no mean infinite"
+    assert psnr(torch.zeros(1, 1, 8, 8), torch.full((1, 1, 8, 8), 1 / 255)).item() == pytest.approx(ceiling - 6.0206)
+    assert psnr(first, torch.full_like(first, math.nan)).isnan().all()
     grey = torch.full((1, 1, 16, 16), 0.5)
     assert psnr(grey, grey + 0.1).item() == pytest.approx(20, abs=1e-4)  # -20 log10 .1
     assert psnr(grey, grey + 9).item() == pytest.approx(psnr(grey, grey + 0.5).item()), "clipped"

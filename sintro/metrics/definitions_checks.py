@@ -53,7 +53,8 @@ CHECKS = (
     ),
     _of_images(
         "psnr", "PSNR", "Mean over test images of the peak signal-to-noise ratio, -10 log10 of the mean squared error "
-        "between image and reconstruction g(mu(x)), which is clipped to [0, 1].", "higher", "dB", "textbook form",
+        "between image and reconstruction g(mu(x)), which is clipped to [0, 1]; an image counts as at most 54.15, the "
+        "error of half an 8-bit level.", "higher", "dB", "textbook form",
     ),
     _of_images(
         "ssim", "SSIM", "Mean over test images of the structural similarity of image and reconstruction g(mu(x)): "

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from sintro import SintroError
 
+LEAST_ERROR = (0.5 / 255) ** 2  # MSE of half an 8-bit level, which a file does not hold
 WINDOW, SPREAD = 11, 1.5  # pixels of SSIM's Gaussian window, and its standard deviation
 K1, K2 = 0.01, 0.03
 
@@ -13,11 +14,15 @@ K1, K2 = 0.01, 0.03
 def psnr(images: Tensor, others: Tensor) -> Tensor:
     """Compute the peak signal-to-noise ratio -10 log10 MSE of pairs of images -> [B], in decibels; higher is better.
 
+    A mean squared error below that of half an 8-bit level counts as that much, so equal images score 54.15 dB: without
+    a limit, a single pair of equal images would make any mean infinite.
+
     Args:
-        images, others: [B, C, H, W] in [0, 1]; a value outside is clipped, as a file would. Equal images score +inf.
+        images, others: [B, C, H, W] in [0, 1]; a value outside is clipped, as a file would.
     """
     first, second = _checked(images, others)
-    return -10 * (first - second).square().flatten(1).mean(1).log10()
+    error = (first - second).square().flatten(1).mean(1)
+    return -10 * error.clamp(min=LEAST_ERROR).log10()
 
 
 def ssim(images: Tensor, others: Tensor) -> Tensor:
