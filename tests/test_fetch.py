@@ -1,8 +1,10 @@
 """Fetching, against a web server on this machine: right, whole, once, and never half."""
 
 import os
+import tarfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from made_images import Server, left_over, make
@@ -110,6 +112,18 @@ def test_an_archive_that_is_there_needs_no_network_and_stays(monkeypatch, tmp_pa
     assert server.requests == []
     assert len(images.load("cifar10", "test", tmp_path)) == 20
     assert (tmp_path / "cifar-10-python.tar.gz").exists()
+
+
+def test_an_archive_whose_members_are_links_is_left_aside(monkeypatch, tmp_path, server):
+    content = made("cifar10", monkeypatch, server)
+    name, said = next(iter(content.files)), []
+    with tarfile.open(tmp_path / "cifar-10-python.tar.gz", "w:gz") as archive:
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = tarfile.SYMTYPE, Path(name).name  # to itself
+        archive.addfile(member)
+    fetch.fetch(["cifar10"], tmp_path, said.append)
+    assert said[0] == f"cifar10: {name} in {tmp_path / 'cifar-10-python.tar.gz'} is no regular file"
+    assert len(images.load("cifar10", "test", tmp_path)) == 20
 
 
 def test_two_at_once_fetch_once(monkeypatch, tmp_path, server):

@@ -242,14 +242,14 @@ def _unpack_from(archive: Path, source: sources.Source, wanted: list[sources.Sou
 
 def _unpack_one(tar: tarfile.TarFile, archive: Path, file: sources.SourceFile, target: Path) -> None:
     try:
-        content = tar.extractfile(file.path)
+        member = tar.getmember(file.path)
     except KeyError:
-        content = None
-    if content is None:
-        raise SintroError(f"{archive} does not contain {file.path}")
+        raise SintroError(f"{archive} does not contain {file.path}") from None
+    if not member.isreg():  # a link could lead to itself
+        raise SintroError(f"{file.path} in {archive} is no regular file")
     with whole(target) as temporary:
         with open(temporary, "wb") as unpacked:
-            shutil.copyfileobj(content, unpacked)
+            shutil.copyfileobj(tar.extractfile(member), unpacked)
         if reason := _why_not(file, temporary):
             raise SintroError(f"{file.path} in {archive} is {reason}")
 
