@@ -58,6 +58,18 @@ def test_agreement_with_brute_force():
     assert plane.energy_distance(real, generated) == pytest.approx(energy)
 
 
+def test_points_at_the_distance_of_the_kth_neighbour_are_inside_their_balls():
+    """On a lattice, whose distances are counted in whole numbers; roots and squares round most of them."""
+    rng = np.random.default_rng(0)
+    real, generated = rng.integers(0, 20, (100, 2)), rng.integers(0, 20, (100, 2))
+    within = np.square(real[:, None] - real).sum(-1)
+    between = np.square(real[:, None] - generated).sum(-1)
+    inside = between <= np.sort(within, axis=1)[:, [plane.NEIGHBOURS]]
+    expected = inside.sum() / (plane.NEIGHBOURS * 100), inside.any(1).mean()
+    for scale in (1.0, 0.1, 1 / 3):
+        assert plane.density_and_coverage(real * scale, generated * scale) == pytest.approx(expected, abs=1e-12)
+
+
 def test_what_a_perfect_model_scores(floors):
     error = {name: sd / math.sqrt(6) for name, (_, sd) in floors.items()}
     assert abs(floors["energy_distance"][0]) < 4 * error["energy_distance"] + 1e-4

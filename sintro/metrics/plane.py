@@ -10,6 +10,7 @@ from scipy.spatial.distance import cdist
 
 from sintro import SintroError
 from sintro.metrics.density import Points, as_array
+from sintro.metrics.manifold import TIE
 
 ANGLES = 500  # projections of the sliced distance, evenly spaced over half a turn
 NEIGHBOURS = 5  # k of density and coverage
@@ -82,9 +83,10 @@ def density_and_coverage(real: np.ndarray, generated: np.ndarray, k: int = NEIGH
 
     Density is the mean number of balls around a generated point, divided by k: 1 for a perfect model, near 0 for
     samples where no data are. Coverage is the share of the balls that hold a generated point: 1 - 2^-k = .969 for
-    a perfect model with equally many points, lower where data have no samples.
+    a perfect model with equally many points, lower where data have no samples. A point at the distance of the k-th
+    neighbour is inside, however the distance was rounded.
     """
-    radii = cKDTree(real).query(real, k=[k + 1])[0][:, 0]  # [N]; a point is its own nearest
+    radii = cKDTree(real).query(real, k=[k + 1])[0][:, 0] * (1 + TIE)  # [N]; a point is its own nearest
     inside = cKDTree(generated).query_ball_point(real, radii, return_length=True)  # [N] generated points in each ball
     return float(inside.sum() / (k * len(generated))), float((inside > 0).mean())
 
