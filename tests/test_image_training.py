@@ -297,6 +297,24 @@ def measured(tmp_path, monkeypatch, results_with_classifier) -> ImageEvaluation:
 
 
 @torch.no_grad()
+def test_the_modes_of_a_snapshots_prior_do_not_move_its_running_statistics(measured, monkeypatch):
+    """A VampPrior's modes are the encoder's posteriors, and a loaded model is in train mode."""
+    model = Players([measured.settings]).model
+    assert model.encoder.training
+    before = copy.deepcopy(model.encoder.state_dict())
+    measured.load = lambda name: model
+
+    def stop(model):
+        raise InterruptedError
+
+    monkeypatch.setattr(measured, "_selection_distance", stop)  # what comes after the modes of the first snapshot
+    with pytest.raises(InterruptedError):
+        measured.measure({0: "snapshot-0.pt", 8: "model.pt"})
+    for name, value in model.encoder.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+@torch.no_grad()
 def test_the_modes_of_features_and_generator_are_two_switches(measured):
     """Four combinations for generated images: the feature network's mode stands first in the name."""
     model = Players([measured.settings]).model

@@ -98,6 +98,7 @@ class ImageEvaluation:
         self.steps.plan([*[SELECTION] * (len(snapshots) - 1), *measured, *[REDRAWS] * has_noise, FLOOR])
         for after, file in sorted(snapshots.items()):
             model = self.load(file)
+            set_mode(model, "eval")  # a VampPrior's modes pass through the encoder, and would move its statistics
             if model.mixture().has_modes:
                 responsibilities[after] = self._mean_responsibilities(model)
             if after != last:
@@ -191,8 +192,7 @@ class ImageEvaluation:
             return math.inf
 
     def _mean_responsibilities(self, model: Model) -> np.ndarray:
-        """Average the modes' responsibilities over the test images, in eval mode -> a_k [K]."""
-        set_mode(model, "eval")
+        """Average the modes' responsibilities over the test images, of a model in eval mode -> a_k [K]."""
         prior, noise = model.mixture(), generator(self.settings.seed, "evaluation-shares", 0, self.device)
         averaged = MeanResponsibilities()
         for batch in batches(self.test, self.settings.batch_size):
