@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo 'make demo       install, run study "quick", show where its page is (CORES=2 to use two cores)'
 	@echo 'make gallery    install, build the pages of the published runs in archive/: tables and verdicts without training'
-	@echo 'make readme-results   check the tables of README.md and docs/results.md against archive/ (WRITE=1: write them anew)'
+	@echo 'make readme-results   check the tables of README.md, docs/results.md and docs/translation.md against archive/ (WRITE=1: write them anew)'
 	@echo 'make table1     train, evaluate and report all of study table1 on this machine'"'"'s GPU (DEVICE=cpu: on its cores; GRAPH=true: CUDA graphs)'
 	@echo 'make setup      install the exact versions of requirements.txt and sintro itself into $(VENV)'
 	@echo 'make test       run every test;  make test-fast leaves out the slow ones (WORKERS=3: processes that share them)'
