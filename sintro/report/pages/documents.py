@@ -2,7 +2,8 @@
 
 A table's place is between ``<!-- archived STUDY: METRIC -->`` and ``<!-- end -->``: a row for each objective and prior,
 a column for each data set, mean and spread over seeds as the study's page shows them. Several metrics of a study with
-one data set, separated by commas, have a column each.
+one data set, separated by commas, have a column each. Between ``<!-- verdicts of STUDY, STUDY -->`` and
+``<!-- end -->`` stands a row for each claim and each study that has cells for it.
 
 Run as ``python -m sintro.report.pages.documents [--write]``: exit code 1 where a table is not what the archive says.
 """
@@ -11,44 +12,74 @@ import itertools
 import re
 import sys
 import tempfile
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from sintro import SintroError
 from sintro.basics.files import write_atomic
-from sintro.report.numbers import archived, errors
-from sintro.report.numbers.study import read_study
+from sintro.report.numbers import archived, claim_files, claims, errors
+from sintro.report.numbers.study import StudyReport, read_study
 from sintro.report.numbers.tables import Key, Measure, Table, make_table
 from sintro.runs.archived import FOLDER
 
 DOCUMENTS = (Path("README.md"), Path("docs/results.md"), Path("docs/translation.md"))
 PLACE = re.compile(r"(<!-- archived ([\w-]+): ([\w, ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+VERDICTS = re.compile(r"(<!-- verdicts of ([\w, -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def filled(text: str, archive: Path = FOLDER) -> str:
-    """Fill every table of a document anew from the archived runs.
+Read = Callable[[str], StudyReport]
 
-    Raises SintroError where the archive has no finished cell of a study that the document names.
+
+@contextmanager
+def archived_studies(archive: Path = FOLDER) -> Iterator[Read]:
+    """Give a function that reads a study from its archived runs, which stay unpacked meanwhile.
+
+    It raises SintroError where the archive has no finished cell of the study.
     """
+    with tempfile.TemporaryDirectory() as unpacked:
+        archives = archived.open_all(archive, Path(unpacked))
+
+        @cache
+        def read(study: str) -> StudyReport:
+            report = read_study(study, Path(unpacked, archived.NOTHING), archives)
+            if not any(result.state == "done" for result in report.results):
+                raise SintroError(f"{archive}: no finished cell of study {study}; sintro archive {study} packs some")
+            return report
+
+        yield read
+
+
+def filled(text: str, read: Read) -> str:
+    """Fill every table of a document anew; ``read`` as of :func:`archived_studies`."""
 
     def table(place: re.Match) -> str:
         begin, study, metrics, end = place.groups()
-        return begin + markdown(archived_table(study, tuple(metrics.split(", ")), archive)) + end
+        results = read(study).results
+        measures = [Measure(one, one) for one in metrics.split(", ")]
+        return begin + markdown(make_table("archived", study, results, measures, errors.floors_of(results))) + end
 
-    return PLACE.sub(table, text)
+    def verdicts(place: re.Match) -> str:
+        begin, studies, end = place.groups()
+        return begin + verdicts_of([read(study) for study in studies.split(", ")]) + end
+
+    return VERDICTS.sub(verdicts, PLACE.sub(table, text))
 
 
-@lru_cache
-def archived_table(study: str, metrics: tuple[str, ...], archive: Path) -> Table:
-    """Collect these metrics of a study's archived runs."""
-    with tempfile.TemporaryDirectory() as unpacked:
-        archives = archived.open_all(archive, Path(unpacked))
-        report = read_study(study, Path(unpacked, archived.NOTHING), archives)
-        if not any(result.state == "done" for result in report.results):
-            raise SintroError(f"{archive}: no finished cell of study {study}; sintro archive {study} packs some")
-        return make_table(
-            "archived", study, report.results, [Measure(one, one) for one in metrics], errors.floors_of(report.results)
-        )
+def verdicts_of(reports: Sequence[StudyReport]) -> str:
+    """Lay out the verdict on each claim in each study that has cells for it."""
+    lines = [["claim", "study", "verdict", "seeds", "contrasts"], ["---"] * 5]
+    for name, claim in claim_files.load().items():
+        for report in reports:
+            verdict = claims.judge(claim, report.results)
+            if verdict.verdict != "not run":
+                ran = {state: count for state, count in verdict.counts.items() if state not in ("not run", "no number")}
+                counts = ", ".join(f"{count} {state}" for state, count in ran.items())
+                few, many = verdict.seeds
+                seeds = f"{few}" if few == many else f"{few} to {many}"
+                lines.append([f"{name}: {claim.title}", report.name, verdict.verdict, seeds, counts])
+    return _lines(lines)
 
 
 def markdown(table: Table) -> str:
@@ -62,7 +93,11 @@ def markdown(table: Table) -> str:
     floors = [table.floor_text(dataset, measure, "published") for dataset, measure in columns]
     if any(floors):
         lines.append(["a perfect model", "", *floors, ""])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines).replace(" ± ", "±")
+    return _lines(lines).replace(" ± ", "±")
+
+
+def _lines(rows: list[list[str]]) -> str:
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def _labels(row: Key) -> tuple[str, str]:
@@ -82,13 +117,14 @@ def _seeds(table: Table, row: Key) -> str:
 def main(write: bool) -> int:
     """Check the documents, or write them anew. Returns the exit code."""
     stale = []
-    for document in DOCUMENTS:
-        text = document.read_text(encoding="utf-8")
-        current = filled(text)
-        if current != text:
-            stale.append(str(document))
-            if write:
-                write_atomic(document, current)
+    with archived_studies() as read:
+        for document in DOCUMENTS:
+            text = document.read_text(encoding="utf-8")
+            current = filled(text, read)
+            if current != text:
+                stale.append(str(document))
+                if write:
+                    write_atomic(document, current)
     if not stale:
         print("every table is what the archive says")
     elif write:
