@@ -169,8 +169,8 @@ def test_every_audit_item_is_listed():
 def test_adams_state_is_told_of_the_cells_that_have_an_introspective_phase(repository, monkeypatch):
     monkeypatch.setenv("SINTRO_STUDIES", str(repository / "workflow" / "studies"))
 
-    def result(study: str, objective: str, dataset: str = "rings", prior: str = "normal") -> Result:
-        cell = Cell(study=study, dataset=dataset, objective=objective, prior=prior, regularizers="none", seed=0)
+    def result(study: str, objective: str, dataset: str = "rings") -> Result:
+        cell = Cell(study=study, dataset=dataset, objective=objective, prior="normal", regularizers="none", seed=0)
         settings = studies.settings(cell).model_dump(mode="json")
         return Result(cell, Path(cell.path), "done", record={"settings": settings})
 

@@ -217,12 +217,14 @@ def _third_player(inside: list[dict[str, Any]], chosen: dict[str, Any]) -> list[
     rows = [at["prior"] for at in inside] + (chosen["rows"] if chosen["condition"] else [])
     joint = max((row["decoder"]["distance"] for row in rows), default=math.nan)
     apart = [row["encoder"]["distance"] for row in rows if row["latents"] > 1]
-    found = f"total variation {min(apart):.2g} to {max(apart):.2g} where p(z) matters (Z > 1)" if apart else ""
+    found = "no game was played in which p(z) matters (Z > 1)"
+    if apart:
+        found = f"total variation {min(apart):.2g} to {max(apart):.2g} where p(z) matters (Z > 1)"
     return [
         ("prior with decoder", "with a learned prior that cooperates with the decoder the same p_d is reached",
          f"{len(rows)} games of three: total variation to the two players' p_d at most {joint:.1e}", joint < SAME),
         ("prior with encoder", "with a prior that cooperates with the encoder it is not, in general",
-         found or "no game was played in which p(z) matters (Z > 1)", max(apart) > SAME if apart else None),
+         found, max(apart) > SAME if apart else None),
     ]  # fmt: skip
 
 

@@ -29,9 +29,10 @@ def train_cells(cells: Sequence[Cell], given: Mapping[str, Any], side_by_side: i
     """
     failures.refuse_repeated("train", [Path(cell.path) for cell in cells])
     asked = given.get("iterations"), given.get("precision")
-    if not how.get("restart"):
-        _refuse_trials_in_place_of_results(cells, asked)
     resolved = [(cell, studies.settings(cell, *asked), studies.sources(cell, *asked)) for cell in cells]
+    if any(asked) and not how.get("restart"):
+        for cell, settings, _ in resolved:
+            _refuse_in_place_of_result(cell, settings)
     _check_weights(cells, [settings for _, settings, _ in resolved])
     from sintro.runs.devices import pick_device, set_threads
     from sintro.training.loop import Options
@@ -44,15 +45,14 @@ def train_cells(cells: Sequence[Cell], given: Mapping[str, Any], side_by_side: i
     return train_all(tasks, Options(device, threads, **how), side_by_side)
 
 
-def _refuse_trials_in_place_of_results(cells: Sequence[Cell], asked: tuple[int | None, str | None]) -> None:
-    """Raise SintroError where a training that differs from its study's would take the place of a finished one."""
-    for cell in cells if any(asked) else ():
-        own = results.Asked.of(cell)
-        if studies.settings(cell, *asked).digest != own.digest and results.judge(cell, asked=own).trained:
-            raise SintroError(
-                f"{cell.path} has a finished run with the settings of its study, which one with --iterations or "
-                "--precision would replace: try it in a cell of another study or seed, or throw it away with --restart"
-            )
+def _refuse_in_place_of_result(cell: Cell, trial: Settings) -> None:
+    """Raise SintroError where a trial, which differs from what the study asks for, would replace a finished run."""
+    own = results.Asked.of(cell)
+    if trial.digest != own.digest and results.judge(cell, asked=own).trained:
+        raise SintroError(
+            f"{cell.path} has a finished run with the settings of its study, which one with --iterations or "
+            "--precision would replace: try it in a cell of another study or seed, or throw it away with --restart"
+        )
 
 
 def _check_weights(cells: Sequence[Cell], settings: Sequence[Settings]) -> None:

@@ -27,7 +27,7 @@ def judge_cell(cell, *steps):
     """
     found = results.judge(cell)
     if found.step in steps:
-        if found.provenance is not None and (why := results.Asked.of(cell).why):
+        if found.state == results.OTHER and (why := results.Asked.of(cell).why):
             refuse(f"{cell.path} is trained, but whether with the settings of its study is not known: {why}")
         make_again(f"{cell.path}/{PRODUCT[found.step]}")
 

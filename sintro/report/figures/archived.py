@@ -8,7 +8,7 @@ import numpy as np
 
 from sintro.cells import components
 from sintro.report.figures.maps import data_map, load_arrays, map_png
-from sintro.report.figures.samples import strip_png
+from sintro.report.figures.samples import are_images, strip_png
 from sintro.report.figures.style import relative_density
 from sintro.report.figures.translation import GRID, grid_png, is_grid
 from sintro.report.numbers.results import Result
@@ -45,5 +45,4 @@ def _of_set(result: Result, values: np.ndarray) -> bytes:
         return map_png(
             data_map(points[is_finite], components.dataset(result.cell.dataset).half_width, BINS), MAP_PIXELS
         )
-    are_images = values.ndim == 4 and values.size > 0 and values.shape[1] in (1, 3)
-    return strip_png(values) if are_images else b""
+    return strip_png(values) if are_images(values) else b""

@@ -62,8 +62,12 @@ def _images(result: Result, name: str) -> np.ndarray | None:
     if result.state != "done":
         return None
     images = load_arrays(result.folder, [name]).get(name)
-    is_whole = images is not None and images.ndim == 4 and images.size and images.shape[1] in (1, 3)
-    return images if is_whole else None
+    return images if images is not None and are_images(images) else None
+
+
+def are_images(values: np.ndarray) -> bool:
+    """Tell whether an array is one of grey or coloured images [N, C, H, W], and not empty."""
+    return values.ndim == 4 and values.size > 0 and values.shape[1] in (1, 3)
 
 
 def strip_png(images: np.ndarray) -> bytes:

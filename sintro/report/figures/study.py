@@ -265,9 +265,9 @@ def _draw_contrast(axes: Axes, frame: pd.DataFrame) -> None:
     """Draw the lines of one contrast, the first at the top."""
     ends = frame[["low", "high"]].astype(float)
     known = ends[np.isfinite(ends).all(axis=1)]
-    colours = [GREY if frame["is_noise"][line] else LINES[1][0] for line in known.index]
-    axes.hlines(known.index, known["low"], known["high"], color=colours, linewidth=1.5)
     is_noise = frame["is_noise"].astype(bool)
+    colours = [GREY if is_noise[line] else LINES[1][0] for line in known.index]
+    axes.hlines(known.index, known["low"], known["high"], color=colours, linewidth=1.5)
     for part, face, edge in ((frame[~is_noise], INK, INK), (frame[is_noise], "none", GREY)):
         axes.scatter(part["effect"], part.index, facecolor=face, edgecolor=edge, s=16, linewidth=1, zorder=3)
     bounds = frame["bound"].astype(float).dropna()

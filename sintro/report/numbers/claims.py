@@ -45,7 +45,6 @@ class Stratum:
     as_claimed: Comparison
     beyond_margin: Comparison
     noise: float | None = None  # measurement noise of the metric, pooled over the cells of both sides
-    allowance: float | None = None  # how much worse A may be, where only "not worse" is claimed
 
     @property
     def is_noise(self) -> bool:
@@ -58,11 +57,6 @@ class Stratum:
         mean = _mean_of_b(self.pairs)
         is_scale = math.isfinite(mean) and all(value * mean >= 0 for pair in self.pairs for value in pair)
         return abs(mean) / 100 if mean and is_scale else math.nan
-
-    @property
-    def bound(self) -> float | None:
-        """How far below zero the difference may lie, in percent; None where the claim allows nothing."""
-        return None if self.allowance is None else -self.allowance / self.percent
 
     @property
     def relative(self) -> tuple[float, float | None, float | None]:
@@ -101,11 +95,6 @@ class Outcome:
     def pairs(self) -> int:
         """The number of pairs that it rests on."""
         return sum(len(stratum.pairs) for stratum in self.strata)
-
-    @property
-    def most_pairs(self) -> int:
-        """The most pairs that any data set and reading of the stars has."""
-        return max((len(stratum.pairs) for stratum in self.strata), default=0)
 
     @property
     def is_noise(self) -> bool:
@@ -264,7 +253,7 @@ def _stratum(
         beyond = compare_differences([difference - needed for difference in differences])
     dataset, captures = place
     label = " ".join([dataset, *filter(None, captures)])
-    return Stratum(label, tuple(pairs), lost, as_claimed, beyond, _noise(contrast, (a, b)), contrast.allowance)
+    return Stratum(label, tuple(pairs), lost, as_claimed, beyond, _noise(contrast, (a, b)))
 
 
 def _noise(contrast: Contrast, sides: Iterable[Mapping[int, list[Result]]]) -> float | None:
@@ -322,8 +311,8 @@ def examine(contrast: Contrast, results: Iterable[Result]) -> Outcome:
     outcome.p_for, outcome.p_against = _test(contrast, outcome.strata)
     # Without a test on divergence, both sides did alike in every pair.
     is_tested = outcome.p_for is not None or contrast.metric == DIVERGED
-    without_test = "no spread" if outcome.most_pairs >= LEAST_FOR_T else "too few seeds"
-    outcome.state = "undecided" if is_tested else without_test
+    has_enough = any(len(stratum.pairs) >= LEAST_FOR_T for stratum in outcome.strata)
+    outcome.state = "undecided" if is_tested else "no spread" if has_enough else "too few seeds"
     return outcome
 
 

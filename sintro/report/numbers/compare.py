@@ -72,8 +72,9 @@ def compare_trees(a: Tree, b: Tree, factor: float) -> Comparison:
     rows = []
     for group in common:
         of_a, of_b = groups_a[group], groups_b[group]
-        copies = {seed for seed in of_a if seed in of_b and _are_of_one_run(of_a[seed], of_b[seed])}
-        if not copies.issuperset(set(of_a) & set(of_b)):  # a copy tells nothing of the other side's machine or code
+        shared = of_a.keys() & of_b.keys()
+        copies = {seed for seed in shared if _are_of_one_run(of_a[seed], of_b[seed])}
+        if copies != shared:  # a copy tells nothing of the other side's machine or code
             found.copies += [of_a[seed].cell.path for seed in sorted(copies)]
             of_a, of_b = ({seed: side[seed] for seed in side if seed not in copies} for side in (of_a, of_b))
         seeds_a, seeds_b, is_paired = choose_seeds(of_a, of_b)

@@ -76,9 +76,7 @@ def verdicts_of(reports: Sequence[StudyReport]) -> str:
             if verdict.verdict != "not run":
                 ran = {state: count for state, count in verdict.counts.items() if state not in ("not run", "no number")}
                 counts = ", ".join(f"{count} {state}" for state, count in ran.items())
-                few, many = verdict.seeds
-                seeds = f"{few}" if few == many else f"{few} to {many}"
-                lines.append([f"{name}: {claim.title}", report.name, verdict.verdict, seeds, counts])
+                lines.append([f"{name}: {claim.title}", report.name, verdict.verdict, _range(*verdict.seeds), counts])
     return _lines(lines)
 
 
@@ -111,7 +109,11 @@ def _seeds(table: Table, row: Key) -> str:
     counts = [
         table.entries[row, dataset].states["done"] for dataset in table.datasets if (row, dataset) in table.entries
     ]
-    return f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+    return _range(min(counts), max(counts))
+
+
+def _range(few: int, many: int) -> str:
+    return f"{few}" if few == many else f"{few} to {many}"
 
 
 def main(write: bool) -> int:

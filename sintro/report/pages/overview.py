@@ -216,15 +216,14 @@ def difference_in_words(outcome: claims.Outcome) -> str:
 
 def contrast_plot(name: str, study: str, verdict: claims.Verdict, most: int = 40) -> str:
     """Draw a forest plot of the data sets: difference as the claim says, in percent of B, with its 95% interval."""
-    panels: dict[str, list[ContrastLine]] = {}
-    for outcome in verdict.outcomes:
-        for stratum in outcome.strata:
-            effect, low, high = stratum.relative
-            if math.isfinite(effect) and sum(map(len, panels.values())) < most:
-                line = ContrastLine(stratum.label, effect, low, high, stratum.is_noise, stratum.bound)
-                panels.setdefault(f"{outcome.contrast.name}, {outcome.contrast.metric}", []).append(line)
-    if not panels:
+    drawn = [(outcome.contrast, stratum) for outcome in verdict.outcomes for stratum in outcome.strata]
+    drawn = [(contrast, stratum) for contrast, stratum in drawn if math.isfinite(stratum.relative[0])][:most]
+    if not drawn:
         return ""
-    count = sum(map(len, panels.values()))
-    described = f"{name} in {study}: {count} differences in percent of B, positive is as claimed"
+    panels: dict[str, list[ContrastLine]] = {}
+    for contrast, stratum in drawn:
+        bound = None if contrast.allowance is None else -contrast.allowance / stratum.percent
+        line = ContrastLine(stratum.label, *stratum.relative, stratum.is_noise, bound)
+        panels.setdefault(f"{contrast.name}, {contrast.metric}", []).append(line)
+    described = f"{name} in {study}: {len(drawn)} differences in percent of B, positive is as claimed"
     return draw_contrasts(panels, "difference in % of B, positive is as claimed", described)
