@@ -8,8 +8,10 @@ import io
 import json
 import math
 import os
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,8 @@ from sintro import SintroError
 if TYPE_CHECKING:
     import numpy as np
 
+# What Python's zip reader, and NumPy's of arrays in a zip, raise for a file that is cut short, damaged or made to hurt.
+DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError)
 UNFINISHED = ".unfinished-"  # begins the names of files that are being written
 NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sintro import SintroError
-from sintro.basics.files import whole
+from sintro.basics.files import DAMAGED_ZIP, whole
 from sintro.basics.randomness import generator
 from sintro.data import sources
 from sintro.data.images import Gathered, ImageSet, to_float
@@ -35,8 +34,7 @@ from sintro.metrics.kept import kept
 MODES = ("train", "eval")
 FOLDER = "features"  # under the results
 VERSION = 1  # of what a cached reference holds
-# What NumPy and zipfile raise for a file that is not there, or not whole
-UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+UNREADABLE = (OSError, KeyError, *DAMAGED_ZIP)  # raised for a file that is not there, or not whole
 
 
 def to_uint8(images: Tensor) -> Tensor:

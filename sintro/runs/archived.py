@@ -12,11 +12,9 @@ import math
 import os
 import re
 import stat
-import struct
 import tempfile
 import warnings
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
@@ -24,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from sintro import SintroError
-from sintro.basics.files import explained, hash_file
+from sintro.basics.files import DAMAGED_ZIP, explained, hash_file
 from sintro.runs import thinning
 from sintro.runs.stored import in_a_line
 
@@ -45,9 +43,6 @@ MOST_OF_A_FILE = 2_000_000
 MOST_OF_THE_MANIFEST = 50_000_000
 MOST_IN_ALL = 500_000_000
 TIME = 315_532_800  # of every unpacked file: 1980-01-01, so that the same archive gives the same pages
-
-# What Python's zip reader raises for a file that is cut short, damaged or made to hurt.
-DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError)
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Line = Annotated[str, StringConstraints(max_length=300)]
@@ -108,7 +103,7 @@ def read(path: Path) -> Archive:
                 return _read(path, opened)
     except SintroError as error:
         raise SintroError(f"{path} is refused: {error}; move it away, or pack the study anew") from None
-    except DAMAGED as error:
+    except DAMAGED_ZIP as error:
         said = in_a_line(str(error))[:120]
         raise SintroError(f"{path} is refused: truncated, damaged or no zip ({said}); fetch it anew") from None
 

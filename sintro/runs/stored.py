@@ -6,15 +6,14 @@
 import json
 import math
 import os
-import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
-from zipfile import BadZipFile
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from sintro import SintroError
+from sintro.basics.files import DAMAGED_ZIP
 from sintro.cells.cell import Cell
 from sintro.cells.settings import Settings
 from sintro.metrics import outdated
@@ -191,7 +190,7 @@ def read_arrays(path: Path, names: Iterable[str] | None = None) -> dict[str, "np
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             kept = {name: OLD_ARRAYS.get(name, name) for name in stored.files}
             return {new: stored[name] for name, new in kept.items() if names is None or new in names}
-    except (OSError, ValueError, EOFError, KeyError, BadZipFile, zlib.error, NotImplementedError) as error:
+    except (OSError, KeyError, *DAMAGED_ZIP) as error:
         raise SintroError(f"{path}: cannot be read ({error}); evaluate the cell again") from None
 
 
