@@ -13,6 +13,7 @@ import torch
 
 from sintro import SintroError, objectives
 from sintro.basics.files import load_tensors, read_json, write_json
+from sintro.basics.optimisers import Adam
 from sintro.cells.cell import Cell
 from sintro.cells.presets import published
 from sintro.priors import MixturePrior, VampPrior
@@ -132,6 +133,46 @@ def test_a_vae_keeps_its_vamp_prior_and_trains_its_pseudo_inputs():
     assert isinstance(players.model.prior, VampPrior)
     assert not torch.equal(players.model.prior.pseudo_inputs, start)
     assert players.model.prior.logits.detach().abs().sum() > 0
+
+
+def test_adam_is_torchs_to_the_bit():
+    source = torch.Generator().manual_seed(1)
+    gradients = torch.randn(5, 4, generator=source)
+    options = {"lr": 0.01, "betas": (0.9, 0.95), "fused": True}
+    found = []
+    for kind in (Adam, torch.optim.Adam):
+        parameter = torch.ones(4, requires_grad=True)
+        optimiser = kind([parameter], **options)
+        for gradient in gradients:
+            optimiser.zero_grad()
+            parameter.grad = gradient.clone()
+            optimiser.step()
+            optimiser.load_state_dict(optimiser.state_dict())
+        found.append((parameter.detach(), *optimiser.state[parameter].values()))
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+
+
+def test_training_never_imports_torchs_compiler():
+    """It takes 78 MiB and some seconds of every process."""
+    cells = [MOG, NORMAL, INTROVAE, MOG.replace("rings", "digits"), VAE.replace("rings", "digits")]
+    script = f"""
+import sys
+from sintro.cells.cell import Cell
+from sintro.cells.presets import published
+from sintro.training.players import Players
+for path in {cells}:
+    short = {{"batch_size": 25, "samples": 3, "iterations": 3, "warmup": 1, "milestones": ()}}
+    settings = published(Cell.from_path(path))
+    if settings.conversion is not None:
+        short["conversion"] = 1
+    if settings.network == "residual":
+        short["channels"] = (4, 8)
+    players = Players([settings.model_copy(update=short)])
+    for iteration in range(3):
+        players.step(iteration, mean_responsibilities=True)
+    assert not {{"torch._dynamo", "sympy"}} & set(sys.modules), path
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_learning_rate_falls_at_the_milestones_wherever_optimisers_restarted():

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sintro.basics.files import load_tensors, whole
+from sintro.basics.optimisers import Adam
 from sintro.basics.randomness import generator
 from sintro.data.images import ImageSet
 from sintro.metrics.kept import kept
@@ -73,7 +74,7 @@ def train(images: ImageSet) -> Classifier:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator(SEED, "classifier").initial_seed())
         network = Classifier(images.event[0], _classes(images))
-    optimiser = torch.optim.Adam(network.parameters(), LEARNING_RATE)
+    optimiser = Adam(network.parameters(), lr=LEARNING_RATE)
     step, epoch = 0, 0
     while step < STEPS:
         for indices in images.batches(SEED, epoch, BATCH):

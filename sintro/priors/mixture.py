@@ -18,6 +18,7 @@ How the table is computed in chunks, without cancellation and without overflow, 
 
 import math
 
+import numpy as np
 import torch
 
 from sintro.priors.table import LOG_2PI, Modes
@@ -134,9 +135,9 @@ def _prior_gradients(means: torch.Tensor, log_vars: torch.Tensor, sums: torch.Te
     return [grad.to(dtype) for grad in (grad_means, 0.5 * (spread - ones), sums[..., -1])]
 
 
-def _flat(z, means, log_vars, log_weights) -> tuple[torch.Size, list[torch.Tensor]]:
+def _flat(z, means, log_vars, log_weights) -> tuple[tuple[int, ...], list[torch.Tensor]]:
     """Return the leading axes, and all tensors with their leading axes made one axis F."""
-    lead = torch.broadcast_shapes(z.shape[:-2], means.shape[:-2])
+    lead = np.broadcast_shapes(z.shape[:-2], means.shape[:-2])  # torch's own imports its compiler
     flat = [t.expand(*lead, *t.shape[-2:]).reshape(-1, *t.shape[-2:]) for t in (z, means, log_vars)]
     return lead, [*flat, log_weights.expand(*lead, log_weights.shape[-1]).reshape(-1, log_weights.shape[-1])]
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from sintro import SintroError
+from sintro.basics.optimisers import Adam
 from sintro.basics.randomness import Generators
 from sintro.cells import components
 from sintro.cells.components import Betas
@@ -106,7 +107,7 @@ class Players:
         for player, parameters in self.parameters().items():
             learning = [p for p in parameters.values() if p.requires_grad]
             if learning:
-                self.optimisers[player] = torch.optim.Adam(
+                self.optimisers[player] = Adam(
                     learning,
                     lr=rate,
                     betas=(one.adam_beta1, one.adam_beta2),
