@@ -1,7 +1,9 @@
 """KL divergences, the regulariser and the losses: closed forms, golden numbers, who receives gradients."""
 
+import copy
 import json
 import math
+import weakref
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,8 @@ from torch import distributions
 
 from sintro.basics.randomness import generator
 from sintro.cells.components import Betas
-from sintro.objectives import decoder_loss, encoder_loss, kl, responsibility_regularizer, vae_loss
+from sintro.objectives import decoder_loss, encoder_loss, kl, responsibility_regularizer, soft_introvae, vae_loss
+from sintro.objectives.gradients import differentiate_now, leaf_of
 from sintro.objectives.model import Model
 from sintro.objectives.networks import MLP, mlp_pair
 from sintro.priors import MixturePrior, StandardNormal, frozen
@@ -304,6 +307,78 @@ def test_leaving_out_gamma_r_changes_no_gradient_that_float32_could_hold():
     terms = (found[1] - found[0]) / 1e-3  # the gradient of the terms at weight one
     assert terms.norm() > 0
     assert 1e-8 * terms.norm() / found[0].norm() < torch.finfo(torch.float32).eps
+
+
+@pytest.mark.parametrize("alpha", [2.0, 3.0])
+@pytest.mark.parametrize("cooperation", ["decoder", "encoder"])
+@pytest.mark.parametrize("bootstrap", [False, True])
+def test_gradients_taken_one_batch_at_a_time_are_those_of_the_whole_graph(monkeypatch, alpha, cooperation, bootstrap):
+    """Networks whose batches do not share a forward pass; ``whole``: one backward pass through everything.
+
+    In the encoder's loss alpha = 3 rounds at another place. The weights of the decoder's loss are the ones announced.
+    """
+
+    def gradients(whole):
+        model = made_model()
+        model.stackable = False
+        if bootstrap:
+            model.target_decoder = copy.deepcopy(model.decoder).requires_grad_(False)
+        with monkeypatch.context() as patch:
+            if whole:
+                patch.setattr(soft_introvae, "differentiate_now", lambda value, *_: value)
+                patch.setattr(soft_introvae, "leaf_of", lambda tensor: tensor)
+            both, source = {"samples": 3, "cooperation": cooperation}, generator(0, "noise")
+            first = encoder_loss(
+                model, real_batch(), BETAS, source, alpha=alpha, responsibility_weight=10.0, scale=1 / 784, **both
+            )
+            first.loss.backward()
+            found = [p.grad for p in (*model.encoder.parameters(), *model.prior.parameters())]
+            for parameter in model.prior.parameters():
+                parameter.grad = None
+            second = decoder_loss(
+                model, real_batch(), BETAS, source, prior_kl=first.prior_kl, gamma_r=0.1, scale=1 / 784, **both
+            )
+            second.loss.backward()
+            found += [p.grad for p in (*model.decoder.parameters(), *model.prior.parameters())]
+        return [first.loss, second.loss, *found]
+
+    for one, other in zip(gradients(whole=False), gradients(whole=True), strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            assert torch.equal(one, other) or alpha == 3
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-9)
+
+
+def test_one_batch_at_a_time_keeps_two_thirds_of_what_the_whole_graph_does(monkeypatch):
+    """The encoder's loss passes three batches through both networks: here two of them are in memory at a time."""
+
+    class Kept:
+        def __init__(self, tensor):
+            self.tensor = tensor
+            if len(tensor) == len(real_batch()):  # no weights
+                alive.add(self)
+            most.append(sum(kept.tensor.numel() for kept in alive))
+
+    def most_numbers():
+        model = made_model(StandardNormal(2))
+        model.stackable = False
+        with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):
+            encoder_loss(model, real_batch(), BETAS, generator(0, "noise")).loss.backward()
+        return max(most)
+
+    alive, most = weakref.WeakSet(), []
+    parted = most_numbers()
+    monkeypatch.setattr(soft_introvae, "differentiate_now", lambda value, *_: value)
+    most.clear()
+    assert 0.6 < parted / most_numbers() < 0.72
+
+
+def test_a_number_whose_gradient_is_taken_at_once_may_have_any_weight_in_the_loss():
+    x = torch.tensor([1.0, -2.0, 0.5], requires_grad=True)
+    for weight in (1.0, 0.3, 0.0):
+        end, x.grad = leaf_of(x), None
+        (0.7 * differentiate_now(end.square().sum(), [(end, x)], weight) + x.sum()).backward()
+        torch.testing.assert_close(x.grad, 1.4 * x.detach() + 1)
 
 
 def test_warm_up_trains_everybody():

@@ -22,7 +22,10 @@ class Posterior(NamedTuple):
 
     def sample(self, generator: Generators) -> torch.Tensor:
         """One reparameterised latent per datum, ``[..., B, L]``."""
-        noise = normal(self.mean.shape[-2:], generator, self.mean.dtype)
+        return self.at(normal(self.mean.shape[-2:], generator, self.mean.dtype))
+
+    def at(self, noise: torch.Tensor) -> torch.Tensor:
+        """The latents that standard normal noise ``[..., B, L]`` makes, one per datum."""
         return self.mean + torch.exp(0.5 * self.log_var) * noise
 
     def detach(self) -> "Posterior":

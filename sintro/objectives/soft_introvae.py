@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from sintro.basics.randomness import Generators
+from sintro.basics.randomness import Generators, normal
 from sintro.cells.components import Betas
 from sintro.objectives.divergence import joint_kl, kl, real_kl
+from sintro.objectives.gradients import differentiate_now, leaf_of
 from sintro.objectives.model import Model, Posterior
 from sintro.objectives.objective import Game, Objective
 from sintro.objectives.vae import Step, Weight, detached
@@ -73,7 +74,8 @@ def encoder_loss(
         batches = [reconstructed, fake]
         if swap:
             batches.append(model.decoder(model.swapped(z, generator)))
-        terms, penalty = _negatives(model, batches, to_target, betas, generator, alpha * scale)
+        noise = [normal(z.shape[-2:], generator, z.dtype) for _ in batches]
+        terms, penalty = _negatives(model, batches, noise, to_target, betas, alpha * scale)
     kl_mean = kl_real.per_datum.mean(-1)
     loss = scale * (betas.rec * reconstruction + betas.kl * kl_mean) + penalty / alpha
     if regularised:  # the gradient of R reaches every player that steps here
@@ -83,24 +85,32 @@ def encoder_loss(
     return Step(loss, terms, posterior.detach(), z.detach(), kl_real.for_prior, z_fake.detach())
 
 
-def _negatives(model: Model, batches, to_target, betas: Betas, generator: Generators, rate: Weight):
+def _negatives(model: Model, batches, noise, to_target, betas: Betas, rate: Weight):
     """Return the history's terms, and half the sum of the batch means of exp(-rate (beta_rec rec + beta_neg KL)).
 
-    ``batches`` are the reconstructions, the fakes and perhaps translations; ``to_target`` is KL(q || p) of a mean and
-    a log-variance. A batch is a constant as the encoder's input, but not as the target of its own reconstruction:
-    there the gradient of a reconstruction flows back to the encoder, and that of a fake to a prior that steps with it.
+    ``batches`` are the reconstructions, the fakes and perhaps translations, ``noise`` ``[..., B, L]`` makes the latents
+    of each; ``to_target`` is KL(q || p) of a mean and a log-variance. A batch is a constant as the encoder's input, but
+    not as the target of its own reconstruction: there the gradient of a reconstruction flows back to the encoder, and
+    that of a fake to a prior that steps with it. Batches that do not share a forward pass do not share the memory of
+    one either: the gradient of each is taken before the next one is encoded.
     """
-    posteriors = model.encode_each([batch.detach() for batch in batches])
-    latents = [posterior.sample(generator) for posterior in posteriors]
-    decoded = model.decode_each(latents, model.target_decoder)
+    named = list(zip(NEGATIVES[: len(batches)], batches, noise, strict=True))
     terms, means = {}, []
-    for name, batch, posterior, again in zip(NEGATIVES[: len(batches)], batches, posteriors, decoded, strict=True):
-        error = model.reconstruction_error(batch, again)
-        divergence = to_target(*posterior)
-        exponent = per_datum(betas.rec) * error + per_datum(betas.neg) * divergence
-        means.append(torch.exp(-rate * exponent).mean(-1))
-        terms |= {f"reconstruction_{name}": error.mean(-1), f"kl_{name}": divergence.mean(-1)}
-        terms[f"exp_elbo_{name}"] = means[-1]
+    for group in [named] if model.stackable else [[one] for one in named]:
+        posteriors = model.encode_each([batch.detach() for _, batch, _ in group])
+        latents = [posterior.at(draws) for posterior, (*_, draws) in zip(posteriors, group, strict=True)]
+        decoded = model.decode_each(latents, model.target_decoder)
+        for (name, batch, _), posterior, again in zip(group, posteriors, decoded, strict=True):
+            target = batch if model.stackable else leaf_of(batch)
+            error = model.reconstruction_error(target, again)
+            divergence = to_target(*posterior)
+            exponent = per_datum(betas.rec) * error + per_datum(betas.neg) * divergence
+            mean = torch.exp(-rate * exponent).mean(-1)
+            if not model.stackable:
+                mean = differentiate_now(mean, [(target, batch), *((own, own) for own in model.encoder.parameters())])
+            means.append(mean)
+            terms |= {f"reconstruction_{name}": error.mean(-1), f"kl_{name}": divergence.mean(-1)}
+            terms[f"exp_elbo_{name}"] = mean
     return terms, 0.5 * sum(means[1:], means[0])
 
 
@@ -135,6 +145,7 @@ def decoder_loss(
         swap: whether translations are fakes too, as in :func:`encoder_loss`.
         cooperation: "decoder": a prior that learns does so here, from KL(q(z|x) || p) and through the fakes.
     """
+    scale = scale or 1 / model.data_size(real)
     density = model.mixture()
     target = density.detach()
     prior = density if cooperation == "decoder" else target
@@ -146,17 +157,35 @@ def decoder_loss(
         latents = (z, z_fake, model.swapped(z, generator)) if swap else (z, z_fake)
         negatives = model.decode_each(latents)  # x_r = g(z), x_f = g(z_p) and perhaps translations
         reconstruction = model.reconstruction_error(real, negatives[0]).mean(-1)
-        posteriors = model.encode_each(negatives)
-        kls = [kl(*each, target, samples, generator, sampled).mean(-1) for each in posteriors]
-        loss = betas.rec * reconstruction + gamma * betas.kl * 0.5 * sum(kls[1:], kls[0])
+        to_target = partial(kl, prior=target, samples=samples, generator=generator, sampled=sampled)
+        weight = gamma * betas.kl * 0.5
+        posteriors, kls = _mean_kls(model, negatives, to_target, scale * weight)
+        loss = betas.rec * reconstruction + weight * sum(kls[1:], kls[0])
         if prior.learns:
             if prior_kl is None:
                 prior_kl = real_kl(posterior, prior, samples, generator, False, sampled).for_prior
             loss = loss + betas.kl * prior_kl
         if gamma * gamma_r > torch.finfo(torch.float32).eps / 2:
             loss = loss + gamma * gamma_r * betas.rec * 0.5 * _errors_again(model, negatives, posteriors, generator)
-    loss = (scale or 1 / model.data_size(real)) * loss
+    loss = scale * loss
     return Step(loss, detached({"loss_decoder": loss}, None), posterior, z)
+
+
+def _mean_kls(model: Model, batches, to_target, weight: Weight) -> tuple[list[Posterior], list[torch.Tensor]]:
+    """Return q(z|x) of each batch, and its mean KL, which the loss multiplies by ``weight``.
+
+    As in :func:`_negatives`, batches that do not share a forward pass do not share its memory; then q is a constant.
+    """
+    if model.stackable:
+        posteriors = model.encode_each(batches)
+        return posteriors, [to_target(*posterior).mean(-1) for posterior in posteriors]
+    posteriors, kls = [], []
+    for batch in batches:
+        end = leaf_of(batch)
+        posterior = model.encode(end)
+        kls.append(differentiate_now(to_target(*posterior).mean(-1), [(end, batch)], weight))
+        posteriors.append(posterior.detach())
+    return posteriors, kls
 
 
 def _errors_again(model: Model, batches, posteriors, generator: Generators) -> torch.Tensor:
