@@ -8,7 +8,7 @@ __all__ = ["Adam"]
 
 
 class Adam(torch.optim.Adam):
-    """Torch's Adam, step for step, without what hides its methods from torch's compiler.
+    """Torch's Adam, step for step, without what hides from torch's compiler the methods that a training calls.
 
     To hide them, torch imports the compiler: 78 MiB and some seconds of every process that trains. Nothing here is
     compiled.
@@ -16,6 +16,4 @@ class Adam(torch.optim.Adam):
 
     add_param_group = unwrap(torch.optim.Adam.add_param_group)
     zero_grad = unwrap(torch.optim.Adam.zero_grad)
-    state_dict = unwrap(torch.optim.Adam.state_dict)
-    load_state_dict = unwrap(torch.optim.Adam.load_state_dict)
     step = torch.no_grad()(unwrap(torch.optim.Adam.step))

@@ -77,7 +77,7 @@ def scores(
     errors, log_weights = [], []
     for _ in range(k):  # one after the other: k copies of an image batch would not fit everywhere
         noise = normal(mean.shape, generator, mean.dtype)
-        z = mean + torch.exp(0.5 * log_var) * noise
+        z = posterior.at(noise)
         log_posterior = sampled_log_prob(log_var, noise.square(), torch.float64)
         errors.append(model.squared_error(data, model.decoder(z)).double())
         log_weights.append(prior.log_prob(z).double() - log_posterior - errors[-1])

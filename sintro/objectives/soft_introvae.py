@@ -174,7 +174,8 @@ def decoder_loss(
 def _mean_kls(model: Model, batches, to_target, weight: Weight) -> tuple[list[Posterior], list[torch.Tensor]]:
     """Return q(z|x) of each batch, and its mean KL, which the loss multiplies by ``weight``.
 
-    As in :func:`_negatives`, batches that do not share a forward pass do not share its memory; then q is a constant.
+    As in :func:`_negatives`, batches that do not share a forward pass do not share its memory: then the graph of q is
+    gone.
     """
     if model.stackable:
         posteriors = model.encode_each(batches)
@@ -184,7 +185,7 @@ def _mean_kls(model: Model, batches, to_target, weight: Weight) -> tuple[list[Po
         end = leaf_of(batch)
         posterior = model.encode(end)
         kls.append(differentiate_now(to_target(*posterior).mean(-1), [(end, batch)], weight))
-        posteriors.append(posterior.detach())
+        posteriors.append(posterior)
     return posteriors, kls
 
 

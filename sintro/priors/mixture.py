@@ -137,7 +137,7 @@ def _prior_gradients(means: torch.Tensor, log_vars: torch.Tensor, sums: torch.Te
 
 def _flat(z, means, log_vars, log_weights) -> tuple[tuple[int, ...], list[torch.Tensor]]:
     """Return the leading axes, and all tensors with their leading axes made one axis F."""
-    lead = np.broadcast_shapes(z.shape[:-2], means.shape[:-2])  # torch's own imports its compiler
+    lead = np.broadcast_shapes(z.shape[:-2], means.shape[:-2])  # torch's own imports sympy
     flat = [t.expand(*lead, *t.shape[-2:]).reshape(-1, *t.shape[-2:]) for t in (z, means, log_vars)]
     return lead, [*flat, log_weights.expand(*lead, log_weights.shape[-1]).reshape(-1, log_weights.shape[-1])]
 
