@@ -23,6 +23,7 @@ import torch
 from benchmarks.image_metrics import IMAGES
 from benchmarks.measuring import GROUPS, all_rows, measure
 from benchmarks.training import Row
+from sintro.basics.memory import keep_memory
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -100,4 +101,5 @@ def line(name: str, figures: dict[str, Any], earlier: dict[str, Any] | None) -> 
 
 
 if __name__ == "__main__":
+    keep_memory()
     main()

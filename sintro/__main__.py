@@ -16,6 +16,7 @@ import typer
 from rich.table import Table
 
 from sintro import SintroError
+from sintro.basics.memory import keep_memory
 from sintro.basics.output import drop_output, print_error, print_table, print_whatever_comes
 from sintro.cells import components
 from sintro.cells.cell import RESULTS, Cell
@@ -23,6 +24,7 @@ from sintro.runs import failures
 from sintro.runs.folder import cell_here
 from sintro.runs.lock import SECONDS_OF_PATIENCE
 
+ALLOCATING = (["train"], ["evaluate"])  # the verbs whose memory comes and goes with each iteration
 CLOSED_PIPE = 1  # the exit code where the reader of the output has gone, as Typer has it
 INTERRUPTED = 130  # where Ctrl-C stopped a verb: 128 + SIGINT
 
@@ -459,9 +461,11 @@ def theory(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code. An error that the user can mend is one line on stderr, and code 2."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments is None and given[:1] in ALLOCATING:
+        keep_memory()
     print_whatever_comes()
     try:
-        given = sys.argv[1:] if arguments is None else list(arguments)
         if any("\0" in word for word in given):
             raise SintroError("an argument holds a null byte, which no name and no number has")
         code = app(args=given or ["--help"], prog_name="sintro", standalone_mode=False)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sintro.__main__ import main
+from sintro.basics import memory
 from sintro.cells import studies
 from sintro.cells.cell import Cell
 from sintro.metrics import VERSIONS, versions
@@ -324,3 +325,61 @@ def test_a_full_disk_under_the_output_gets_one_line() -> None:
         )
     assert done.returncode == 2
     assert re.fullmatch(r"error: .*No space left on device\n", done.stderr)
+
+
+# --- the memory of a process that trains
+
+BLOCKS = """
+import resource
+
+import numpy as np
+
+
+def fill(times):
+    for _ in range(times):
+        blocks = [np.ones(1 << 20) for _ in range(8)]
+        del blocks
+
+
+fill(3)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+fill(20)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(not memory.has_glibc(), reason="needs the GNU C library")
+def test_memory_that_comes_and_goes_stays_with_the_process() -> None:
+    """Twenty times 64 MiB: 4 KiB at a time without the settings, once with them."""
+    faults = {}
+    for kept in (False, True):
+        script = f"from sintro.basics.memory import keep_memory\nkeep_memory()\n{BLOCKS}" if kept else BLOCKS
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        faults[kept] = int(done.stdout)
+    assert faults[True] < faults[False] / 10
+
+
+@pytest.mark.skipif(not memory.has_glibc(), reason="needs the GNU C library")
+@pytest.mark.parametrize(
+    ("words", "given", "expected"),
+    [
+        (["train", CELL, "--batch"], None, "glibc.malloc.hugetlb=1:"),
+        (["evaluate", CELL, "--images"], None, "glibc.malloc.hugetlb=1:"),
+        (["train", CELL, "--batch"], "glibc.malloc.check=0", "glibc.malloc.check=0"),
+        (["show", CELL], None, "unset"),
+    ],
+)
+def test_trainings_and_evaluations_keep_their_memory_unless_the_user_has_settings(
+    tmp_path: Path, words: list[str], given: str | None, expected: str
+) -> None:
+    """The word that is wrong ends the process after it has started; a hook of Python tells its settings then."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, os\natexit.register(lambda: print('settings', os.environ.get('GLIBC_TUNABLES', 'unset')))\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
+    environment |= {"GLIBC_TUNABLES": given} if given else {}
+    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(Path.cwd())])
+    command = [sys.executable, "-m", "sintro", *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.count("settings") == 1
+    assert f"settings {expected}" in done.stdout

@@ -87,6 +87,24 @@ def test_the_decoder_takes_the_shared_term_from_the_encoders_backward_pass():
         torch.testing.assert_close(mine, other)
 
 
+@pytest.mark.parametrize("margin", [1e-6, 5.0])
+def test_networks_whose_batches_do_not_share_a_pass_get_the_same_gradients(margin):
+    """There the gradient of each KL is taken before the next batch is encoded."""
+
+    def found(stackable):
+        model = made_model()
+        model.stackable = stackable
+        step = introvae.encoder_loss(model, real_batch(), WEIGHTS, margin, generator(4, "noise"))
+        step.loss.backward(retain_graph=True)
+        both = [gradients(model.encoder.parameters()), gradients(model.decoder.parameters())]
+        loss, terms = introvae.decoder_loss(model, step, WEIGHTS)
+        loss.backward(inputs=list(model.decoder.parameters()))
+        return [*both, gradients(model.decoder.parameters()), [loss.detach(), *step.terms.values(), *terms.values()]]
+
+    for one, other in zip(found(stackable=True), found(stackable=False), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
 def small(path, **changes):
     given = {"batch_size": 32, "iterations": 30, "warmup": 10, "milestones": ()}
     return published(Cell.from_path(path)).model_copy(update=given | changes)

@@ -12,7 +12,15 @@ from torch import distributions
 
 from sintro.basics.randomness import generator
 from sintro.cells.components import Betas
-from sintro.objectives import decoder_loss, encoder_loss, kl, responsibility_regularizer, soft_introvae, vae_loss
+from sintro.objectives import (
+    decoder_loss,
+    divergence,
+    encoder_loss,
+    kl,
+    responsibility_regularizer,
+    soft_introvae,
+    vae_loss,
+)
 from sintro.objectives.gradients import differentiate_now, leaf_of
 from sintro.objectives.model import Model
 from sintro.objectives.networks import MLP, mlp_pair
@@ -325,8 +333,9 @@ def test_gradients_taken_one_batch_at_a_time_are_those_of_the_whole_graph(monkey
             model.target_decoder = copy.deepcopy(model.decoder).requires_grad_(False)
         with monkeypatch.context() as patch:
             if whole:
-                patch.setattr(soft_introvae, "differentiate_now", lambda value, *_: value)
-                patch.setattr(soft_introvae, "leaf_of", lambda tensor: tensor)
+                for module in (divergence, soft_introvae):
+                    patch.setattr(module, "differentiate_now", lambda value, *_: value)
+                    patch.setattr(module, "leaf_of", lambda tensor: tensor)
             both, source = {"samples": 3, "cooperation": cooperation}, generator(0, "noise")
             first = encoder_loss(
                 model, real_batch(), BETAS, source, alpha=alpha, responsibility_weight=10.0, scale=1 / 784, **both

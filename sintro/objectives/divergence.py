@@ -3,12 +3,14 @@
 Shapes: ``...`` is empty for one cell and [F] for a fleet.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 
 from sintro.basics.randomness import Generators, normal
-from sintro.objectives.model import Posterior
+from sintro.objectives.gradients import differentiate_now, leaf_of
+from sintro.objectives.model import Model, Posterior
 from sintro.priors import NoiseMoments, Prior
 from sintro.priors.mixture import sampled_log_prob
 
@@ -125,3 +127,27 @@ def _together(estimate, posterior: Posterior, prior: Prior, *how) -> RealKL:
 def _of_one_mode(prior: Prior) -> torch.Tensor | None:
     """Return the mean responsibilities of a mixture of one mode, all ones; None for N(0, I), which has no modes."""
     return torch.ones_like(prior.weights.detach()) if prior.has_modes else None
+
+
+def mean_kls(
+    model: Model, batches: list[torch.Tensor], to_prior: Callable[..., torch.Tensor], weight: float
+) -> tuple[list[Posterior], list[torch.Tensor]]:
+    """Return q(z|x) of each batch, and the batch mean ``[...]`` of its KL, with gradients to the encoder and the batch.
+
+    Batches that do not share a forward pass do not share the memory of one either: the gradient of each is taken
+    before the next one is encoded, and then the graph of its q is gone.
+
+    Args:
+        to_prior: KL(q || p), ``[..., B]``, of a mean and a log-variance.
+        weight: what the loss multiplies each mean by, as in :func:`differentiate_now`.
+    """
+    if model.stackable:
+        posteriors = model.encode_each(batches)
+        return posteriors, [to_prior(*posterior).mean(-1) for posterior in posteriors]
+    posteriors, kls = [], []
+    for batch in batches:
+        end = leaf_of(batch)
+        posteriors.append(model.encode(end))
+        places = [(end, batch), *((own, own) for own in model.encoder.parameters())]
+        kls.append(differentiate_now(to_prior(*posteriors[-1]).mean(-1), places, weight))
+    return posteriors, kls

@@ -4,13 +4,14 @@ The prior is N(0, I), every KL has its closed form, and there is no factor s. A 
 where ``...`` is empty for one cell and [F] for a fleet. The hinge acts on each cell's batch mean.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
 
 from sintro.basics.randomness import Generators
 from sintro.cells.components import Betas
-from sintro.objectives.divergence import kl
+from sintro.objectives.divergence import kl, mean_kls
 from sintro.objectives.model import Model
 from sintro.objectives.objective import Game, Objective
 from sintro.objectives.vae import Weight
@@ -42,7 +43,8 @@ def encoder_loss(model: Model, real: torch.Tensor, betas: Betas, margin: Weight,
     reconstructed, fake = model.decode_each((z, z_fake))
     reconstruction = model.reconstruction_error(real, reconstructed).mean(-1)
     kl_real = kl(*posterior, model.prior, 0, None).mean(-1)
-    kl_reconstructed, kl_fake = mean_kls(model, reconstructed.detach(), fake.detach())
+    constants = [reconstructed.detach(), fake.detach()]
+    kl_reconstructed, kl_fake = _kls(model, constants, -0.5 * betas.neg * betas.kl)
     hinges = {"reconstructed": torch.relu(margin - kl_reconstructed), "fake": torch.relu(margin - kl_fake)}
     adversarial = 0.5 * betas.neg * (hinges["reconstructed"] + hinges["fake"])
     loss = betas.rec * reconstruction + betas.kl * (kl_real + adversarial)
@@ -60,15 +62,16 @@ def decoder_loss(model: Model, step: EncoderStep, betas: Betas) -> tuple[torch.T
     already given the decoder the gradient of w_rec rec, so the loss returned lacks that term; ``loss_decoder``, the
     term of the history, has both.
     """
+    weight = 0.5 * betas.kl
     with frozen(model.encoder):
-        kl_reconstructed, kl_fake = mean_kls(model, step.reconstructed, step.fake)
-    adversarial = 0.5 * betas.kl * (kl_reconstructed + kl_fake)
+        kl_reconstructed, kl_fake = _kls(model, [step.reconstructed, step.fake], weight)
+    adversarial = weight * (kl_reconstructed + kl_fake)
     return adversarial, {"loss_decoder": (betas.rec * step.reconstruction + adversarial).detach()}
 
 
-def mean_kls(model: Model, *batches: torch.Tensor) -> list[torch.Tensor]:
-    """Return the batch mean ``[...]`` of KL(q(z|x) || N(0, I)) of each batch."""
-    return [kl(*posterior, model.prior, 0, None).mean(-1) for posterior in model.encode_each(batches)]
+def _kls(model: Model, batches: list[torch.Tensor], weight: Weight) -> list[torch.Tensor]:
+    """Return the batch mean ``[...]`` of KL(q(z|x) || N(0, I)) of each batch; the loss multiplies it by ``weight``."""
+    return mean_kls(model, batches, partial(kl, prior=model.prior, samples=0, generator=None), weight)[1]
 
 
 class IntroVae(Objective):

@@ -11,7 +11,7 @@ import torch
 
 from sintro.basics.randomness import Generators, normal
 from sintro.cells.components import Betas
-from sintro.objectives.divergence import joint_kl, kl, real_kl
+from sintro.objectives.divergence import joint_kl, kl, mean_kls, real_kl
 from sintro.objectives.gradients import differentiate_now, leaf_of
 from sintro.objectives.model import Model, Posterior
 from sintro.objectives.objective import Game, Objective
@@ -159,7 +159,7 @@ def decoder_loss(
         reconstruction = model.reconstruction_error(real, negatives[0]).mean(-1)
         to_target = partial(kl, prior=target, samples=samples, generator=generator, sampled=sampled)
         weight = gamma * betas.kl * 0.5
-        posteriors, kls = _mean_kls(model, negatives, to_target, scale * weight)
+        posteriors, kls = mean_kls(model, negatives, to_target, scale * weight)
         loss = betas.rec * reconstruction + weight * sum(kls[1:], kls[0])
         if prior.learns:
             if prior_kl is None:
@@ -169,24 +169,6 @@ def decoder_loss(
             loss = loss + gamma * gamma_r * betas.rec * 0.5 * _errors_again(model, negatives, posteriors, generator)
     loss = scale * loss
     return Step(loss, detached({"loss_decoder": loss}, None), posterior, z)
-
-
-def _mean_kls(model: Model, batches, to_target, weight: Weight) -> tuple[list[Posterior], list[torch.Tensor]]:
-    """Return q(z|x) of each batch, and its mean KL, which the loss multiplies by ``weight``.
-
-    As in :func:`_negatives`, batches that do not share a forward pass do not share its memory: then the graph of q is
-    gone.
-    """
-    if model.stackable:
-        posteriors = model.encode_each(batches)
-        return posteriors, [to_target(*posterior).mean(-1) for posterior in posteriors]
-    posteriors, kls = [], []
-    for batch in batches:
-        end = leaf_of(batch)
-        posterior = model.encode(end)
-        kls.append(differentiate_now(to_target(*posterior).mean(-1), [(end, batch)], weight))
-        posteriors.append(posterior)
-    return posteriors, kls
 
 
 def _errors_again(model: Model, batches, posteriors, generator: Generators) -> torch.Tensor:
