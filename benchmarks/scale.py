@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from sintro.cells import studies
+from sintro.runs import failures
 
 ROOT = Path(__file__).parents[1]
 STUDY = "search2d"
@@ -41,19 +42,18 @@ def measure(name: str, command: list[str], folder: Path) -> None:
 
 
 def fill(folder: Path) -> None:
-    """Write what ``sintro status`` looks at: results of every second cell, logs of failures of every twentieth."""
+    """Write what ``sintro status`` looks at: results of every second cell, failures of every twentieth."""
     for index, cell in enumerate(studies.load(STUDY).cells()):
         place = folder / cell.path
         place.mkdir(parents=True)
         if index % 2 == 0:
-            for name in ("cell.json", "history.csv", "model.pt", "metrics.json"):
+            for name in ("cell.json", "history.csv", "model.pt"):
                 (place / name).write_text("{}")
-            provenance = {"status": "done", "wall_seconds": 400.0, "iterations": 30000}
-            (place / "provenance.json").write_text(json.dumps(provenance))
+            facts = {"status": "done", "digest": studies.settings(cell).digest}
+            (place / "metrics.json").write_text(json.dumps(facts))
+            (place / "provenance.json").write_text(json.dumps(facts | {"wall_seconds": 400.0, "iterations": 30000}))
         elif index % 20 == 1:
-            log = folder / cell.path.replace("results", "logs", 1) / "train.log"
-            log.parent.mkdir(parents=True)
-            log.write_text("error: cannot write it: No space left on device\n")
+            failures.write(place, "train", "cannot write it: No space left on device")
 
 
 def main() -> None:

@@ -125,10 +125,22 @@ def test_names_of_machines_and_folders_are_not_packed(stored):
     path = Path(MIXTURE, "cell.json")
     record = json.loads(path.read_text()) | {"command": f"sintro train {MIXTURE} --threads 1 --data '/home/secret x'"}
     path.write_text(json.dumps(record))
+    path = Path(IMAGES, "metrics.json")
+    lacking = "no out-of-distribution images, mnist: 4 of 4 files are missing"
+    known = json.loads(path.read_text()) | {"ood_missing": f"{lacking}, looked for in /home/secret x: a.gz; /secret/b"}
+    path.write_text(json.dumps(known))
     files = archived.read(archive.pack("stored").path).files
     assert not any(b"secret" in content for content in files.values())
+    assert json.loads(files[f"{IMAGES}/metrics.json"])["ood_missing"] == lacking
     assert json.loads(files[f"{MIXTURE}/cell.json"])["command"] == f"sintro train {MIXTURE} --threads 1"
-    assert files[f"{IMAGES}/metrics.json"] == Path(IMAGES, "metrics.json").read_bytes()
+    assert files[f"{MIXTURE}/metrics.json"] == Path(MIXTURE, "metrics.json").read_bytes()
+
+
+@pytest.mark.parametrize("content", ['{"cell": ', "[]", "7"])
+def test_a_finished_cell_with_a_damaged_file_is_refused_in_one_line(stored, content):
+    Path(MIXTURE, "cell.json").write_text(content)
+    with pytest.raises(SintroError, match=f"{MIXTURE}/cell.json is truncated or holds no JSON object"):
+        archive.pack("stored")
 
 
 def test_what_results_lacks_stays_in_the_archive_and_what_it_has_is_packed_anew(stored):

@@ -16,6 +16,7 @@ from sintro.basics import memory
 from sintro.cells import studies
 from sintro.cells.cell import Cell
 from sintro.metrics import VERSIONS, versions
+from sintro.runs import doctor
 
 CELL = "results/quick/rings/soft-introvae/mog64-learned/clip/seed0"
 VAST = "9" * 400  # larger than every float, and than every integer of a machine
@@ -325,6 +326,30 @@ def test_a_full_disk_under_the_output_gets_one_line() -> None:
         )
     assert done.returncode == 2
     assert re.fullmatch(r"error: .*No space left on device\n", done.stderr)
+
+
+# --- doctor
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("#!/bin/sh\nexec sleep 60\n", "timed out after 0.2 seconds"),
+        ("no program", "Exec format error"),
+        ("#!/bin/sh\necho no devices were found >&2\nexit 6\n", "no devices were found"),
+    ],
+)
+def test_a_driver_that_does_not_answer_is_a_row_of_the_doctors_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text(script)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(doctor, "SECONDS_FOR_DRIVER", 0.2)
+    (row,) = (check for check in doctor.here(data=False) if check.what == "GPU driver")
+    assert row.state == "bad"
+    assert said in row.found
 
 
 # --- the memory of a process that trains

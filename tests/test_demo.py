@@ -55,6 +55,16 @@ def test_an_unknown_study_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert capsys.readouterr().err.startswith("error: study 'quik' is not one of")
 
 
+def test_a_place_for_logs_that_is_none_is_one_line(
+    write_study: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_study("small", STUDY)
+    Path("logs").write_text("")
+    monkeypatch.setattr(sys, "argv", ["demo", "small"])
+    assert demo.main() == 2
+    assert capsys.readouterr().err == "error: logs: File exists\n"
+
+
 def start(repository: Path, folder: Path) -> subprocess.Popen:
     """Begin the demo of a small study, as the first process of a session of its own, as in a terminal."""
     for part in ("rules", "schemas", "report"):

@@ -18,6 +18,7 @@ import yaml
 from PIL import Image
 
 from sintro.cells import search_results
+from sintro.data.sources import source
 
 pytestmark = pytest.mark.slow
 
@@ -194,7 +195,22 @@ def test_an_image_set_is_fetched_before_anything_trains_on_it_and_only_then(fres
     lock = fresh.folder / "data" / "mnist.lock.json"  # as earlier versions left it
     lock.parent.mkdir()
     lock.write_text("{}")
+    files = [fresh.folder / "data" / file.path for file in source("mnist").files]
+    files[0].parent.mkdir(parents=True)
+    for file in files:
+        file.touch()
     assert fresh.planned(f"{cell}/metrics.json") == {f"train {cell}", f"evaluate {cell}"}
+    files[1].rename(files[1].with_suffix(""))  # unpacked
+    assert "fetch mnist" not in fresh.planned(f"{cell}/metrics.json")
+    files[2].unlink()
+    assert "fetch mnist" in fresh.planned(f"{cell}/metrics.json")
+    lock.unlink()
+    (marker,) = set(re.findall(r"results/\.fetched/\S+/mnist", fresh.snakemake(f"{cell}/metrics.json", "--dry-run")))
+    (fresh.folder / marker).parent.mkdir(parents=True)
+    (fresh.folder / marker).touch()
+    assert "fetch mnist" in fresh.planned(f"{cell}/metrics.json"), "files of a data root that was purged since"
+    files[2].touch()
+    assert "fetch mnist" not in fresh.planned(f"{cell}/metrics.json")
     digits = "results/quick/digits/vae/normal/none/seed0"  # embedded
     assert fresh.planned(f"{digits}/metrics.json") == {f"train {digits}", f"evaluate {digits}"}
 
@@ -410,22 +426,46 @@ def test_a_cause_that_stays_is_tried_once_and_named_last(fresh: Checkout) -> Non
     assert not (fresh.folder / cell / "failure.json").exists()
 
 
-def test_a_job_that_was_killed_is_named(fresh: Checkout) -> None:
+def started_with_a_long_cell(fresh: Checkout, *arguments: str) -> subprocess.Popen:
+    """Start a workflow and return it once it trains a cell that would take hours."""
     fresh.write("quick", TINY.replace("iterations: 12", "iterations: 250000"))
-    cell = f"results/quick/{VAE}"
     pipes = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    started = subprocess.Popen(
-        fresh.command(f"{cell}/metrics.json"), cwd=fresh.folder, env=fresh.environment(), **pipes
-    )
+    started = subprocess.Popen(fresh.command(*arguments), cwd=fresh.folder, env=fresh.environment(), **pipes)
     deadline = time.monotonic() + 120
-    while not (fresh.folder / cell / "cell.json").exists():
+    while not (fresh.folder / f"results/quick/{VAE}/cell.json").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    return started
+
+
+def kill_the_training(started: subprocess.Popen) -> str:
+    """Kill the training of a workflow; return what the workflow printed until its end."""
     for process, command in descendants(started.pid):
         if "sintro\0train" in command:
             os.kill(process, 9)
     printed, _ = started.communicate(timeout=120)
     assert started.returncode != 0
+    return printed
+
+
+def test_a_cell_that_somebody_trains_while_the_workflow_runs_is_not_trained_again(fresh: Checkout) -> None:
+    long, other = f"results/quick/{VAE}/provenance.json", f"results/other/{VAE}/provenance.json"
+    how = ["--cores", "1", "--keep-going", "--prioritize", long]
+    started = started_with_a_long_cell(fresh, long, other, *how)
+    assert not (fresh.folder / other).exists()
+    command = [sys.executable, "-m", "sintro", "train", f"results/other/{VAE}"]
+    subprocess.run(command, cwd=fresh.folder, env=fresh.environment(), check=True, capture_output=True)
+    own = (fresh.folder / other).read_bytes()
+    printed = kill_the_training(started)
+    assert f"train results/other/{VAE}" in printed
+    assert (fresh.folder / other).read_bytes() == own
+    fresh.snakemake(other, "--forcerun", other)
+    assert (fresh.folder / other).read_bytes() != own, "one that was there before the workflow began"
+
+
+def test_a_job_that_was_killed_is_named(fresh: Checkout) -> None:
+    cell = f"results/quick/{VAE}"
+    printed = kill_the_training(started_with_a_long_cell(fresh, f"{cell}/metrics.json"))
     assert re.fullmatch(f"failed: train {cell}: .*(died|Killed).*", printed.splitlines()[-1])
     assert fresh.json(f"{cell}/failure.json")["deterministic"] is False
 

@@ -97,6 +97,12 @@ def states(name: str, root: Path) -> list[FileState]:
     return [file_state(file, root, lock) for file in files]
 
 
+def all_there(name: str, root: Path) -> bool:
+    """Whether every file of a data set, or its plain copy, is under the root; what the files hold is not looked at."""
+    ways = ((file.path, file.plain) for file in source(name).files)
+    return all(any(path and os.path.exists(root / path) for path in way) for way in ways)
+
+
 def file_state(file: SourceFile, root: Path, lock: dict[str, dict]) -> FileState:
     """Check one file; a plain copy stands in for a compressed file that is missing or in a worse state.
 

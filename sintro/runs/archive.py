@@ -4,6 +4,7 @@ What goes into it is decided by ``sintro.runs.results``, what of each file by ``
 ``sintro.runs.archived``. The same files and the same zlib give the same bytes.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -33,6 +34,7 @@ SETS = ("data", "samples")
 CALLED = {"energy": "density map", "data": "real data", thinning.GRID: "translations"}
 AS_THEY_ARE = ("cell.json", METRICS, PROVENANCE)
 PRIVATE = ("hostname", "commit_reason")  # names a machine or a folder, and nothing that a result depends on
+PLACE = re.compile(r"[,;:(] ?[^,;:(]*(?<!\S)~?/\w")  # where a reason begins to name an absolute path
 DATA_FOLDER = re.compile(r" --data (?:'[^']*'(?:\"'\"'[^']*')*|\S+)")  # in a command, as a shell reads it
 LEVEL = 9
 
@@ -136,7 +138,7 @@ def _packed(cell: Cell, place: Path, found: Judged) -> tuple[Entry, dict[str, by
         files["history.csv"] = thinning.history(history.read_text(encoding="utf-8")).encode()
     except (OSError, ValueError):
         left_out.append("history")
-    kind = "2d" if cell.data.kind == "2d" else "images"
+    kind = cell.data.kind
     stored = _stored(place / "arrays.npz")
     arrays = _thinned(stored or {}, MOST_BYTES[kind] - sum(map(_compressed, files.values())), kind)
     if arrays:
@@ -161,10 +163,16 @@ def _packed(cell: Cell, place: Path, found: Judged) -> tuple[Entry, dict[str, by
 def _public(path: Path) -> bytes:
     """A cell's JSON file as it is, without the machine's name and the places on its disk."""
     content = path.read_bytes()
-    value = json.loads(content)
+    value = None
+    with contextlib.suppress(ValueError):
+        value = json.loads(content)
+    if not isinstance(value, dict):
+        raise SintroError(f"{path} is truncated or holds no JSON object: its cell must be trained again")
     kept = {name: each for name, each in value.items() if name not in PRIVATE}
     if isinstance(command := kept.get("command"), str):
         kept["command"] = DATA_FOLDER.sub("", command)
+    if isinstance(reason := kept.get("ood_missing"), str):
+        kept["ood_missing"] = PLACE.split(reason, maxsplit=1)[0]
     return content if kept == value else (json.dumps(kept, indent=1, sort_keys=True) + "\n").encode()
 
 

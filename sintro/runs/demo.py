@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 from sintro import SintroError
-from sintro.basics.output import print_whatever_comes
+from sintro.basics.output import print_error, print_whatever_comes
 from sintro.cells import studies
-from sintro.runs import status
+from sintro.runs import failures, status
 
 PAGE = Path("reports/index.html")
 SECONDS_TO_STOP = 10.0
@@ -79,14 +79,12 @@ def main() -> int:
     print_whatever_comes()
     given = sys.argv[1:]
     if len(given) > 2:
-        print(f"error: {given[2]!r} is too much; legal is: python -m sintro.runs.demo [STUDY] [CORES]", file=sys.stderr)
-        return 2
+        return print_error(f"{given[2]!r} is too much; legal is: python -m sintro.runs.demo [STUDY] [CORES]")
     study, cores = (*given, *("quick", "all")[len(given) :])
     try:
         return run(study, cores)
-    except SintroError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except (SintroError, OSError) as error:
+        return print_error(failures.in_words(error))
 
 
 if __name__ == "__main__":

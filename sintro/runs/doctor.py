@@ -18,6 +18,7 @@ from sintro.cells.cell import RESULTS
 from sintro.runs import places
 
 JOB_MINUTES = 5
+SECONDS_FOR_DRIVER = 60
 SHOWN = 300  # characters of a command's output
 
 
@@ -85,7 +86,10 @@ def _driver() -> Check:
     if shutil.which("nvidia-smi") is None:
         return Check("GPU driver", "note", "no nvidia-smi here")
     command = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_FOR_DRIVER, check=False)
+    except (OSError, subprocess.SubprocessError) as error:
+        return Check("GPU driver", "bad", f"nvidia-smi gives no answer: {error}")
     said = " ".join((done.stdout or done.stderr).split())[:SHOWN]
     return Check("GPU driver", "ok" if done.returncode == 0 else "bad", said)
 

@@ -23,6 +23,7 @@ from sintro.basics.output import print_whatever_comes
 from sintro.cells import fleets, studies
 from sintro.cells.cell import Cell
 from sintro.runs import failures, results
+from sintro.runs.folder import HANDED_OVER
 
 STEPS: dict[str, failures.Step] = {"train": "train", "fleet": "train", "evaluate": "evaluate"}  # rule -> step
 TAIL = 64 * 1024  # bytes at a log's end that are read
@@ -84,6 +85,7 @@ class Listener(logging.Handler):
     def __init__(self, logger: logging.Logger):
         super().__init__()
         self.logger = logger
+        self.started = time.time()
         self.began: dict[int, float] = {}
         self.failed: dict[int, Failed] = {}
 
@@ -93,12 +95,23 @@ class Listener(logging.Handler):
             event = getattr(record, "event", None)
             if event == "job_info":
                 self.began[record.jobid] = time.time()  # type: ignore[attr-defined]
+                if record.rule_name == "train":  # type: ignore[attr-defined]
+                    self._keep(Path(record.output[0]))  # type: ignore[attr-defined]
             elif event == "job_finished":
                 self.failed.pop(record.job_id, None)  # type: ignore[attr-defined]  a later try succeeded
             elif event == "job_error":
                 self._note(record)
         except Exception:
             self.handleError(record)
+
+    def _keep(self, provenance: Path) -> None:
+        """Move a training that somebody else has finished since the workflow began to where the job takes it over.
+
+        Snakemake deletes the file that it expects of a job before the job starts, which is now.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            if provenance.stat().st_mtime > self.started and results.is_trained(Cell.from_path(str(provenance.parent))):
+                provenance.replace(provenance.with_name(HANDED_OVER))
 
     def _note(self, record: logging.LogRecord) -> None:
         rule, (output, *_) = record.rule_name, record.output  # type: ignore[attr-defined]

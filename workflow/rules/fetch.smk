@@ -8,10 +8,16 @@ DATA = sources.data_root()
 FETCHED = "results/.fetched/" + hashlib.sha256(os.path.abspath(DATA).encode()).hexdigest()[:12]
 
 
-def fetched(dataset):
-    """Name the marker of a data set that is there. The lock file that earlier versions left beside it still counts."""
-    lock = sources.lock_path(dataset, DATA)
-    return str(lock) if os.path.exists(lock) else f"{FETCHED}/{dataset}"
+def fetched(dataset, needed):
+    """Name the marker of a data set that is there. The lock file that earlier versions left beside it still counts.
+
+    Where a cell needs the data now and a file is gone, neither counts, and the data are fetched again.
+    """
+    lock, marker = sources.lock_path(dataset, DATA), f"{FETCHED}/{dataset}"
+    if needed and not sources.all_there(dataset, DATA):
+        make_again(marker)
+        return marker
+    return str(lock) if os.path.exists(lock) else marker
 
 
 # The one step that uses a network, on the node where snakemake runs. It takes files that lie on this machine first.

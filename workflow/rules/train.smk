@@ -22,7 +22,7 @@ def data(wildcards):
     judge_cell(cell, "train")
     if not cell.data.fetched:
         return []
-    there = fetched(cell.dataset)
+    there = fetched(cell.dataset, needed=results.needed(cell) != "nothing")
     return there if is_forced("train", f"{cell.path}/provenance.json") else ancient(there)
 
 
