@@ -65,7 +65,7 @@ Threads = Annotated[int | None, typer.Option(min=1, help="Threads for torch (def
 Wait = Annotated[
     int,
     typer.Option(
-        min=0, max=10**9, metavar="SECONDS", help="How long to wait for another process that trains a cell; 0: not"
+        min=0, max=10**9, metavar="SECONDS", help="How long to wait for another process that trains a cell; 0: do not wait"
     ),
 ]
 Graph = Annotated[bool, typer.Option("--graph", help="On a GPU, replay whole iterations as CUDA graphs")]
@@ -96,7 +96,7 @@ def cells(study: StudyName) -> None:
 @app.command(epilog=f"Example: sintro show {CELL}")
 def show(
     cell: CellPath,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, the content of the cell's cell.json")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the settings as cell.json holds them")] = False,
 ) -> None:
     """Show every setting of a cell and where it comes from; trains nothing."""
     from sintro.cells import origins
@@ -268,7 +268,7 @@ def status(
         int | None, typer.Option("--while", metavar="PID", help="With --watch: until this process ends")
     ] = None,
 ) -> None:
-    """Show which cells of a study are done, running, waiting, diverged or failed, from their folders; on any node."""
+    """Show which cells of a study are done, running, to evaluate, missing, diverged or failed; on any node."""
     from sintro.cells import studies as known
     from sintro.runs import status as state
 

@@ -59,7 +59,7 @@ class Length(NamedTuple):
 
 def length(settings: Settings, on_gpu: bool = False) -> Length:
     """Return the length of a cell with these settings, by shipped measurements."""
-    if settings.network != "mlp":  # guesses: no measurement of images is shipped
+    if settings.network != "mlp":  # rough: one network was measured, on one core
         channels = settings.channels or TWO_CODE_CHANNELS[settings.event[-1]]
         share = settings.batch_size / ITS_BATCH * _weights(channels) / _weights(ITS_CHANNELS)
         work = operations(settings.event, channels, settings.latent_size)
