@@ -65,7 +65,10 @@ Threads = Annotated[int | None, typer.Option(min=1, help="Threads for torch (def
 Wait = Annotated[
     int,
     typer.Option(
-        min=0, max=10**9, metavar="SECONDS", help="How long to wait for another process that trains a cell; 0: do not wait"
+        min=0,
+        max=10**9,
+        metavar="SECONDS",
+        help="How long to wait for another process that trains a cell; 0: do not wait",
     ),
 ]
 Graph = Annotated[bool, typer.Option("--graph", help="On a GPU, replay whole iterations as CUDA graphs")]
