@@ -187,7 +187,9 @@ def is_finished(task: Task) -> bool:
     try:
         read_provenance(folder)
     except Unreadable as error:  # read first: under a lock the judge would say "running"
-        raise SintroError(f"{error}; train the cell anew: sintro train {folder} --restart") from None
+        if isinstance(error.__cause__, OSError):
+            raise
+        raise SintroError(f"{error}; train the cell anew: sintro train {folder} --restart") from error
     found = results.judge(task.cell, folder, asked=results.Asked(task.settings.digest))
     history = folder / "history.csv"
     if not found.trained or not history.exists():
