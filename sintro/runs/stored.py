@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 METRICS = "metrics.json"
 CHECKPOINT = "checkpoint.pt"
+ASIDE = "checkpoint.other-settings.pt"  # the checkpoint of a run with other settings
+BETWEEN = "checkpoint.between.pt"  # while two checkpoints change places
 MODEL = "model.pt"
 MEAN_RESPONSIBILITIES = "mean_responsibilities"  # in arrays.npz: a_k [T, K] after each snapshot
 RESPONSIBILITY_ITERATIONS = "responsibility_iterations"  # in arrays.npz: how many iterations each came after, [T]
