@@ -238,6 +238,23 @@ def test_looking_seldom_changes_no_result(here, monkeypatch):
     assert final_files([MOG]) == expected
 
 
+def test_terms_that_the_next_iteration_overwrites_are_seen_as_they_were(here, monkeypatch):
+    """CUDA graphs write every iteration's terms to the same memory."""
+    step, memory = Players.step, {}
+
+    def replayed(self, iteration, mean_responsibilities=False):
+        terms = step(self, iteration, mean_responsibilities)
+        if iteration == 3:
+            terms["loss_encoder"] = torch.full_like(terms["loss_encoder"], float("nan"))
+        return {name: memory.setdefault(name, term.clone()).copy_(term) for name, term in terms.items()}
+
+    monkeypatch.setattr(Players, "step", replayed)
+    monkeypatch.setattr(loop.Record, "logs", lambda self, iteration: False)
+    monkeypatch.setitem(loop.LOOK_EVERY, "cpu", 7)
+    assert run([NORMAL]) == 0
+    assert read_json(Path(NORMAL, "provenance.json"))["diverged_at"] == 3
+
+
 # --- a study's fleets
 
 STUDY = """
