@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sintro import SintroError
 from sintro.__main__ import main
 from sintro.cells import components, fleets, studies
 from sintro.cells.cell import Cell
@@ -162,6 +163,17 @@ def test_they_train_one_by_one(here, capsys):
     text = STUDY.replace("seeds: [0]", "seeds: [0, 1]\nfleet: 2").replace("iterations: 30", "iterations: 20")
     (here / "workflow" / "studies" / "own.yaml").write_text(text)
     assert fleets.of_study(studies.load("own")) == {}
+
+
+def test_a_prior_whose_parameters_a_fleet_would_share_is_refused(here):
+    text = (TOYS / "coupling.py").read_text()
+    write(here, "coupling", text.replace('name = "coupling"', 'name, stackable = "coupling", True'))
+    settings = [settings_of(FLOW), settings_of(FLOW).model_copy(update={"seed": 1})]
+    assert Players(settings[:1]).model.prior.parameters()
+    with pytest.raises(
+        SintroError, match=r"coupling\.py: prior 'coupling': 2 cells side by side would share its param"
+    ):
+        Players(settings)
 
 
 def test_a_deleted_extension_leaves_its_results(here):

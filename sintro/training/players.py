@@ -28,6 +28,7 @@ from sintro.objectives.build import (
     together,
 )
 from sintro.objectives.perceptual import PerceptualError, load
+from sintro.priors import Prior
 from sintro.training.batches import batches_of
 from sintro.training.embeddings import cosine_rate, embeddings_of
 from sintro.training.graphs import Graphs
@@ -55,6 +56,8 @@ class Players:
         from_data = components.prior(self.shared.prior).from_data
         pseudo_inputs = self.data.pseudo_inputs(self.shared.components) if from_data else None
         prior = first_prior(self.shared, pseudo_inputs, self.device)
+        if self.fleet:
+            _refuse_shared_parameters(self.shared.prior, prior, len(self.settings))
         self.model = model_of(self.settings, self.objective, prior, self.device)
         self.model.perceptual_error = _perceptual_error(self.shared, self.device)
         self.betas = Betas(*(self._per_cell(name) for name in ("beta_rec", "beta_kl", "beta_neg")))
@@ -257,6 +260,17 @@ def _perceptual_error(settings: Settings, device: torch.device) -> PerceptualErr
     Raises SintroError where VGG-16's weights are missing or not right.
     """
     if settings.reconstruction is None:
+def _refuse_shared_parameters(name: str, prior: Prior, cells: int) -> None:
+    """Raise SintroError where the cells of a fleet would share a tensor of their prior."""
+    component = components.prior(name)
+    for parameter, values in prior.named_parameters().items():
+        if not component.from_data or values.shape[:1] != (cells,):  # only pseudo-inputs bring the fleet's axis along
+            raise SintroError(
+                f"{component.source or 'the suite'}: prior {name!r}: {cells} cells side by side would share its "
+                f"parameter {parameter!r}; legal is stackable = False"
+            )
+
+
         return None
     weights = sources.require_weights(sources.VGG16, sources.data_root())
     return load(weights.path, settings.reconstruction == "vgg16-raw").to(device)
