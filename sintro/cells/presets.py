@@ -106,8 +106,6 @@ def _why_not(cell: Cell, settings: Settings) -> str:
     """Say which setting does not fit the cell, and what is legal; "" where all fit."""
     modes, images, most = settings.components or 0, settings.training_images, cell.data.size
     if cell.data.kind == "2d":
-        if modes > settings.batch_size:
-            return f"prior {cell.prior!r} starts from the first batch, and batch_size is {settings.batch_size}"
         return ""
     fewest, why = _fewest_images(cell, modes)
     if images and not fewest <= images <= most:

@@ -1,6 +1,7 @@
 """Data sets as components: densities in the plane, sampled without end, and sets of images. Imports no torch."""
 
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -67,7 +68,7 @@ class Density(Dataset):
     parts, ``part`` the word for one of them.
     """
 
-    kind, holds = PLANE, "points in the first batch"
+    kind, holds = PLANE, "points"
     needs = ("title", "half_width", "labels", "part", "sample", "locate")
     checks: ClassVar = {
         "title": TEXT,
@@ -76,7 +77,7 @@ class Density(Dataset):
         "part": TEXT,
     }
     event = (2,)
-    size = 512  # the published batch
+    size = sys.maxsize  # as many points as a prior starts from are drawn
     half_width: float
     labels: int
     part: str
