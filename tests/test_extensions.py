@@ -334,6 +334,7 @@ def test_images_that_are_not_as_declared_are_refused(write_study, tmp_path) -> N
         ("a", ("(1, 8, 8)", "(1, 16, 16)"), r"gives uint8 \(128, 1, 8, 8\), expected uint8 \[N, 1 x 16 x 16\]"),
         ("b", ("128, 2", "129, 2"), "gives 128 images, but its size is 129"),
         ("c", ("128, 2", "128, 1"), "expected images with labels from 0 to 0"),
+        ("d", ("else 48", "else 3"), "gives 3 images; legal are 4 and more"),
     ):  # fmt: skip
         folder = tmp_path / name
         folder.mkdir()
