@@ -168,7 +168,7 @@ class Players:
         """Do an iteration, of the warm-up or of the objective; return the terms of the history, ``[]`` or ``[F]`` each.
 
         With ``mean_responsibilities`` the terms hold the prior's mean responsibilities too, ``[..., K]``. Raises
-        SintroError where an extension's objective returns no losses.
+        SintroError where an extension's objective returns no losses, or terms that are no tensors.
         """
         self.iteration = iteration
         self.enter(iteration)
@@ -187,6 +187,12 @@ class Players:
                 f"objective {self.shared.objective!r}: an iteration must return the terms of the history, "
                 f"{' and '.join(sorted(LOSSES))} among them"
             )
+        for name, term in terms.items():
+            if not isinstance(term, torch.Tensor):
+                raise SintroError(
+                    f"objective {self.shared.objective!r}: the term {name!r} is a {type(term).__name__}; legal is a "
+                    "tensor of one number"
+                )
         return terms
 
     def _set_learning_rates(self, iteration: int) -> None:
@@ -254,12 +260,6 @@ class Players:
                 self.optimisers[player].state[parameter] = {"step": stored[0]["step"].clone().to(self.device)} | moments
 
 
-def _perceptual_error(settings: Settings, device: torch.device) -> PerceptualError | None:
-    """Load what compares reconstructions in the losses; None for the squared error.
-
-    Raises SintroError where VGG-16's weights are missing or not right.
-    """
-    if settings.reconstruction is None:
 def _refuse_shared_parameters(name: str, prior: Prior, cells: int) -> None:
     """Raise SintroError where the cells of a fleet would share a tensor of their prior."""
     component = components.prior(name)
@@ -271,6 +271,12 @@ def _refuse_shared_parameters(name: str, prior: Prior, cells: int) -> None:
             )
 
 
+def _perceptual_error(settings: Settings, device: torch.device) -> PerceptualError | None:
+    """Load what compares reconstructions in the losses; None for the squared error.
+
+    Raises SintroError where VGG-16's weights are missing or not right.
+    """
+    if settings.reconstruction is None:
         return None
     weights = sources.require_weights(sources.VGG16, sources.data_root())
     return load(weights.path, settings.reconstruction == "vgg16-raw").to(device)
