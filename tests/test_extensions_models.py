@@ -192,6 +192,10 @@ BAD = {
         "class Mine(Prior):\n    name = 'mog4-fixed'\n    def make(self, s, p): ...\n",
         "is a spelling of prior 'mixture'",
     ),
+    "introspective like a vae": (
+        "class Mine(Objective):\n    name, like = 'mine', 'vae'\n    def make(self): ...\n",
+        "like 'vae' has no hyper-parameters of introspective iterations; legal are soft-introvae, ",
+    ),
     "an objective's spelling": (
         "class Mine(Objective):\n    name = 'vae-rec1-kl1'\n    def make(self): ...\n",
         "is a spelling of objective 'vae'",
@@ -235,6 +239,44 @@ def test_an_objective_without_losses_is_one_line(here, capsys):
     )
     assert train(ANNEALED) == 2
     assert "loss_decoder and loss_encoder among them" in capsys.readouterr().err
+
+
+def test_an_objective_whose_terms_are_no_tensors_is_one_line(here, capsys):
+    terms = "{'loss_encoder': 1.0, 'loss_decoder': 2.0}"
+    text = (TOYS / "annealed.py").read_text()
+    write(
+        here,
+        "annealed",
+        text.replace("return Annealed()", f"Annealed.step = lambda self, *_: {terms}\n        return Annealed()"),
+    )
+    assert train(ANNEALED) == 2
+    said = "objective 'annealed-vae': the term 'loss_encoder' is a float; legal is a tensor of one number"
+    assert said in capsys.readouterr().err
+
+
+CLIPS = """
+            def clip_to_modes(self):
+                self.clip(self.log_var.detach() - 1, self.log_var.detach() + 1)
+"""
+
+
+def test_the_bounds_of_a_priors_own_clipping_are_stored(here):
+    path = "results/own/rings/soft-introvae/shared2/clip/seed0"
+    text = (TOYS / "shared.py").read_text().replace("has_modes = True", "has_modes = clips = True")
+    write(here, "shared", text)
+    with pytest.raises(SintroError, match="it says clips, and has no clip_to_modes of its own"):
+        Players([settings_of(path)])
+    before, after = text.split("\n        return SharedVariances")
+    write(here, "shared", f"{before}{CLIPS}\n        return SharedVariances{after}")
+    settings = settings_of(path)
+    players = Players([settings])
+    players.model.prior.clip_to_modes()
+    state = players.state()
+    stored_again = build.stored_prior([settings], [state], "cpu")
+    assert [bound.tolist() for bound in stored_again.bounds] == [bound.tolist() for bound in state["bounds"]]
+    assert len(state["bounds"]) == 2
+    with pytest.raises(SintroError, match="clipping begins when the warm-up ends, and is for introspective runs only"):
+        Cell.from_path(path.replace("soft-introvae", "vae"))
 
 
 def test_an_objective_that_fails_in_training_is_one_line(here, capsys):

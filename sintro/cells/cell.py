@@ -174,6 +174,11 @@ def _check_combination(cell: Cell, objective: Objective, prior: Prior, regulariz
             "of a learned mixture and needs one (mogK-learned)"
         )
     if regularizers.responsibility and not (objective.introspective and prior.has_modes):
+    if regularizers.clip and not objective.introspective:
+        raise SintroError(
+            f"regularizers {cell.regularizers!r} with {cell.objective}: clipping begins when the warm-up ends, and is "
+            "for introspective runs only"
+        )
         raise SintroError(
             f"regularizers {cell.regularizers!r} with {cell.objective}, {cell.prior}: responsibilities are "
             "regularised in introspective runs with a mixture prior only"

@@ -92,11 +92,6 @@ class MixturePrior(Prior):
         """w, ``[..., K]``, positive, sums to one."""
         return torch.softmax(self.logits, -1)
 
-    def clip(self, low: torch.Tensor, high: torch.Tensor) -> "MixturePrior":
-        """Set adaptive variance clipping between ``low`` and ``high``, log-variances per dimension, ``[..., L]``."""
-        self.bounds = (low, high)
-        return self
-
     def clip_to_modes(self) -> None:
         log_vars = self.raw_log_vars.detach()
         self.clip(log_vars.amin(-2), log_vars.amax(-2))
