@@ -76,7 +76,7 @@ def resolve(
     if adam == "restarted" and 0 < fields["warmup"] < fields["iterations"]:
         fields["adam_at_introspection"] = adam
     settings = _checked(cell, fields)
-    if reason := _why_not(cell, settings):
+    if reason := _why_not(cell, settings, shares or {}):
         raise SintroError(f"{cell.path}: {reason}")
     return settings
 
@@ -102,9 +102,11 @@ def _in_units(shares: Mapping[str, Any], length: int) -> dict[str, Any]:
     }
 
 
-def _why_not(cell: Cell, settings: Settings) -> str:
+def _why_not(cell: Cell, settings: Settings, shares: Mapping[str, Any]) -> str:
     """Say which setting does not fit the cell, and what is legal; "" where all fit."""
     modes, images, most = settings.components or 0, settings.training_images, cell.data.size
+    if "milestones" in shares and components.objective(settings.objective).embeds:
+        return "milestones: its learning rate follows a cosine; legal is a study without them"
     if cell.data.kind == "2d":
         return ""
     fewest, why = _fewest_images(cell, modes)
