@@ -145,8 +145,8 @@ class StudyFile(_Part):
 
 
 def names() -> list[str]:
-    """List the names of all studies."""
-    return sorted(path.stem for path in folder().glob("*.yaml"))
+    """List the names of all studies; hidden files, which some systems write beside others, are none."""
+    return sorted(path.stem for path in folder().glob("*.yaml") if not path.name.startswith("."))
 
 
 def folder() -> Path:
