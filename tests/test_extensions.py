@@ -344,7 +344,6 @@ def test_images_that_are_not_as_declared_are_refused(write_study, tmp_path) -> N
             images.load("stripes", "train")
 
 
-# --- the digest
 EVENTS = [
     ("(1, 14, 28)", {}, "channels 64, 128: each halves the images of 14 x 28 pixels; legal are 1 to 1 numbers"),
     ("(1, 28, 14)", {}, "legal are 1 to 1 numbers"),
@@ -369,6 +368,7 @@ def test_rows_that_name_what_they_do_not_set_are_refused(tmp_path, monkeypatch, 
         presets.resolve(Cell.from_path(f"results/s/bars/{CELL}"))
 
 
+# --- the digest
 
 
 def test_an_edited_extension_makes_other_settings_and_the_suites_own_have_none(write_study, tmp_path) -> None:
@@ -392,7 +392,7 @@ def test_an_edited_extension_makes_other_settings_and_the_suites_own_have_none(w
 
 def test_new_writes_a_file_that_works_and_overwrites_nothing(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for kind, name in (("density", "two-moons"), ("images", "4faces")):
+    for kind, name in (("density", "two-moons"), ("images", "4faces"), ("prior", "none")):
         path = new.write(kind, name)
         assert path == Path("extensions", f"{name}.py")
         before = path.read_text()
@@ -403,6 +403,7 @@ def test_new_writes_a_file_that_works_and_overwrites_nothing(tmp_path, monkeypat
     assert components.broken() == {}
     assert components.dataset("two-moons").kind == "2d"
     assert components.dataset("4faces").kind == "images"
+    assert type(components.prior("none")).__name__ == "SetNone"  # a word that Python keeps for itself
 
 
 @pytest.mark.parametrize(
