@@ -110,6 +110,8 @@ GOOD = {
         ("study", "Quick", ["study 'Quick'", "lower-case"]),
         ("study", "-quick", ["study '-quick'"]),
         ("study", "..", ["study '..'"]),
+        ("study", "theory", ["study 'theory'", "and not results, theory, features"]),
+        ("study", "features", ["study 'features'"]),
         ("dataset", "ringz", ["dataset 'ringz'", "8gaussians, spirals, checkerboard, rings", "did you mean 'rings'?"]),
         ("objective", "introvae", ["objective 'introvae'", "soft-introvae"]),
         ("objective", "soft-introvaes", ["objective 'soft-introvaes'", "did you mean 'soft-introvae'?"]),
