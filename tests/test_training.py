@@ -71,7 +71,7 @@ def test_conversion_takes_the_posteriors_at_the_pseudo_inputs_and_restarts_the_o
     players, _ = kinds(MOG, until=15)
     vamp = players.model.prior
     with torch.no_grad():
-        expected = vamp.mixture(players.model.encode)
+        expected = vamp.as_density(players.model.encode)
     steps = [state["step"].item() for state in players.optimisers["encoder"].state.values()]
     assert set(steps) == {15}
     players.enter(15)

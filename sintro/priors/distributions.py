@@ -174,19 +174,16 @@ class VampPrior(Prior):
         logits = torch.zeros(pseudo_inputs.shape[:-event_dims], device=pseudo_inputs.device)
         return cls(nn.Parameter(pseudo_inputs), nn.Parameter(logits, contributions), limits)
 
-    def mixture(self, encode: Callable) -> MixturePrior:
+    def as_density(self, encode: Callable) -> MixturePrior:
         """Return the mixture at this moment; gradients reach the pseudo-inputs and the encoder."""
         inputs = self.pseudo_inputs if self.limits is None else functional.hardtanh(self.pseudo_inputs, *self.limits)
         posterior = encode(inputs)
         return MixturePrior(posterior.mean, posterior.log_var, self.logits)
 
-    def as_density(self, encode: Callable) -> MixturePrior:
-        return self.mixture(encode)
-
     @torch.no_grad()
     def converted(self, encode: Callable, logits: str | None) -> MixturePrior:
         """Return a free mixture at the encoder's present posteriors; its weights learn where they did before."""
-        mixture = self.mixture(encode)
+        mixture = self.as_density(encode)
         first = torch.zeros_like(mixture.logits)
         if logits == "weights":  # published quirk (audit A6): the softmax flattens them
             first = mixture.weights
