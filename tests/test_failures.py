@@ -292,6 +292,8 @@ def test_a_listener_writes_the_cause_down_and_sums_up_what_failed_in_the_end(tin
     cell = Cell.from_path(CELL)
     state = states.of_cells([cell])[cell]
     assert (state.name, state.note) == ("missing", "stopped by SIGTERM; the same command goes on")
+    failures.write_stop({Path(CELL): None}, "SIGTERM", restarted=True)  # the same command would begin anew
+    assert failures.read(Path(CELL)).message == "stopped by SIGTERM; sintro train without --restart goes on"
 
 
 def test_a_fleets_failure_is_that_of_its_unfinished_cells(tiny, write_study, monkeypatch) -> None:

@@ -191,6 +191,18 @@ def test_a_signal_between_two_parts_leaves_the_second_for_later(here, monkeypatc
     assert not Path(CELLS[1]).exists()
 
 
+@pytest.mark.parametrize("fleet", [1, 2])
+def test_a_damaged_checkpoint_of_one_cell_keeps_no_other_from_training(here, fleet):
+    damaged, good = CELLS[:2]
+    Path(damaged).mkdir(parents=True)
+    Path(damaged, "checkpoint.pt").write_bytes(b"cut")
+    with pytest.raises(SintroError, match=f"{damaged}/checkpoint.pt cannot be read"):
+        run([damaged, good], fleet=fleet, iterations=4, warmup=3, conversion=2, milestones=())
+    assert Path(good, "model.pt").exists()
+    assert Path(damaged, "checkpoint.pt").read_bytes() == b"cut"
+    assert read_json(Path(damaged, "failure.json"))["step"] == "train"
+
+
 # --- divergence
 
 
