@@ -254,29 +254,37 @@ def test_an_objective_whose_terms_are_no_tensors_is_one_line(here, capsys):
     assert said in capsys.readouterr().err
 
 
+CLIPPED = "results/own/rings/soft-introvae/shared2/clip/seed0"
 CLIPS = """
             def clip_to_modes(self):
                 self.clip(self.log_var.detach() - 1, self.log_var.detach() + 1)
 """
 
 
-def test_the_bounds_of_a_priors_own_clipping_are_stored(here):
-    path = "results/own/rings/soft-introvae/shared2/clip/seed0"
+def write_clipped(here, method):
+    """The toy `shared` with clipping, which is this method of its prior."""
     text = (TOYS / "shared.py").read_text().replace("has_modes = True", "has_modes = clips = True")
-    write(here, "shared", text)
-    with pytest.raises(SintroError, match="it says clips, and has no clip_to_modes of its own"):
-        Players([settings_of(path)])
     before, after = text.split("\n        return SharedVariances")
-    write(here, "shared", f"{before}{CLIPS}\n        return SharedVariances{after}")
-    settings = settings_of(path)
+    write(here, "shared", f"{before}{method}\n        return SharedVariances{after}")
+
+
+def test_a_prior_that_clips_has_its_own_way(here):
+    write_clipped(here, "")
+    with pytest.raises(SintroError, match="it says clips, and has no clip_to_modes of its own"):
+        Players([settings_of(CLIPPED)])
+
+
+def test_the_bounds_of_a_priors_own_clipping_are_stored(here):
+    write_clipped(here, CLIPS)
+    settings = settings_of(CLIPPED)
     players = Players([settings])
     players.model.prior.clip_to_modes()
     state = players.state()
-    stored_again = build.stored_prior([settings], [state], "cpu")
-    assert [bound.tolist() for bound in stored_again.bounds] == [bound.tolist() for bound in state["bounds"]]
+    again = build.stored_prior([settings], [state], "cpu")
+    assert [bound.tolist() for bound in again.bounds] == [bound.tolist() for bound in state["bounds"]]
     assert len(state["bounds"]) == 2
     with pytest.raises(SintroError, match="clipping begins when the warm-up ends, and is for introspective runs only"):
-        Cell.from_path(path.replace("soft-introvae", "vae"))
+        Cell.from_path(CLIPPED.replace("soft-introvae", "vae"))
 
 
 def test_an_objective_that_fails_in_training_is_one_line(here, capsys):
