@@ -14,7 +14,7 @@ from PIL import Image
 from test_workflow import HEAD, Checkout
 
 from sintro import SintroError
-from sintro.cells import components, studies
+from sintro.cells import components, presets, studies
 from sintro.cells.cell import Cell
 from sintro.cells.components import new
 from sintro.runs import doctor
@@ -334,6 +334,7 @@ def test_images_that_are_not_as_declared_are_refused(write_study, tmp_path) -> N
         ("a", ("(1, 8, 8)", "(1, 16, 16)"), r"gives uint8 \(128, 1, 8, 8\), expected uint8 \[N, 1 x 16 x 16\]"),
         ("b", ("128, 2", "129, 2"), "gives 128 images, but its size is 129"),
         ("c", ("128, 2", "128, 1"), "expected images with labels from 0 to 0"),
+        ("d", ("else 48", "else 3"), "gives 3 images; legal are 4 and more"),
     ):  # fmt: skip
         folder = tmp_path / name
         folder.mkdir()
@@ -341,6 +342,30 @@ def test_images_that_are_not_as_declared_are_refused(write_study, tmp_path) -> N
         extend(folder, "stripes", IMAGES.replace(*wrong))
         with pytest.raises(SintroError, match=f"extensions/stripes.py: .*{said}"):
             images.load("stripes", "train")
+
+
+EVENTS = [
+    ("(1, 14, 28)", {}, "channels 64, 128: each halves the images of 14 x 28 pixels; legal are 1 to 1 numbers"),
+    ("(1, 28, 14)", {}, "legal are 1 to 1 numbers"),
+    ("(1, 31, 28)", {}, "legal are images with an even number of pixels a side"),
+    ("(4, 32, 32)", {"reconstruction": "vgg16"}, "vgg16: images of 4 channels; legal are 1 and 3"),
+]
+
+
+@pytest.mark.parametrize(("event", "values", "said"), EVENTS)
+def test_images_that_the_networks_cannot_take_are_refused(tmp_path, monkeypatch, event, values, said) -> None:
+    monkeypatch.chdir(tmp_path)
+    extend(tmp_path, "stripes", IMAGES.replace("(1, 8, 8)", event))
+    with pytest.raises(SintroError, match=said):
+        presets.resolve(Cell.from_path("results/s/stripes/vae/normal/none/seed0"), values=values)
+
+
+@pytest.mark.parametrize("name", ["iterations", "seed", "scale", "training_images"])
+def test_rows_that_name_what_they_do_not_set_are_refused(tmp_path, monkeypatch, name) -> None:
+    monkeypatch.chdir(tmp_path)
+    extend(tmp_path, "bars", DENSITY.replace('{"beta_kl": 0.4}', f'{{"{name}": 1}}'))
+    with pytest.raises(SintroError, match=f"rows: '{name}' is not set by rows; legal are adam_at_introspection, "):
+        presets.resolve(Cell.from_path(f"results/s/bars/{CELL}"))
 
 
 # --- the digest
@@ -367,7 +392,7 @@ def test_an_edited_extension_makes_other_settings_and_the_suites_own_have_none(w
 
 def test_new_writes_a_file_that_works_and_overwrites_nothing(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for kind, name in (("density", "two-moons"), ("images", "4faces")):
+    for kind, name in (("density", "two-moons"), ("images", "4faces"), ("prior", "none")):
         path = new.write(kind, name)
         assert path == Path("extensions", f"{name}.py")
         before = path.read_text()
@@ -378,6 +403,7 @@ def test_new_writes_a_file_that_works_and_overwrites_nothing(tmp_path, monkeypat
     assert components.broken() == {}
     assert components.dataset("two-moons").kind == "2d"
     assert components.dataset("4faces").kind == "images"
+    assert type(components.prior("none")).__name__ == "SetNone"  # a word that Python keeps for itself
 
 
 @pytest.mark.parametrize(

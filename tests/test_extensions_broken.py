@@ -84,7 +84,8 @@ def test_an_error_inside_a_method_is_one_line(write, tmp_path, capsys, name, tex
 WRONG = {
     "no hyper-parameter": ('{"beta_kl": 0.4}', '{"beta_kk": 1}', "rows: 'beta_kk' is no hyper-parameter"),
     "a wrong value": ('{"beta_kl": 0.4}', '{"beta_kl": -1}', "rows: beta_kl: input should be greater than 0"),
-    "a wrong schedule": ('{"beta_kl": 0.4}', '{"length": "long"}', "no settings follow from it: "),
+    "a wrong moment": ('{"beta_kl": 0.4}', '{"adam_beta1": 1}', "rows: adam_beta1: input should be less than 1"),
+    "a wrong schedule": ('{"beta_kl": 0.4}', '{"length": "long"}', "its rows make no valid settings: "),
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sintro import SintroError
 from sintro.__main__ import main
 from sintro.cells import components, fleets, studies
 from sintro.cells.cell import Cell
@@ -164,6 +165,17 @@ def test_they_train_one_by_one(here, capsys):
     assert fleets.of_study(studies.load("own")) == {}
 
 
+def test_a_prior_whose_parameters_a_fleet_would_share_is_refused(here):
+    text = (TOYS / "coupling.py").read_text()
+    write(here, "coupling", text.replace('name = "coupling"', 'name, stackable = "coupling", True'))
+    settings = [settings_of(FLOW), settings_of(FLOW).model_copy(update={"seed": 1})]
+    assert Players(settings[:1]).model.prior.parameters()
+    with pytest.raises(
+        SintroError, match=r"coupling\.py: prior 'coupling': 2 cells side by side would share its param"
+    ):
+        Players(settings)
+
+
 def test_a_deleted_extension_leaves_its_results(here):
     assert train(FLOW) == 0
     assert main(["evaluate", FLOW, "--device", "cpu"]) == 0
@@ -179,6 +191,10 @@ BAD = {
     "a built-in's spelling": (
         "class Mine(Prior):\n    name = 'mog4-fixed'\n    def make(self, s, p): ...\n",
         "is a spelling of prior 'mixture'",
+    ),
+    "introspective like a vae": (
+        "class Mine(Objective):\n    name, like = 'mine', 'vae'\n    def make(self): ...\n",
+        "like 'vae' has no hyper-parameters of introspective iterations; legal are soft-introvae, ",
     ),
     "an objective's spelling": (
         "class Mine(Objective):\n    name = 'vae-rec1-kl1'\n    def make(self): ...\n",
@@ -223,6 +239,52 @@ def test_an_objective_without_losses_is_one_line(here, capsys):
     )
     assert train(ANNEALED) == 2
     assert "loss_decoder and loss_encoder among them" in capsys.readouterr().err
+
+
+def test_an_objective_whose_terms_are_no_tensors_is_one_line(here, capsys):
+    terms = "{'loss_encoder': 1.0, 'loss_decoder': 2.0}"
+    text = (TOYS / "annealed.py").read_text()
+    write(
+        here,
+        "annealed",
+        text.replace("return Annealed()", f"Annealed.step = lambda self, *_: {terms}\n        return Annealed()"),
+    )
+    assert train(ANNEALED) == 2
+    said = "objective 'annealed-vae': the term 'loss_encoder' is a float; legal is a tensor of one number"
+    assert said in capsys.readouterr().err
+
+
+CLIPPED = "results/own/rings/soft-introvae/shared2/clip/seed0"
+CLIPS = """
+            def clip_to_modes(self):
+                self.clip(self.log_var.detach() - 1, self.log_var.detach() + 1)
+"""
+
+
+def write_clipped(here, method):
+    """The toy `shared` with clipping, which is this method of its prior."""
+    text = (TOYS / "shared.py").read_text().replace("has_modes = True", "has_modes = clips = True")
+    before, after = text.split("\n        return SharedVariances")
+    write(here, "shared", f"{before}{method}\n        return SharedVariances{after}")
+
+
+def test_a_prior_that_clips_has_its_own_way(here):
+    write_clipped(here, "")
+    with pytest.raises(SintroError, match="it says clips, and has no clip_to_modes of its own"):
+        Players([settings_of(CLIPPED)])
+
+
+def test_the_bounds_of_a_priors_own_clipping_are_stored(here):
+    write_clipped(here, CLIPS)
+    settings = settings_of(CLIPPED)
+    players = Players([settings])
+    players.model.prior.clip_to_modes()
+    state = players.state()
+    again = build.stored_prior([settings], [state], "cpu")
+    assert [bound.tolist() for bound in again.bounds] == [bound.tolist() for bound in state["bounds"]]
+    assert len(state["bounds"]) == 2
+    with pytest.raises(SintroError, match="clipping begins when the warm-up ends, and is for introspective runs only"):
+        Cell.from_path(CLIPPED.replace("soft-introvae", "vae"))
 
 
 def test_an_objective_that_fails_in_training_is_one_line(here, capsys):

@@ -119,6 +119,31 @@ class Gap(Made):
         return found._replace(**{part: getattr(found, part)[kept] for part in ("images", "classes", "contents")})
 
 
+SPOILT = {
+    "float": ({"images": np.zeros((120, 1, 16, 16))}, r"gives float64 .*expected uint8 \[N, 1 x 16 x 16\]"),
+    "shape": ({"images": np.zeros((120, 1, 16, 8), np.uint8)}, r"gives uint8 \(120, 1, 16, 8\)"),
+    "number": ({"classes": np.arange(60) // 15}, r"gives classes int64 \(60,\), expected integers \[120\]"),
+    "class": ({"classes": np.arange(120) // 15}, "expected images with classes from 0 to 3"),
+    "content": ({"contents": np.arange(120)}, "expected images with contents from 0 to 29"),
+}
+
+
+@pytest.mark.parametrize("case", SPOILT)
+def test_images_with_factors_that_are_not_as_declared_are_refused(monkeypatch, case):
+    spoilt, said = SPOILT[case]
+    factors_of = Made.factors
+    monkeypatch.setattr(Made, "factors", lambda self, root: factors_of(self, root)._replace(**spoilt))
+    with pytest.raises(SintroError, match=f"factors of made-factors.*{said}"):
+        Made().load(None)
+
+
+def test_two_classes_at_least_are_unseen():
+    one = Made()
+    assert one.problem() == ""
+    one.unseen = (1, 1)
+    assert "unseen is (1, 1); legal is numbers of two classes or more" in one.problem()
+
+
 @pytest.fixture(autouse=True)
 def made(monkeypatch):
     for kind in (Made, Unlabelled, Gap):

@@ -13,8 +13,9 @@ import pytest
 
 from sintro import PassingError, SintroError
 from sintro.__main__ import main
+from sintro.basics.files import load_tensors, write_json
 from sintro.cells.cell import Cell
-from sintro.runs import failures, jobs, places, states
+from sintro.runs import failures, jobs, places, states, stored
 from sintro.runs.lock import BusyError
 
 TINY = """
@@ -65,6 +66,44 @@ def caused_by(number: int) -> SintroError:
 )
 def test_what_the_same_command_meets_again_is_told_from_what_passes(error: Exception, stays: bool) -> None:
     assert failures.is_deterministic(error) is stays
+
+
+def failing(number: int):
+    def read(*arguments, **options):
+        raise OSError(number, os.strerror(number))
+
+    return read
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
+def test_a_disk_that_does_not_give_a_file_is_not_called_damage(tmp_path, monkeypatch, number) -> None:
+    import torch
+
+    path = tmp_path / "model.pt"
+    path.write_bytes(b"whole")
+    monkeypatch.setattr(torch, "load", failing(number))
+    with pytest.raises(SintroError) as tensors:
+        load_tensors(path, "delete it")
+    assert str(tensors.value) == f"cannot read {path}: {os.strerror(number)}"
+    write_json(tmp_path / "provenance.json", {"status": "done"})
+    monkeypatch.setattr("builtins.open", failing(number))
+    with pytest.raises(SintroError) as json_file:
+        stored.read_provenance(tmp_path)
+    with pytest.raises(SintroError) as arrays:
+        stored.read_arrays(path)
+    stays = [failures.is_deterministic(found.value) for found in (tensors, json_file, arrays)]
+    assert stays == [number == errno.EACCES] * 3
+
+
+def test_too_little_memory_for_a_file_is_no_damage_either(tmp_path, monkeypatch) -> None:
+    import torch
+
+    def fill(*arguments, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(torch, "load", fill)
+    with pytest.raises(MemoryError):
+        load_tensors(tmp_path / "model.pt", "delete it")
 
 
 def test_the_innermost_writes_and_nothing_is_swallowed(tiny) -> None:
@@ -253,6 +292,8 @@ def test_a_listener_writes_the_cause_down_and_sums_up_what_failed_in_the_end(tin
     cell = Cell.from_path(CELL)
     state = states.of_cells([cell])[cell]
     assert (state.name, state.note) == ("missing", "stopped by SIGTERM; the same command goes on")
+    failures.write_stop({Path(CELL): None}, "SIGTERM", restarted=True)  # the same command would begin anew
+    assert failures.read(Path(CELL)).message == "stopped by SIGTERM; sintro train without --restart goes on"
 
 
 def test_a_fleets_failure_is_that_of_its_unfinished_cells(tiny, write_study, monkeypatch) -> None:

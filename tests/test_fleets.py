@@ -191,6 +191,18 @@ def test_a_signal_between_two_parts_leaves_the_second_for_later(here, monkeypatc
     assert not Path(CELLS[1]).exists()
 
 
+@pytest.mark.parametrize("fleet", [1, 2])
+def test_a_damaged_checkpoint_of_one_cell_keeps_no_other_from_training(here, fleet):
+    damaged, good = CELLS[:2]
+    Path(damaged).mkdir(parents=True)
+    Path(damaged, "checkpoint.pt").write_bytes(b"cut")
+    with pytest.raises(SintroError, match=f"{damaged}/checkpoint.pt cannot be read"):
+        run([damaged, good], fleet=fleet, iterations=4, warmup=3, conversion=2, milestones=())
+    assert Path(good, "model.pt").exists()
+    assert Path(damaged, "checkpoint.pt").read_bytes() == b"cut"
+    assert read_json(Path(damaged, "failure.json"))["step"] == "train"
+
+
 # --- divergence
 
 
@@ -236,6 +248,23 @@ def test_looking_seldom_changes_no_result(here, monkeypatch):
     monkeypatch.setitem(loop.LOOK_EVERY, "cpu", 7)
     run([MOG], restart=True)
     assert final_files([MOG]) == expected
+
+
+def test_terms_that_the_next_iteration_overwrites_are_seen_as_they_were(here, monkeypatch):
+    """CUDA graphs write every iteration's terms to the same memory."""
+    step, memory = Players.step, {}
+
+    def replayed(self, iteration, mean_responsibilities=False):
+        terms = step(self, iteration, mean_responsibilities)
+        if iteration == 3:
+            terms["loss_encoder"] = torch.full_like(terms["loss_encoder"], float("nan"))
+        return {name: memory.setdefault(name, term.clone()).copy_(term) for name, term in terms.items()}
+
+    monkeypatch.setattr(Players, "step", replayed)
+    monkeypatch.setattr(loop.Record, "logs", lambda self, iteration: False)
+    monkeypatch.setitem(loop.LOOK_EVERY, "cpu", 7)
+    assert run([NORMAL]) == 0
+    assert read_json(Path(NORMAL, "provenance.json"))["diverged_at"] == 3
 
 
 # --- a study's fleets

@@ -114,9 +114,9 @@ def test_gpus_are_asked_for_where_there_are_some(tmp_path, monkeypatch, cluster,
 
 def test_clean_shows_first_and_deletes_when_told(cells, capsys):
     finish(cells[0])
-    waste = [Path(cells[0].path, name) for name in ("checkpoint.pt", ".unfinished-model.pt.x1")]
-    waste.append(Path(cells[1].path, "checkpoint.other-settings.pt"))
-    kept = [Path(cells[1].path, "checkpoint.pt"), Path(cells[2].path, "checkpoint.other-settings.pt")]
+    checkpoints = ("checkpoint.pt", "checkpoint.other-settings.pt", "checkpoint.between.pt")
+    waste = [Path(cells[0].path, name) for name in (*checkpoints, ".unfinished-model.pt.x1")]
+    kept = [Path(cells[index].path, name) for index in (1, 2) for name in checkpoints]
     for path in (*waste, *kept):
         write_atomic(path, b"0" * 1500)
     me = processes.this_one() | {"done": 1, "total": 2}

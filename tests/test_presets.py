@@ -305,7 +305,7 @@ def test_values_that_mean_nothing_for_a_cell_are_left_out() -> None:
     assert presets.resolve(cell("digits"), values=values).evaluation_images == 10
 
 
-def test_a_first_batch_smaller_than_the_prior_is_refused() -> None:
-    with pytest.raises(SintroError, match="'mog64-fixed' starts from the first batch, and batch_size is 32"):
-        presets.resolve(cell("rings", prior="mog64-fixed"), values={"batch_size": 32})
+def test_a_prior_may_have_more_components_than_a_batch_has_points() -> None:
+    assert presets.resolve(cell("rings", prior="mog64-fixed"), values={"batch_size": 32}).components == 64
+    assert presets.resolve(cell("rings", prior="mog600-fixed")).components == 600
     assert presets.resolve(cell("digits", prior="mog200-fixed")).components == 200, "images draw from the whole set"

@@ -121,7 +121,7 @@ def test_vamp_prior_is_the_mixture_of_posteriors_at_its_pseudo_inputs():
     def encode(x):
         return Posterior(2 * x, x - 1)
 
-    mixture = vamp.mixture(encode)
+    mixture = vamp.as_density(encode)
     clamped = torch.tensor([[0.0, 0.5], [0.3, 1.0]])
     torch.testing.assert_close(mixture.means, 2 * clamped)
     torch.testing.assert_close(mixture.log_vars, clamped - 1)
@@ -132,7 +132,7 @@ def test_vamp_prior_is_the_mixture_of_posteriors_at_its_pseudo_inputs():
 def test_a_pixel_at_a_limit_gets_no_gradient():
     """The released hard tanh; a clamp would let it through there, and half of an image's pixels are 0."""
     inputs = torch.tensor([[0.0, 1.0], [1e-7, 1 - 1e-7]], requires_grad=True)
-    VampPrior(inputs, torch.zeros(2), (0.0, 1.0)).mixture(lambda x: Posterior(x, x)).means.sum().backward()
+    VampPrior(inputs, torch.zeros(2), (0.0, 1.0)).as_density(lambda x: Posterior(x, x)).means.sum().backward()
     assert torch.equal(inputs.grad, torch.tensor([[0.0, 0.0], [1.0, 1.0]]))
 
 

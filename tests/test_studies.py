@@ -410,6 +410,19 @@ def test_a_grid_that_cannot_be_copied_is_refused_in_a_line(write_study: Write, t
         assert words in message
 
 
+def test_hidden_files_are_no_studies(write_study: Write) -> None:
+    write_study("good", GOOD)
+    write_study("._good", "\0")
+    assert studies.names() == ["good"]
+
+
+def test_when_adam_restarts_is_said_of_lord_too(write_study: Write) -> None:
+    write_study("good", GOOD.replace("rings", "solids").replace("vae", "lord").replace(", vamp8", ""))
+    cell = studies.load("good").cells()[0]
+    assert origins.in_words(studies.settings(cell))["adam_at_introspection"] == "restarted"
+    assert "LORD" in origins.sources(studies.settings(cell))["adam_at_introspection"]
+
+
 SHORT = GOOD.replace("vamp8", "vamp64") + "comparable: false\n"
 IMAGES = SHORT.replace("rings", "fmnist") + "image_overrides: "
 
@@ -419,6 +432,17 @@ IMAGES = SHORT.replace("rings", "fmnist") + "image_overrides: "
     [
         (GOOD + "overrides: {milestones: [0.5]}", ["comparable: true, but milestones differs"]),
         (GOOD + "image_overrides: {training_images: 9}", ["comparable: true, but training_images differs"]),
+        (
+            GOOD + "overrides: {adam_at_introspection: restarted}\nimage_overrides: {adam_at_introspection: carried}",
+            ["comparable: true, but adam_at_introspection differs"],
+        ),
+        (
+            SHORT.replace("rings", "solids").replace("vae", "lord").replace(", vamp64", "")
+            + "overrides: {milestones: [0.5]}",
+            ["overrides: results/good/solids/lord/normal/none/seed0: milestones: its learning rate follows a cosine"],
+        ),
+        (SHORT + "fleet: many", ["fleet: legal are a whole number above 0 and auto, not 'many'"]),
+        (SHORT + "fleet: 0", ["fleet: legal are a whole number above 0 and auto, not 0"]),
         (SHORT + "overrides: {milestones: [0.7, 1]}", ["overrides.milestones[1]: input should be less than 1, not 1"]),
         (SHORT + "overrides: {milestones: [0, 0.7]}", ["overrides.milestones[0]: input should be greater than 0"]),
         (SHORT + "overrides: {milestones: [0.7, 0.7]}", ["overrides.milestones: legal are shares that increase, not"]),

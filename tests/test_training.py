@@ -71,7 +71,7 @@ def test_conversion_takes_the_posteriors_at_the_pseudo_inputs_and_restarts_the_o
     players, _ = kinds(MOG, until=15)
     vamp = players.model.prior
     with torch.no_grad():
-        expected = vamp.mixture(players.model.encode)
+        expected = vamp.as_density(players.model.encode)
     steps = [state["step"].item() for state in players.optimisers["encoder"].state.values()]
     assert set(steps) == {15}
     players.enter(15)
@@ -428,18 +428,28 @@ def test_divergence_is_a_result(here, monkeypatch):
 # --- bad checkpoints, folders, disks, devices
 
 
-def test_a_truncated_checkpoint_is_refused_and_kept(here, monkeypatch):
-    step = Players.step
+@pytest.fixture
+def stop_at(here, monkeypatch):
+    """Let a signal stop the trainings that follow in an iteration; None: let them end."""
+    step, iterations = Players.step, []
 
     def stopping(self, iteration, mean_responsibilities=False):
-        if iteration == 10:
-            os.kill(os.getpid(), signal.SIGTERM)
+        if iteration == iterations[-1]:
+            os.kill(os.getpid(), signal.SIGUSR1)
         return step(self, iteration, mean_responsibilities)
 
     monkeypatch.setattr(Players, "step", stopping)
+    return iterations.append
+
+
+def done_by_checkpoint():
+    return {path.name: load_tensors(path, "")["iteration"] for path in Path(MOG).glob("checkpoint*")}
+
+
+def test_a_truncated_checkpoint_is_refused_and_kept(stop_at):
+    stop_at(10)
     run(MOG)
-    monkeypatch.undo()
-    monkeypatch.chdir(here)
+    stop_at(None)
     checkpoint = Path(MOG, "checkpoint.pt")
     whole = checkpoint.read_bytes()
     for share in (0, 0.3, 0.99):
@@ -453,40 +463,81 @@ def test_a_truncated_checkpoint_is_refused_and_kept(here, monkeypatch):
     assert run(MOG, restart=True) == 0
 
 
-def test_a_checkpoint_of_other_settings_is_put_aside_aloud(here, monkeypatch, capsys):
-    step = Players.step
-
-    def stopping(self, iteration, mean_responsibilities=False):
-        if iteration == 10:
-            os.kill(os.getpid(), signal.SIGUSR1)
-        return step(self, iteration, mean_responsibilities)
-
-    monkeypatch.setattr(Players, "step", stopping)
+def test_a_checkpoint_of_other_settings_is_put_aside_aloud(stop_at, capsys):
+    stop_at(10)
     assert run(MOG) == training.INTERRUPTED
-    monkeypatch.undo()
-    monkeypatch.chdir(here)
+    stop_at(None)
     assert run(MOG, beta_kl=0.77) == 0
     assert "belongs to other hyper-parameters" in capsys.readouterr().err
     assert Path(MOG, "checkpoint.other-settings.pt").exists()
 
 
-def test_a_trials_checkpoint_and_the_full_runs_change_places(here, monkeypatch, capsys):
-    step, stop_at = Players.step, 10
-
-    def stopping(self, iteration, mean_responsibilities=False):
-        if iteration == stop_at:
-            os.kill(os.getpid(), signal.SIGUSR1)
-        return step(self, iteration, mean_responsibilities)
-
-    monkeypatch.setattr(Players, "step", stopping)
+def test_a_trials_checkpoint_and_the_full_runs_change_places(stop_at, capsys):
+    stop_at(10)
     assert run(MOG) == training.INTERRUPTED
     assert run(MOG, beta_kl=0.77) == training.INTERRUPTED
     capsys.readouterr()
-    stop_at = 20
+    stop_at(20)
     assert run(MOG) == training.INTERRUPTED
     assert "going on from the one that lay there" in capsys.readouterr().err
-    done = {name: load_tensors(Path(MOG, name), "")["iteration"] for name in os.listdir(MOG) if "checkpoint" in name}
-    assert done == {"checkpoint.pt": 21, "checkpoint.other-settings.pt": 11}
+    assert done_by_checkpoint() == {"checkpoint.pt": 21, "checkpoint.other-settings.pt": 11}
+
+
+def test_a_trial_that_ends_leaves_the_full_runs_checkpoint_to_be_taken_up(stop_at, capsys):
+    stop_at(10)
+    assert run(MOG) == training.INTERRUPTED
+    stop_at(None)
+    assert run(MOG, beta_kl=0.77) == 0  # ends, and removes its own checkpoint
+    stop_at(20)
+    assert run(MOG) == training.INTERRUPTED
+    assert "resuming results/tiny/rings/soft-introvae/mog4-learned-lc/clip/seed0 after 11" in capsys.readouterr().err
+    assert done_by_checkpoint() == {"checkpoint.pt": 21}
+
+
+def test_a_damaged_checkpoint_that_was_put_aside_stops_no_training(stop_at):
+    stop_at(10)
+    assert run(MOG) == training.INTERRUPTED
+    aside = Path(MOG, "checkpoint.other-settings.pt")
+    aside.write_bytes(b"cut")
+    stop_at(20)
+    assert run(MOG) == training.INTERRUPTED
+    assert load_tensors(Path(MOG, "checkpoint.pt"), "")["iteration"] == 21
+    assert run(MOG, beta_kl=0.77) == training.INTERRUPTED  # and the whole one takes its place
+    assert done_by_checkpoint() == {"checkpoint.pt": 21, "checkpoint.other-settings.pt": 21}
+
+
+def test_a_disk_that_does_not_give_the_checkpoint_put_aside_stops_the_training(stop_at):
+    stop_at(10)
+    assert run(MOG) == training.INTERRUPTED
+    Path(MOG, "checkpoint.pt").rename(Path(MOG, "kept.pt"))
+    Path(MOG, "checkpoint.other-settings.pt").mkdir()  # as good as any error of the system
+    with pytest.raises(SintroError, match=r"cannot read .*other-settings\.pt: Is a directory"):
+        run(MOG)
+
+
+@pytest.mark.parametrize("renames", [1, 2])
+def test_a_kill_while_two_checkpoints_change_places_loses_none(stop_at, monkeypatch, renames):
+    stop_at(10)
+    assert run(MOG) == training.INTERRUPTED
+    stop_at(15)
+    assert run(MOG, beta_kl=0.77) == training.INTERRUPTED
+    replace, left = os.replace, [renames]
+
+    def killed(source, target):
+        if Path(source).name.startswith("checkpoint"):
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(MOG)
+    assert Path(MOG, "checkpoint.between.pt").exists()
+    monkeypatch.setattr(os, "replace", replace)
+    stop_at(20)
+    assert run(MOG) == training.INTERRUPTED
+    assert done_by_checkpoint() == {"checkpoint.pt": 21, "checkpoint.other-settings.pt": 16}
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(here):

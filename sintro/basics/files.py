@@ -27,6 +27,10 @@ UNFINISHED = ".unfinished-"  # begins the names of files that are being written
 NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
+class Damaged(SintroError):
+    """The disk gives a file, and its content is cut short, damaged or not ours."""
+
+
 # --- writing
 
 
@@ -132,7 +136,11 @@ def save_tensors(path: str | Path, value: Any) -> None:
 
 
 def load_tensors(path: str | Path, remedy: str) -> Any:
-    """Read a file of :func:`save_tensors`, without unpickling code. ``remedy`` ends the line of a SintroError."""
+    """Read a file of :func:`save_tensors`, without unpickling code.
+
+    Raises SintroError where there is no such file or the disk does not give it, Damaged for its content. ``remedy``
+    says what to do about a file that is missing or damaged.
+    """
     import torch
 
     try:
@@ -143,9 +151,13 @@ def load_tensors(path: str | Path, remedy: str) -> Any:
         return loaded
     except FileNotFoundError as error:
         raise SintroError(f"{path} is missing; {remedy}") from error
+    except MemoryError:
+        raise
     except Exception as error:  # torch raises many kinds for a file that is cut, damaged or hostile
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which a wrong address inside the file gives
+            raise SintroError(f"cannot read {path}: {error.strerror or error}") from error
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SintroError(f"{path} cannot be read: truncated, damaged or not ours ({first[:80]}); {remedy}") from error
+        raise Damaged(f"{path} cannot be read: truncated, damaged or not ours ({first[:80]}); {remedy}") from error
 
 
 def save_arrays(path: str | Path, arrays: "Mapping[str, np.ndarray]") -> None:

@@ -8,10 +8,9 @@ __all__ = ["Adam"]
 
 
 class Adam(torch.optim.Adam):
-    """Torch's Adam, step for step, without what hides from torch's compiler the methods that a training calls.
+    """Torch's Adam without the decorators that keep its methods out of torch.compile.
 
-    To hide them, torch imports the compiler: 78 MiB and some seconds of every process that trains. Nothing here is
-    compiled.
+    Those import the compiler: 78 MiB and some seconds in every process that trains, and nothing here is compiled.
     """
 
     add_param_group = unwrap(torch.optim.Adam.add_param_group)

@@ -20,6 +20,7 @@ from sintro.cells.components import Betas, Dataset, Objective, Prior, PriorSpec,
 from sintro.cells.components.spelling import decimal, whole
 
 RESULTS = "results"
+NO_STUDIES = (RESULTS, "theory", "features")  # folders of other results
 PARTS = ("study", "dataset", "objective", "prior", "regularizers", "seed")
 SHAPE = f"{RESULTS}/<study>/<dataset>/<objective>/<prior>/<regularizers>/seed<k>"
 SEED_LIMIT = 2**32
@@ -137,10 +138,10 @@ def objective_token(name: str, betas: Betas | None = None, margin: float | None 
 
 def check_study_name(name: str) -> None:
     """Refuse a study name that could not stand in a path."""
-    if not re.fullmatch(r"[a-z][a-z0-9_-]*", name) or name == RESULTS:
+    if not re.fullmatch(r"[a-z][a-z0-9_-]*", name) or name in NO_STUDIES:
         raise SintroError(
             f"study {name!r}: legal are lower-case letters, digits, - and _, beginning with a letter, "
-            f"and not {RESULTS!r}"
+            f"and not {', '.join(NO_STUDIES)}"
         )
 
 
@@ -172,6 +173,11 @@ def _check_combination(cell: Cell, objective: Objective, prior: Prior, regulariz
         raise SintroError(
             f"regularizers {cell.regularizers!r} with prior {cell.prior!r}: clipping bounds the variances "
             "of a learned mixture and needs one (mogK-learned)"
+        )
+    if regularizers.clip and not objective.introspective:
+        raise SintroError(
+            f"regularizers {cell.regularizers!r} with {cell.objective}: clipping begins when the warm-up ends, and is "
+            "for introspective runs only"
         )
     if regularizers.responsibility and not (objective.introspective and prior.has_modes):
         raise SintroError(

@@ -92,7 +92,7 @@ def _stackable(study: studies.Study) -> list[tuple[Cell, Settings]]:
 def find(fleets: Mapping[str, tuple[Cell, ...]], study: str, name: str) -> tuple[Cell, ...]:
     """Find a study's fleet by its name. Raises SintroError where there is none."""
     if name not in fleets:
-        listed = ", ".join(fleets) or "none (it says fleet: 1)"
+        listed = ", ".join(fleets) or "none"
         raise SintroError(f"study {study!r} has no fleet {name!r}; its fleets: {listed}")
     return fleets[name]
 

@@ -68,7 +68,7 @@ def applies(name: str, settings: Settings) -> bool:
     if name == "fakes":
         return is_like(components.objective(settings.objective), SOFT)
     if name == "adam_at_introspection":
-        return components.objective(settings.objective).introspective and 0 < settings.warmup < settings.iterations
+        return components.objective(settings.objective).has_two_phases and 0 < settings.warmup < settings.iterations
     if name in ("training_images", "mirror", "reconstruction"):
         return settings.network != "mlp"
     if name in KL_WEIGHTS:

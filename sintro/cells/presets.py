@@ -76,7 +76,7 @@ def resolve(
     if adam == "restarted" and 0 < fields["warmup"] < fields["iterations"]:
         fields["adam_at_introspection"] = adam
     settings = _checked(cell, fields)
-    if reason := _why_not(cell, settings):
+    if reason := _why_not(cell, settings, shares or {}):
         raise SintroError(f"{cell.path}: {reason}")
     return settings
 
@@ -102,12 +102,12 @@ def _in_units(shares: Mapping[str, Any], length: int) -> dict[str, Any]:
     }
 
 
-def _why_not(cell: Cell, settings: Settings) -> str:
+def _why_not(cell: Cell, settings: Settings, shares: Mapping[str, Any]) -> str:
     """Say which setting does not fit the cell, and what is legal; "" where all fit."""
     modes, images, most = settings.components or 0, settings.training_images, cell.data.size
+    if "milestones" in shares and components.objective(settings.objective).embeds:
+        return "milestones: its learning rate follows a cosine; legal is a study without them"
     if cell.data.kind == "2d":
-        if modes > settings.batch_size:
-            return f"prior {cell.prior!r} starts from the first batch, and batch_size is {settings.batch_size}"
         return ""
     fewest, why = _fewest_images(cell, modes)
     if images and not fewest <= images <= most:
@@ -119,16 +119,18 @@ def _why_not(cell: Cell, settings: Settings) -> str:
         return f"batch_size {settings.batch_size}: a batch is of pairs; legal are even numbers" if odd else ""
     if components.objective(settings.objective).needs_factors:
         return f"objective {cell.objective!r} is for two codes; networks with two codes take images of 32 or 64 pixels"
-    size, levels = settings.event[-1], 0
-    while size % 2 == 0:
-        size, levels = size // 2, levels + 1
+    height, width = settings.event[1:]
+    levels = min(_halvings(height), _halvings(width))
     if len(settings.channels) > levels:
         numbers = ", ".join(map(str, settings.channels))
-        return (
-            f"channels {numbers}: each halves the images of {settings.event[-2]} x {settings.event[-1]} pixels; legal "
-            f"are 1 to {levels} numbers"
-        )
+        legal = f"1 to {levels} numbers" if levels else "images with an even number of pixels a side"
+        return f"channels {numbers}: each halves the images of {height} x {width} pixels; legal are {legal}"
     return ""
+
+
+def _halvings(side: int) -> int:
+    """Count how many times a side can be halved: the twos among its factors."""
+    return (side & -side).bit_length() - 1
 
 
 def _fewest_images(cell: Cell, modes: int) -> tuple[int, str]:
@@ -146,6 +148,8 @@ def _why_no_vgg(settings: Settings) -> str:
         return ""
     if min(height, width) < VGG_SIDE:
         return f"images of {height} x {width} pixels; legal are at least {VGG_SIDE} pixels a side"
+    if channels not in (1, 3):
+        return f"images of {channels} channels; legal are 1 and 3"
     if settings.reconstruction == "vgg16-raw" and channels != 3:
         return "it takes images in colour only; legal is 'vgg16', which repeats a grey image three times"
     return ""

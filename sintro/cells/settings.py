@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from sintro.cells.components import PROTOCOLS
 
@@ -17,6 +17,9 @@ REVISIONS = {
     2: "pseudo-inputs of images pass a hard tanh, which has no gradient at 0 and 1 (1: a clamp, which has one); in "
     "prior-encoder cooperation the prior also receives the gradients of R and of the soft exponential's target x_f",
 }
+
+
+Decay = Annotated[float, Field(ge=0, lt=1)]  # of a running mean
 
 
 class Settings(BaseModel):
@@ -66,8 +69,8 @@ class Settings(BaseModel):
     snapshots: tuple[NonNegativeInt, ...]  # numbers of iterations after which the published code measures FID
     learning_rate: PositiveFloat
     learning_rate_factor: PositiveFloat  # by which every milestone multiplies the learning rate
-    adam_beta1: NonNegativeFloat
-    adam_beta2: NonNegativeFloat
+    adam_beta1: Decay
+    adam_beta2: Decay
     precision: Literal["float32", "bfloat16"] | None = None  # of the image networks in training; None in 2D
     revision: PositiveInt | None = None  # how the code carries the settings out (REVISIONS); None: the first way
     extension_sha256: str | None = None  # of the extension files that define parts of the cell; None: there are none

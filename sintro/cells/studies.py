@@ -192,7 +192,7 @@ def _resolve(cell: Cell, iterations: int | None, precision: str | None = None) -
 def _wrong_rows(cell: Cell, error: Exception) -> str:
     """Say which extension gives a cell settings that are none; empty where none of its parts is an extension's."""
     owners = [f"{one.source}: {one.what} {one.name!r}" for one in cell.components if one.source]
-    return f"{', '.join(owners)}: no settings follow from it: {components.in_a_line(error)}" if owners else ""
+    return f"{', '.join(owners)}: its rows make no valid settings: {components.in_a_line(error)}" if owners else ""
 
 
 def _as_fraction(share: float | tuple[float, ...]) -> str:

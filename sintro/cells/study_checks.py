@@ -41,10 +41,9 @@ def check(study: StudyFile, cells: Callable[[], Sequence[Cell]]) -> None:
             f"{study.file}: fleet: {study.fleet}, but {images[0]} is a set of images: only 2D cells train side by "
             "side; legal is 1"
         )
-    given = study.overrides.given() | study.image_overrides.given()
-    harmless = {"logits_at_conversion"} | {name for name, value in given.items() if value == "carried"}
-    changed = [name for name in given if name not in harmless]
-    changed += ["length"] if study.length != 1 else []
+    given = [*study.overrides.given().items(), *study.image_overrides.given().items()]
+    changed = dict.fromkeys(name for name, value in given if name != "logits_at_conversion" and value != "carried")
+    changed |= {"length": None} if study.length != 1 else {}
     if study.comparable and changed:
         raise SintroError(
             f"{study.file}: comparable: true, but {', '.join(changed)} differs from the published runs; legal is false"

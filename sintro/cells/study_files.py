@@ -15,7 +15,11 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     PrivateAttr,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
 )
+from pydantic_core import PydanticCustomError
 
 import sintro
 from sintro import SintroError
@@ -39,6 +43,17 @@ Share = Annotated[float, BeforeValidator(_fraction), Field(gt=0, lt=1)]  # of a 
 
 
 Count = Annotated[int, Field(gt=0, lt=2**31)]
+
+
+def _whole_or_auto(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    """Say in one error what is legal, where each kind of value has one of its own."""
+    try:
+        return read(value)
+    except ValidationError:
+        raise PydanticCustomError("fleet", "legal are a whole number above 0 and auto") from None
+
+
+Fleet = Annotated[PositiveInt | Literal["auto"], WrapValidator(_whole_or_auto)]
 
 
 class _Part(BaseModel):
@@ -117,7 +132,7 @@ class StudyFile(_Part):
     overrides: Overrides = Overrides()
     image_overrides: Overrides = Overrides()  # of the image cells, in place of `overrides`
     hyperparameters: str = PRESETS  # or the study that searched for them
-    fleet: PositiveInt | Literal["auto"] = 1  # how many cells train side by side; auto: as many as a GPU holds
+    fleet: Fleet = 1  # how many cells train side by side; auto: as many as a GPU holds
     cells_of: tuple[Block, ...] | None = Field(None, alias="cells", min_length=1)
     cells_from: str | None = None  # the study whose grid this one has, in folders of its own
     datasets: tuple[str, ...] | None = Field(None, min_length=1)  # the only ones of that grid; so are priors and seeds
@@ -145,8 +160,8 @@ class StudyFile(_Part):
 
 
 def names() -> list[str]:
-    """List the names of all studies."""
-    return sorted(path.stem for path in folder().glob("*.yaml"))
+    """List the names of all studies; hidden files, which some systems write beside others, are none."""
+    return sorted(path.stem for path in folder().glob("*.yaml") if not path.name.startswith("."))
 
 
 def folder() -> Path:

@@ -164,6 +164,9 @@ SCHEDULE_ROWS = {
     "epochs": "length",
 }
 
+# What rows may name: what the table's do, and whether images are mirrored. All else is the cell's or the study's.
+NAMES_IN_ROWS = {"mirror", *(name for one in TABLE for name in one.row.values)}
+
 
 @lru_cache(maxsize=256)
 def rows(dataset: Dataset, objective: Objective, protocol: str) -> tuple[dict[str, Any], dict[str, str]]:
@@ -195,10 +198,11 @@ def is_like(objective: Objective, names: tuple[str, ...] | None) -> bool:
 
 
 def _refuse_unknown_names(owner: Dataset | Objective) -> None:
-    """Refuse a component whose own rows name something that is no hyper-parameter."""
-    legal = {*Settings.model_fields, *SCHEDULE_ROWS.values(), "unit"}
-    for name in {name for row in owner.rows for name in row.values} - legal:
-        raise wrong_row(owner, f"{name!r} is no hyper-parameter{suggestion(name, legal)}")
+    """Refuse a component whose own rows name something that rows do not set."""
+    for name in sorted({name for row in owner.rows for name in row.values} - NAMES_IN_ROWS):
+        if name in Settings.model_fields:
+            raise wrong_row(owner, f"{name!r} is not set by rows; legal are {', '.join(sorted(NAMES_IN_ROWS))}")
+        raise wrong_row(owner, f"{name!r} is no hyper-parameter{suggestion(name, NAMES_IN_ROWS)}")
 
 
 def wrong_row(owner: Dataset | Objective, reason: str) -> SintroError:

@@ -73,13 +73,13 @@ def first_prior(settings: Settings, pseudo_inputs: torch.Tensor | None, device: 
     with torch.random.fork_rng(devices=[]):  # torch's layers draw their first weights from the global generator
         torch.manual_seed(generator(settings.seed, "prior").initial_seed())
         prior = component.make(settings, pseudo_inputs)
-    if component.source is not None and (problem := _problem(prior, settings.latent_size, component.has_modes)):
+    if component.source is not None and (problem := _problem(prior, settings.latent_size, component)):
         raise SintroError(f"{component.source}: prior {component.name!r}: {problem}")
     return _over_both_codes(prior, whole).to(device)
 
 
 def _of_class(settings: Settings) -> Settings:
-    """Return the settings for the prior that is chosen: with two codes it is the class code's."""
+    """Return the settings as the chosen prior sees them: with two codes, `latent_size` is the class code's."""
     size = settings.class_latent_size
     return settings if size is None else settings.model_copy(update={"latent_size": size})
 
@@ -93,12 +93,14 @@ def _over_both_codes(prior: Prior, settings: Settings) -> Prior:
 
 
 @torch.no_grad()
-def _problem(prior: Any, latent_size: int, has_modes: bool) -> str:
+def _problem(prior: Any, latent_size: int, component: components.Prior) -> str:
     """Say in a line why a user's object cannot serve as a prior; "" where it can."""
     if not isinstance(prior, Prior):
         return f"make returned a {type(prior).__name__}, which is no sintro.priors.Prior"
+    if component.clips and not component.converted and type(prior).clip_to_modes is Prior.clip_to_modes:
+        return "it says clips, and has no clip_to_modes of its own"
     density = prior.as_density(None)
-    if has_modes and not density.has_modes:
+    if component.has_modes and not density.has_modes:
         return "it says has_modes, and as_density returns no mixture (sintro.priors.MixturePrior)"
     z = density.sample(3, torch.Generator().manual_seed(0))[0]
     if z.shape != (3, latent_size):

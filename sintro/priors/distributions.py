@@ -92,11 +92,6 @@ class MixturePrior(Prior):
         """w, ``[..., K]``, positive, sums to one."""
         return torch.softmax(self.logits, -1)
 
-    def clip(self, low: torch.Tensor, high: torch.Tensor) -> "MixturePrior":
-        """Set adaptive variance clipping between ``low`` and ``high``, log-variances per dimension, ``[..., L]``."""
-        self.bounds = (low, high)
-        return self
-
     def clip_to_modes(self) -> None:
         log_vars = self.raw_log_vars.detach()
         self.clip(log_vars.amin(-2), log_vars.amax(-2))
@@ -179,19 +174,16 @@ class VampPrior(Prior):
         logits = torch.zeros(pseudo_inputs.shape[:-event_dims], device=pseudo_inputs.device)
         return cls(nn.Parameter(pseudo_inputs), nn.Parameter(logits, contributions), limits)
 
-    def mixture(self, encode: Callable) -> MixturePrior:
+    def as_density(self, encode: Callable) -> MixturePrior:
         """Return the mixture at this moment; gradients reach the pseudo-inputs and the encoder."""
         inputs = self.pseudo_inputs if self.limits is None else functional.hardtanh(self.pseudo_inputs, *self.limits)
         posterior = encode(inputs)
         return MixturePrior(posterior.mean, posterior.log_var, self.logits)
 
-    def as_density(self, encode: Callable) -> MixturePrior:
-        return self.mixture(encode)
-
     @torch.no_grad()
     def converted(self, encode: Callable, logits: str | None) -> MixturePrior:
         """Return a free mixture at the encoder's present posteriors; its weights learn where they did before."""
-        mixture = self.mixture(encode)
+        mixture = self.as_density(encode)
         first = torch.zeros_like(mixture.logits)
         if logits == "weights":  # published quirk (audit A6): the softmax flattens them
             first = mixture.weights

@@ -6,7 +6,7 @@ Everything broadcasts over leading axes, written ``...``: none for one cell, one
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import nn
@@ -83,6 +83,11 @@ class Prior:
     def split(self, values: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Part ``[..., L]`` into what belongs to each of ``parts``."""
         return (values,)
+
+    def clip(self, low: torch.Tensor, high: torch.Tensor) -> Self:
+        """Set adaptive variance clipping between ``low`` and ``high``, log-variances per dimension, ``[..., L]``."""
+        self.bounds = (low, high)
+        return self
 
     def clip_to_modes(self) -> None:
         """Begin adaptive variance clipping, between the smallest and the largest variance that any mode has now."""

@@ -64,9 +64,9 @@ class Modes:
         """exp(l_kn - shift_n), float64 [F, K, C], in a buffer that the next call overwrites.
 
         Buffers, because fresh memory for every chunk costs as much as the product. The clamp keeps exponentials out of
-        the subnormal range, where processors are a hundred times slower; what it adds is under 2e-38 (1e-299). None is
-        above 0 but by rounding: of modes so narrow that m^2 p takes all digits, rounding would make densities of it
-        that are far above every peak.
+        the subnormal range, where processors are a hundred times slower; what it adds is under 2e-38 (1e-299). No
+        exponent is truly above 0. The upper clamp stops rounding: of modes so narrow that m^2 p takes all digits, it
+        would make densities far above every peak.
         """
         cells, components, points = *self.rows.shape[:2], features.shape[-1]
         size = cells * components * points

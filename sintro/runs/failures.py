@@ -89,9 +89,12 @@ def write(folder: Path, step: Step, message: str, **facts: Any) -> Failure:
     return failure
 
 
-def write_stop(folders: Mapping[Path, str | None], signal: str | None) -> None:
-    """Write down in these cells' folders (folder -> digest of the settings) that a signal stopped their training."""
-    message = f"stopped by {signal}; the same command goes on"
+def write_stop(folders: Mapping[Path, str | None], signal: str | None, restarted: bool = False) -> None:
+    """Write down in these cells' folders (folder -> digest of the settings) that a signal stopped their training.
+
+    ``restarted``: the command threw earlier results away, and would do so again.
+    """
+    message = f"stopped by {signal}; {'sintro train without --restart' if restarted else 'the same command'} goes on"
     for folder, digest in folders.items():
         with contextlib.suppress(SintroError):  # the line on stderr is enough where the folder is not writable
             write(folder, "train", message, exit_code=INTERRUPTED, digest=digest, **_origin())

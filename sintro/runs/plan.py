@@ -16,6 +16,7 @@ from sintro.runs import lock
 from sintro.runs.pace import Pace, wall_seconds
 from sintro.runs.results import FINISHED
 from sintro.runs.states import LOGS, State, listed, of_cells
+from sintro.runs.stored import ASIDE, BETWEEN, CHECKPOINT
 
 REPORTS = "reports"
 # Bytes of a finished cell and of a checkpoint, measured with the studies quick (2D) and the image networks.
@@ -28,7 +29,7 @@ SHIPPED_SIZES = {
 }
 LARGE = 128  # pixels of a side
 MEASURED_CELLS = 5
-KEPT_OF_THE_DEAD = ("checkpoint.pt", "checkpoint.other-settings.pt")
+OF_NO_USE_ONCE_FINISHED = (CHECKPOINT, ASIDE, BETWEEN, lock.NAME)
 
 
 class Needs(NamedTuple):
@@ -116,7 +117,7 @@ def describe(study: str, cells: Sequence[Cell], jobs: int, root: str | Path = ".
 
 
 def leftovers(cells: Sequence[Cell], root: str | Path = ".") -> list[Path]:
-    """List files that nothing needs: half-written files, checkpoints of finished cells and of other settings.
+    """List files that nothing needs: half-written files, and the checkpoints of finished cells.
 
     Leaves cells alone whose files cannot be read, and names them on stderr.
     """
@@ -129,8 +130,8 @@ def leftovers(cells: Sequence[Cell], root: str | Path = ".") -> list[Path]:
         if state.name in ("running", "unreadable") or not folder.is_dir():
             continue
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-            finished = state.name in FINISHED and entry.name in (*KEPT_OF_THE_DEAD, lock.NAME)
-            if entry.name.startswith(UNFINISHED) or entry.name == KEPT_OF_THE_DEAD[1] or finished:
+            finished = state.name in FINISHED and entry.name in OF_NO_USE_ONCE_FINISHED
+            if entry.name.startswith(UNFINISHED) or finished:
                 found.append(Path(entry.path))
     return found
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 METRICS = "metrics.json"
 CHECKPOINT = "checkpoint.pt"
+ASIDE = "checkpoint.other-settings.pt"  # the checkpoint of a run with other settings
+BETWEEN = "checkpoint.between.pt"  # while two checkpoints change places
 MODEL = "model.pt"
 MEAN_RESPONSIBILITIES = "mean_responsibilities"  # in arrays.npz: a_k [T, K] after each snapshot
 RESPONSIBILITY_ITERATIONS = "responsibility_iterations"  # in arrays.npz: how many iterations each came after, [T]
@@ -135,7 +137,7 @@ def read(folder: str | Path, kind: type[Kind]) -> Kind | None:
     except (FileNotFoundError, NotADirectoryError):  # a folder that cannot be there is reported when it is written to
         return None
     except OSError as error:
-        raise Unreadable(f"{path} cannot be read: {error.strerror or error}") from None
+        raise Unreadable(f"{path} cannot be read: {error.strerror or error}") from error
     except RecursionError:
         raise Unreadable(f"{path} is nested too deeply") from None
     except ValueError:
@@ -191,7 +193,7 @@ def read_arrays(path: Path, names: Iterable[str] | None = None) -> dict[str, "np
             kept = {name: OLD_ARRAYS.get(name, name) for name in stored.files}
             return {new: stored[name] for name, new in kept.items() if names is None or new in names}
     except (OSError, KeyError, *DAMAGED_ZIP) as error:
-        raise SintroError(f"{path}: cannot be read ({error}); evaluate the cell again") from None
+        raise SintroError(f"{path}: cannot be read ({error}); evaluate the cell again") from error
 
 
 # --- numbers

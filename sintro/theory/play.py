@@ -2,7 +2,7 @@
 
 The decoder's distribution is d = softmax(theta). In every round the encoder opens its best gap s against d; then
 
-    best responses   theta <- (1 - step) theta + step log d',  d' the decoder's exact best response to s
+    best responses   theta <- (theta + log d') / 2,  d' the decoder's exact best response to s
     gradient         theta <- theta + step dL_D/dtheta = theta + step d (g - sum d g),  g = p / d + gamma (log d - s)
 
 With the encoder at its best, the gradient is that of one function of d, the *potential*
@@ -21,6 +21,7 @@ import numpy as np
 from sintro.theory.game import Game, decoder_response, encoder_response
 
 TOLERANCE = 1e-10  # a play is at rest once no probability moves more than this within a round
+TAKEN = 0.5  # share of a best response, in logits, that a round takes
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,12 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return shares / shares.sum()
 
 
-def by_best_responses(game: Game, start: np.ndarray, rounds: int, step: float = 0.5) -> Play:
-    """Play exact best responses from logits ``start`` [n]; ``step`` 1 takes each response whole."""
+def by_best_responses(game: Game, start: np.ndarray, rounds: int) -> Play:
+    """Play exact best responses from logits ``start`` [n], half of each a round."""
 
     def move(logits: np.ndarray, model: np.ndarray) -> np.ndarray:
         response = decoder_response(game, encoder_response(game, model))
-        return (1 - step) * (logits - logits.max()) + step * np.log(response / response.max())
+        return (1 - TAKEN) * (logits - logits.max()) + TAKEN * np.log(response / response.max())
 
     return _play(start, rounds, move)
 

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sintro.theory.game import Game, decoder_response, encoder_response
-from sintro.theory.play import TOLERANCE, Play
+from sintro.theory.play import TAKEN, TOLERANCE, Play
 
 COOPERATION = ("fixed", "decoder", "encoder")
 
@@ -46,9 +46,7 @@ def prior_response(
     return decoder_response(Game(data, game.alpha, game.gamma), -np.array(inner))
 
 
-def play(
-    game: Game, blocks: Sequence[np.ndarray], cooperation: str, start: np.ndarray, rounds: int, step: float = 0.5
-) -> Play:
+def play(game: Game, blocks: Sequence[np.ndarray], cooperation: str, start: np.ndarray, rounds: int) -> Play:
     """Encoder, decoder and prior answer each other by exact best responses from the distribution ``start`` [n]."""
     model = start / start.sum()
     path = [model]
@@ -60,7 +58,7 @@ def play(
             held = model[block].sum()
             inside = decoder_response(Game(game.data[block], game.alpha, game.gamma, held), gap[block])
             target[block] = inside / held * mass
-        model = np.exp((1 - step) * np.log(model) + step * np.log(target))
+        model = np.exp((1 - TAKEN) * np.log(model) + TAKEN * np.log(target))
         if cooperation == "fixed":  # damping in logs moves the blocks' masses, which must stay
             for block in blocks:
                 model[block] *= path[-1][block].sum() / model[block].sum()

@@ -100,7 +100,8 @@ def paired(order: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Rearrange a random order ``[N]`` so that the images 2 i and 2 i + 1 of the result have one class.
 
     Pairs are random within a class, and their order is random. Where a class has an odd number of images, one of them
-    comes twice, so that the result may be longer than the order.
+    comes twice, so that the result may be longer than the order. An epoch has as many batches as without pairs, so the
+    last pairs may be left out of it.
     """
     place = torch.empty_like(order)
     place[order] = torch.arange(len(order), device=order.device)

@@ -59,7 +59,8 @@ class Fleet:
         self.players = Players([one.settings for one in self.group], self.options.device, self.options.graph)
         if self.done:
             self.players.load(states, self.done)
-        self.unseen: list[dict[str, torch.Tensor]] = []  # terms of the iterations since the last look
+        self.names: list[str] = []  # of the terms
+        self.unseen: list[torch.Tensor] = []  # the terms of each iteration since the last look
 
     def train(self) -> int:
         """Iterate until every cell has finished or diverged, or until a signal. Returns the exit code."""
@@ -117,7 +118,8 @@ class Fleet:
         terms = self.players.step(iteration, mean_responsibilities=logs)
         mean_responsibilities = terms.pop("mean_responsibilities", None)
         self.done = iteration + 1
-        self.unseen.append(terms)
+        self.names = list(terms)
+        self.unseen.append(torch.stack(list(terms.values())))  # a copy: CUDA graphs write the next ones over these
         if logs or len(self.unseen) >= self.look_every:
             self._look(mean_responsibilities, logs)
 
@@ -125,9 +127,8 @@ class Fleet:
         """Look at the losses since the last look. Cells that diverged leave; with ``logs`` the others get a row."""
         if not self.unseen:
             return
-        names, first = list(self.unseen[0]), self.done - len(self.unseen)
-        stacked = torch.stack([torch.stack(list(terms.values())) for terms in self.unseen])
-        table = stacked.cpu().reshape(len(self.unseen), len(names), -1)  # [iterations, terms, F]
+        names, first = self.names, self.done - len(self.unseen)
+        table = torch.stack(self.unseen).cpu().reshape(len(self.unseen), len(names), -1)  # [iterations, terms, F]
         self.unseen = []
         finite = torch.isfinite(table[:, [names.index("loss_encoder"), names.index("loss_decoder")]]).all(1)
         mean_responsibilities = (

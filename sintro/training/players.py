@@ -28,6 +28,7 @@ from sintro.objectives.build import (
     together,
 )
 from sintro.objectives.perceptual import PerceptualError, load
+from sintro.priors import Prior
 from sintro.training.batches import batches_of
 from sintro.training.embeddings import cosine_rate, embeddings_of
 from sintro.training.graphs import Graphs
@@ -55,6 +56,8 @@ class Players:
         from_data = components.prior(self.shared.prior).from_data
         pseudo_inputs = self.data.pseudo_inputs(self.shared.components) if from_data else None
         prior = first_prior(self.shared, pseudo_inputs, self.device)
+        if self.fleet:
+            _refuse_shared_parameters(self.shared.prior, prior, len(self.settings))
         self.model = model_of(self.settings, self.objective, prior, self.device)
         self.model.perceptual_error = _perceptual_error(self.shared, self.device)
         self.betas = Betas(*(self._per_cell(name) for name in ("beta_rec", "beta_kl", "beta_neg")))
@@ -165,7 +168,7 @@ class Players:
         """Do an iteration, of the warm-up or of the objective; return the terms of the history, ``[]`` or ``[F]`` each.
 
         With ``mean_responsibilities`` the terms hold the prior's mean responsibilities too, ``[..., K]``. Raises
-        SintroError where an extension's objective returns no losses.
+        SintroError where an extension's objective returns no losses, or terms that are no tensors.
         """
         self.iteration = iteration
         self.enter(iteration)
@@ -184,6 +187,12 @@ class Players:
                 f"objective {self.shared.objective!r}: an iteration must return the terms of the history, "
                 f"{' and '.join(sorted(LOSSES))} among them"
             )
+        for name, term in terms.items():
+            if not isinstance(term, torch.Tensor):
+                raise SintroError(
+                    f"objective {self.shared.objective!r}: the term {name!r} is a {type(term).__name__}; legal is a "
+                    "tensor of one number"
+                )
         return terms
 
     def _set_learning_rates(self, iteration: int) -> None:
@@ -249,6 +258,17 @@ class Players:
                     for moment in ("exp_avg", "exp_avg_sq")
                 }
                 self.optimisers[player].state[parameter] = {"step": stored[0]["step"].clone().to(self.device)} | moments
+
+
+def _refuse_shared_parameters(name: str, prior: Prior, cells: int) -> None:
+    """Raise SintroError where the cells of a fleet would share a tensor of their prior."""
+    component = components.prior(name)
+    for parameter, values in prior.named_parameters().items():
+        if not component.from_data or values.shape[:1] != (cells,):  # only pseudo-inputs bring the fleet's axis along
+            raise SintroError(
+                f"{component.source or 'the suite'}: prior {name!r}: {cells} cells side by side would share its "
+                f"parameter {parameter!r}; legal is stackable = False"
+            )
 
 
 def _perceptual_error(settings: Settings, device: torch.device) -> PerceptualError | None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sintro import SintroError, __version__
-from sintro.basics.files import hash_file, load_tensors, save_tensors, write_atomic, write_json
+from sintro.basics.files import Damaged, hash_file, load_tensors, save_tensors, write_atomic, write_json
 from sintro.cells.cell import Cell
 from sintro.cells.settings import Settings
 from sintro.data.facts import Facts
@@ -22,7 +22,7 @@ from sintro.objectives.build import not_finite
 from sintro.runs import results
 from sintro.runs.folder import HANDED_OVER, PROVENANCE, cell_folder, environment, now, peak_memory
 from sintro.runs.history import COLUMNS, to_csv, todays
-from sintro.runs.stored import CellFile, Unreadable, cell_content, read_provenance
+from sintro.runs.stored import ASIDE, BETWEEN, CHECKPOINT, CellFile, Unreadable, cell_content, read_provenance
 from sintro.training.players import Players
 
 ROWS_OF_HISTORY = 300
@@ -61,7 +61,7 @@ class Record:
         """Write cell.json before the first step, and remove the outcome of an earlier training."""
         content = cell_content(self.task.cell, self.settings, self.task.sources)
         write_json(self.folder / CellFile.file, content | {"command": self.task.command, "version": __version__})
-        for stale in (PROVENANCE, HANDED_OVER, *([] if self.state else ["checkpoint.pt"])):
+        for stale in (PROVENANCE, HANDED_OVER, *([] if self.state else [CHECKPOINT])):
             (self.folder / stale).unlink(missing_ok=True)
 
     def take_up(self, checkpoint: dict[str, Any]) -> None:
@@ -81,7 +81,7 @@ class Record:
 
     def use(self, data: Facts) -> None:
         """Take these data, before any file is written; warn of unverified ones. SintroError unless the checkpoint's."""
-        checkpoint = str(self.folder / "checkpoint.pt")
+        checkpoint = str(self.folder / CHECKPOINT)
         data.refuse_other(self.data_then, checkpoint, self.task.cell.dataset, "start over with --restart")
         self.data = data
         if warning := data.warning(self.task.cell.dataset):
@@ -115,7 +115,7 @@ class Record:
     def save_checkpoint(self, state: dict[str, Any], iteration: int, seconds: float) -> None:
         """Write checkpoint.pt: all that a resumed run needs, the history's rows included."""
         save_tensors(
-            self.folder / "checkpoint.pt",
+            self.folder / CHECKPOINT,
             {
                 "digest": self.settings.digest,
                 "version": __version__,
@@ -140,7 +140,7 @@ class Record:
         write_atomic(self.folder / "history.csv", to_csv(self.rows))
         outcome = self._outcome(players, cell, diverged_at)
         write_json(self.folder / last, self.provenance | self.data.recorded() | outcome | self._spent(seconds))
-        (self.folder / "checkpoint.pt").unlink(missing_ok=True)
+        (self.folder / CHECKPOINT).unlink(missing_ok=True)
 
     def _spent(self, seconds: float) -> dict[str, Any]:
         """Return for provenance.json when training ended, and the time and memory that it took."""
@@ -187,7 +187,9 @@ def is_finished(task: Task) -> bool:
     try:
         read_provenance(folder)
     except Unreadable as error:  # read first: under a lock the judge would say "running"
-        raise SintroError(f"{error}; train the cell anew: sintro train {folder} --restart") from None
+        if isinstance(error.__cause__, OSError):
+            raise
+        raise SintroError(f"{error}; train the cell anew: sintro train {folder} --restart") from error
     found = results.judge(task.cell, folder, asked=results.Asked(task.settings.digest))
     history = folder / "history.csv"
     if not found.trained or not history.exists():
@@ -223,31 +225,49 @@ def accept(task: Task) -> None:
 def read_checkpoint(task: Task) -> dict[str, Any] | None:
     """Read the cell's checkpoint of these settings; one of other settings is put aside, with a line on stderr.
 
-    One that was put aside is taken up again when its settings are asked for, and changes places with the other.
+    One that was put aside is taken up again when its settings are asked for; one of other settings takes its place.
     """
-    path, aside = task.folder / "checkpoint.pt", task.folder / "checkpoint.other-settings.pt"
+    path, aside, between = (task.folder / name for name in (CHECKPOINT, ASIDE, BETWEEN))
+    if between.exists():  # a process was killed while two checkpoints changed places
+        os.replace(between, aside if path.exists() else path)
     checkpoint = _checkpoint_in(path)
-    if checkpoint is None or checkpoint["digest"] == task.settings.digest:
+    if checkpoint is not None and checkpoint["digest"] == task.settings.digest:
         return checkpoint
-    earlier = _checkpoint_in(aside)
-    is_asked_for = earlier is not None and earlier["digest"] == task.settings.digest
-    between = path.with_name("checkpoint.between.pt")
+    earlier = _put_aside_before(aside, task.settings.digest)
+    if earlier is None and checkpoint is None:
+        return None
+    if checkpoint is None:
+        os.replace(aside, path)
+        print(f"{aside} has the hyper-parameters asked for; going on from it", file=sys.stderr)
+        return earlier
     os.replace(path, between)
-    if is_asked_for:
+    if earlier is not None:
         os.replace(aside, path)
     os.replace(between, aside)
-    ending = "going on from the one that lay there" if is_asked_for else "starting anew"
+    ending = "starting anew" if earlier is None else "going on from the one that lay there"
     print(f"{path} belongs to other hyper-parameters; kept as {aside.name}, {ending}", file=sys.stderr)
-    return earlier if is_asked_for else None
+    return earlier
+
+
+def _put_aside_before(aside: Path, digest: str) -> dict[str, Any] | None:
+    """Read the checkpoint that was put aside, where it is of these settings; a damaged one counts as none.
+
+    Raises SintroError where the disk does not give the file.
+    """
+    try:
+        earlier = _checkpoint_in(aside)
+    except Damaged:
+        return None
+    return earlier if earlier is not None and earlier["digest"] == digest else None
 
 
 def _checkpoint_in(path: Path) -> dict[str, Any] | None:
-    """Read a checkpoint; None where there is none. Raises SintroError for what is no checkpoint."""
+    """Read a checkpoint; None where there is none. Raises Damaged for what is no checkpoint."""
     if not path.exists():
         return None
     remedy = "delete it, or start over with --restart"
     checkpoint = load_tensors(path, remedy)
     expected = {"digest", "iteration", "seconds", "resumed", "started", "columns", "rows", "state"}
     if not isinstance(checkpoint, dict) or not expected <= checkpoint.keys():
-        raise SintroError(f"{path} is not a checkpoint of a training run; {remedy}")
+        raise Damaged(f"{path} is not a checkpoint of a training run; {remedy}")
     return checkpoint

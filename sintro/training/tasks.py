@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 
 from sintro import PassingError, SintroError
-from sintro.basics.files import remove_unfinished
+from sintro.basics.files import Damaged, remove_unfinished
 from sintro.cells.cell import Cell
 from sintro.cells.fleets import by_shape, check_equal_shape, split
 from sintro.cells.settings import Settings
@@ -56,7 +56,7 @@ def train_all(tasks: Sequence[Task], options: Options, side_by_side: int | None 
     when these catch up. Returns 0, or 75 after a signal: then every cell that began has its checkpoint.
 
     Raises: SintroError where cells of unequal shape are to train side by side; and, after all other cells have
-        trained, one that names every cell whose finished run cannot be read.
+        trained, one that names every cell whose files cannot be read, or that failed in a way that does not pass.
     """
     if side_by_side and side_by_side > 1:
         check_equal_shape([task.settings for task in tasks])
@@ -74,10 +74,16 @@ def train_all(tasks: Sequence[Task], options: Options, side_by_side: int | None 
         parts += split(alike, side_by_side or fleet_size(alike[0].settings, options.device, graph=options.graph))
     with StopSignals() as stop:
         for part in parts:
-            with recording(part):
-                code = _train_together(part, options, stop)
+            try:
+                with recording(part):
+                    code = _train_together(part, options, stop, refused)
+            except SintroError as error:
+                if not failures.is_deterministic(error):
+                    raise
+                refused.append(str(error))
+                continue
             if code:
-                _write_stop(part, stop)
+                _write_stop(part, stop, options.restart)
             if code or (stop.caught and part is not parts[-1]):
                 return INTERRUPTED
     if refused:
@@ -90,7 +96,7 @@ def recording(tasks: Sequence[Task]) -> AbstractContextManager[None]:
     return failures.recording("train", {task.folder: task.settings.digest for task in tasks})
 
 
-def _write_stop(tasks: Sequence[Task], stop: StopSignals) -> None:
+def _write_stop(tasks: Sequence[Task], stop: StopSignals, restarted: bool) -> None:
     """Write down which cells a signal stopped, so that nobody takes the stop for a failure.
 
     A cell that another process trains is left out, and outside a workflow a cell that has no folder yet.
@@ -101,7 +107,7 @@ def _write_stop(tasks: Sequence[Task], stop: StopSignals) -> None:
         begun = task.folder.is_dir() and found.state != "running"
         if not found.trained and (begun or failures.RUN in os.environ):
             stopped[task.folder] = task.settings.digest
-    failures.write_stop(stopped, stop.caught)
+    failures.write_stop(stopped, stop.caught, restarted)
 
 
 def _unfinished(tasks: Sequence[Task], options: Options) -> list[Task]:
@@ -118,8 +124,11 @@ def _unfinished(tasks: Sequence[Task], options: Options) -> list[Task]:
     return left
 
 
-def _train_together(tasks: Sequence[Task], options: Options, stop: StopSignals) -> int:
-    """Train cells side by side, once no other process trains any of them. Returns the exit code: 0 or 75."""
+def _train_together(tasks: Sequence[Task], options: Options, stop: StopSignals, refused: list[str]) -> int:
+    """Train cells side by side, once no other process trains any of them. Returns the exit code: 0 or 75.
+
+    Cells whose checkpoint is damaged are left out, and said in ``refused``.
+    """
     patience = Patience(options.wait)
     while tasks:
         try:
@@ -134,7 +143,10 @@ def _train_together(tasks: Sequence[Task], options: Options, stop: StopSignals) 
         with held:
             left = _unfinished(tasks, options)  # another process may have finished some just before
             if len(left) == len(tasks):
-                return _train_locked(tasks, locks, options, stop)
+                records = _records(tasks, options, refused)
+                if len(records) == len(tasks):
+                    return Fleet(records, locks, options, stop).train()
+                left = [record.task for record in records]
         tasks = left
     return 0
 
@@ -146,14 +158,18 @@ def _lock_all(tasks: Sequence[Task], options: Options) -> tuple[ExitStack, list[
         return stack.pop_all(), locks
 
 
-def _train_locked(tasks: Sequence[Task], locks: Sequence[Lock], options: Options, stop: StopSignals) -> int:
+def _records(tasks: Sequence[Task], options: Options, refused: list[str]) -> list[Record]:
+    """Make the records of locked tasks, each from its checkpoint; a damaged one is said in ``refused`` instead."""
     records = []
     for task in tasks:
-        with recording([task]):
-            failures.clear(task.folder)
-            remove_unfinished(task.folder)
-            checkpoint = None if options.restart else read_checkpoint(task)
-            records.append(Record(task, options.device, options.threads))
-            if checkpoint is not None:
-                records[-1].take_up(checkpoint)
-    return Fleet(records, locks, options, stop).train()
+        try:
+            with recording([task]):
+                failures.clear(task.folder)
+                remove_unfinished(task.folder)
+                checkpoint = None if options.restart else read_checkpoint(task)
+                records.append(Record(task, options.device, options.threads))
+                if checkpoint is not None:
+                    records[-1].take_up(checkpoint)
+        except Damaged as error:
+            refused.append(str(error))
+    return records

@@ -16,8 +16,9 @@ LEGAL_NAME = r"[a-z0-9][a-z0-9_-]*"
 class Row(NamedTuple):
     """Hyper-parameters, the objectives for which they hold (None: all), and the source in which they were read.
 
-    ``values`` are fields of ``sintro.cells.settings.Settings``, and the schedule: ``unit`` ("iterations" or "epochs"),
-    and in that unit ``length``, ``warmup``, ``conversion_lead``, ``milestones`` and ``snapshots``.
+    ``values`` are fields of ``sintro.cells.settings.Settings``, those that the table's rows set and ``mirror``; and the
+    schedule: ``unit`` ("iterations" or "epochs"), and in that unit ``length``, ``warmup``, ``conversion_lead``,
+    ``milestones`` and ``snapshots``.
     """
 
     objectives: tuple[str, ...] | None

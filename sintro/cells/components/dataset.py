@@ -1,6 +1,7 @@
 """Data sets as components: densities in the plane, sampled without end, and sets of images. Imports no torch."""
 
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -16,6 +17,7 @@ PLANE, IMAGES = "2d", "images"
 SPLITS = ("train", "test")
 TRIED = 8  # points with which a density of an extension is tried out
 FEWEST_IMAGES = 100  # to train on: the published k-NN probe has as many neighbours
+FEWEST_TEST_IMAGES = 4  # with fewer, nothing can be evaluated
 LPIPS_SIDE = 31  # pixels of the smallest image that passes AlexNet's poolings
 
 
@@ -67,7 +69,7 @@ class Density(Dataset):
     parts, ``part`` the word for one of them.
     """
 
-    kind, holds = PLANE, "points in the first batch"
+    kind, holds = PLANE, "points"
     needs = ("title", "half_width", "labels", "part", "sample", "locate")
     checks: ClassVar = {
         "title": TEXT,
@@ -76,7 +78,7 @@ class Density(Dataset):
         "part": TEXT,
     }
     event = (2,)
-    size = 512  # the published batch
+    size = sys.maxsize  # as many points as a prior starts from are drawn
     half_width: float
     labels: int
     part: str
@@ -177,15 +179,27 @@ class ImageDataset(Dataset):
 
         images, labels = (np.asarray(array) for array in self.read(split, root))
         where = f"{self.source or self.name}: read({split!r}) of {self.name}"
-        if images.dtype != np.uint8 or images.shape[1:] != tuple(self.event):
-            shape = " x ".join(map(str, self.event))
-            raise SintroError(f"{where} gives {images.dtype} {images.shape}, expected uint8 [N, {shape}]")
-        if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
-            raise SintroError(f"{where} gives labels {labels.dtype} {labels.shape}, expected integers [{len(images)}]")
+        check_images(images, self.event, where)
+        check_numbers(labels, "labels", len(images), self.classes, where)
         if split == "train" and len(images) < FEWEST_IMAGES:
             raise SintroError(f"{where} gives {len(images)} images; legal are {FEWEST_IMAGES} and more: the k-NN probe")
         if split == "train" and len(images) != self.size:
             raise SintroError(f"{where} gives {len(images)} images, but its size is {self.size}")
-        if not len(images) or labels.min() < 0 or labels.max() >= self.classes:
-            raise SintroError(f"{where}: expected images with labels from 0 to {self.classes - 1}")
+        if split == "test" and len(images) < FEWEST_TEST_IMAGES:
+            raise SintroError(f"{where} gives {len(images)} images; legal are {FEWEST_TEST_IMAGES} and more")
         return images, labels
+
+
+def check_images(images: "np.ndarray", event: tuple[int, ...], where: str) -> None:
+    """Raise SintroError unless images are bytes [N, C, H, W] of the declared shape; ``where`` names the source."""
+    if images.dtype != "uint8" or images.shape[1:] != tuple(event):
+        shape = " x ".join(map(str, event))
+        raise SintroError(f"{where} gives {images.dtype} {images.shape}, expected uint8 [N, {shape}]")
+
+
+def check_numbers(numbers: "np.ndarray", what: str, count: int, limit: int, where: str) -> None:
+    """Raise SintroError unless these are whole numbers [count], from 0 to below a limit, at least one."""
+    if numbers.shape != (count,) or numbers.dtype.kind not in "iu":
+        raise SintroError(f"{where} gives {what} {numbers.dtype} {numbers.shape}, expected integers [{count}]")
+    if not count or numbers.min() < 0 or numbers.max() >= limit:
+        raise SintroError(f"{where}: expected images with {what} from 0 to {limit - 1}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from sintro import SintroError
 from sintro.cells.components.component import COUNT, SWITCH, TEXT, Check, is_count
-from sintro.cells.components.dataset import SPLITS, ImageDataset, Splits, is_shape
+from sintro.cells.components.dataset import SPLITS, ImageDataset, Splits, check_images, check_numbers, is_shape
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +55,7 @@ class FactorDataset(ImageDataset):
         "classes": COUNT,
         "realistic": SWITCH,
         "contents": Check(lambda value: value is None or is_count(value), "a whole number above 0, or None"),
-        "unseen": Check(lambda value: len(tuple(value)) > 0, "numbers of classes, such as range(32, 40)"),
+        "unseen": Check(lambda value: len(set(value)) > 1, "numbers of two classes or more, such as range(32, 40)"),
     }
     contents: int | None
     unseen: range | tuple[int, ...]
@@ -77,8 +77,16 @@ class FactorDataset(ImageDataset):
         def factors(self, root: Path) -> Factors: ...
 
     def load(self, root: Path) -> Splits:
-        """Read all images, and part them into seen and unseen classes."""
+        """Read all images, and part them into seen and unseen classes.
+
+        Raises SintroError where they have not the shape or the numbers of classes and contents that are declared.
+        """
         found = self.factors(root)
+        where = f"{self.source or self.name}: factors of {self.name}"
+        check_images(found.images, self.event, where)
+        check_numbers(found.classes, "classes", len(found.images), self.classes, where)
+        if found.contents is not None and self.contents is not None:
+            check_numbers(found.contents, "contents", len(found.images), self.contents, where)
         parts = {split: self._part(found, split) for split in SPLITS}
         arrays = {split: (found.images[part], found.classes[part]) for split, part in parts.items()}
         contents = None

@@ -1,6 +1,7 @@
 """``sintro new KIND NAME``: an extension file with comments that works as it is. Imports no torch."""
 
 import re
+from keyword import iskeyword
 from pathlib import Path
 
 from sintro import SintroError
@@ -32,7 +33,8 @@ def write(kind: str, name: str) -> Path:
         raise SintroError(f"{kind} name {name!r}: there is a component of this name; choose another one")
     words = re.split(r"[-_]", name)
     class_name = "".join(word.capitalize() for word in words)
-    class_name = class_name if class_name.isidentifier() else f"Set{class_name}"
+    is_legal = class_name.isidentifier() and not iskeyword(class_name)
+    class_name = class_name if is_legal else f"Set{class_name}"
     text = (TEMPLATES / f"{kind}.py.txt").read_text(encoding="utf-8")
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "x", encoding="utf-8") as file:

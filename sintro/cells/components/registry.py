@@ -122,6 +122,13 @@ class Registry:
         if kind is Objective and component.like not in (None, *self.known[kind]):
             legal = ", ".join(self.known[kind])
             raise SintroError(f"objective {component.name!r}: like {component.like!r} is not one of {legal}")
+        if kind is Objective and component.introspective and component.like is not None:
+            legal = [name for name, one in self.known[kind].items() if one.introspective]
+            if component.like not in legal:
+                raise SintroError(
+                    f"objective {component.name!r}: like {component.like!r} has no hyper-parameters of introspective "
+                    f"iterations; legal are {', '.join(legal)}"
+                )
         if spelt := [one.name for one in self.known[kind].values() if one.spells(component.name)]:
             raise SintroError(f"{component.what} {component.name!r} is a spelling of {component.what} {spelt[0]!r}")
         if any(kind_of(one) is kind and one.name == component.name for one in before):
