@@ -486,6 +486,7 @@ def test_a_schedule_or_an_option_that_fits_no_run_is_refused_in_a_line(
         (GOOD + "length: 1/2", ["comparable: true, but length", "legal is false"]),
         (GOOD + "overrides: {samples: 1}", ["comparable: true, but samples", "legal is false"]),
         (GOOD + "overrides: {sample: 1}", ["overrides.sample: unknown key", "did you mean 'samples'?"]),
+        (GOOD + "overrides: {evaluation_grid: 1}", ["overrides.evaluation_grid: input should be greater than 1"]),
         (GOOD + "overrides: {samples: 0}", ["overrides.samples: input should be greater than 0, not 0"]),
         (
             GOOD + "overrides: {logits_at_conversion: weight}",
