@@ -307,3 +307,30 @@ def test_samples_that_leave_the_range_are_counted(trained):
     assert metrics["sliced_w2"] > 50
     mean, sd = density.floor("rings", 300)["kl"]
     assert metrics["kl"] > mean + 5 * sd
+
+
+# --- looks
+
+
+def test_a_look_leaves_out_what_is_undefined_without_a_prior(tmp_path, monkeypatch):
+    class Measured:
+        def __init__(self, settings, *_):
+            assert settings.evaluation_images == 20
+
+        def measure(self, files, is_look):
+            assert is_look
+            return {"cfid": 3.0, "elbo": -9.0, "cfid_rec": 2.0, "images": 20}, {}
+
+    monkeypatch.chdir(tmp_path)
+    cell = Cell.from_path("results/tiny/solids/lord/normal/none/seed0")
+    settings = published(cell)
+    opened = evaluation._Opened(Path(cell.path), "cpu", {}, settings, {})
+    monkeypatch.setattr(evaluation, "_open", lambda *_: opened)
+    monkeypatch.setattr(evaluation.snapshots, "snapshots_of", lambda *_: {settings.iterations: "model.pt"})
+    monkeypatch.setattr(evaluation, "ImageEvaluation", Measured)
+    Path(cell.path).mkdir(parents=True)
+    found = evaluation.look(cell, 20, "cpu")
+    assert found.items() <= read(cell, "look.json").items()
+    assert not {"cfid", "elbo"} & found.keys()
+    assert (found["cfid_rec"], found["images"]) == (2.0, 20)
+    assert found["not_measured"]["cfid"] == found["not_measured"]["elbo"] == "no prior"

@@ -18,7 +18,7 @@ from sintro.cells.cell import RESULTS, Cell
 from sintro.cells.settings import Settings
 from sintro.data import images
 from sintro.evaluation import snapshots
-from sintro.evaluation.generated import together
+from sintro.evaluation.generated import Measured, together
 from sintro.evaluation.images import ImageEvaluation
 from sintro.evaluation.no_density import without_density
 from sintro.evaluation.plane import measure_density
@@ -87,8 +87,7 @@ def look(cell: Cell, count: int, device: str = "auto", threads: int | None = Non
     end = {settings.iterations: snapshots.snapshots_of(folder, settings)[settings.iterations]}
     try:
         with torch.no_grad(), Steps(label or cell.path) as steps:
-            load = partial(snapshots.load_model, folder, settings, opened.device)
-            metrics = ImageEvaluation(few, load, opened.device, Path(RESULTS), steps).measure(end, is_look=True)[0]
+            metrics = _measure_images(opened, few, steps, end, is_look=True)[0]
     except NotFinite as error:
         raise SintroError(f"{cell.path}: {error}") from None
     metrics |= opened.data | {"counts": False, "digest": settings.digest, VERSIONS: versions(metrics)}
@@ -183,11 +182,17 @@ def _measure(opened: _Opened, settings: Settings, steps: Steps) -> tuple[dict[st
     load = partial(snapshots.load_model, folder, settings, device)
     if settings.network == "mlp":
         return measure_density(load(), settings, device, steps)
-    measurement = ImageEvaluation(settings, load, device, Path(RESULTS), steps)
-    metrics, arrays = measurement.measure(snapshots.snapshots_of(folder, settings))
-    if not components.objective(settings.objective).has_density:
-        metrics, arrays = without_density(metrics, arrays)
+    metrics, arrays = _measure_images(opened, settings, steps, snapshots.snapshots_of(folder, settings))
     if settings.class_latent_size is not None:
         more = measure_translation(load(), settings, device, Path(RESULTS), steps)
         metrics, arrays = together(metrics, more[0]), arrays | more[1]
     return snapshots.with_earlier(folder, settings, metrics | opened.data, arrays)
+
+
+def _measure_images(
+    opened: _Opened, settings: Settings, steps: Steps, files: dict[int, str], is_look: bool = False
+) -> Measured:
+    """Measure snapshots of an image cell by the number of iterations before each, and leave out what is undefined."""
+    load = partial(snapshots.load_model, opened.folder, opened.settings, opened.device)
+    measured = ImageEvaluation(settings, load, opened.device, Path(RESULTS), steps).measure(files, is_look)
+    return measured if components.objective(settings.objective).has_density else without_density(*measured)
