@@ -11,6 +11,7 @@ from torch.distributions import Independent, Normal
 
 from sintro import SintroError
 from sintro.basics.randomness import generator
+from sintro.cells import components
 from sintro.cells.cell import Cell
 from sintro.cells.presets import published
 from sintro.data.densities import density as data_density
@@ -334,3 +335,38 @@ def test_a_look_leaves_out_what_is_undefined_without_a_prior(tmp_path, monkeypat
     assert not {"cfid", "elbo"} & found.keys()
     assert (found["cfid_rec"], found["images"]) == (2.0, 20)
     assert found["not_measured"]["cfid"] == found["not_measured"]["elbo"] == "no prior"
+
+
+# --- several cells
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (SintroError("not trained"), "not trained"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "CUDA out of memory"),
+        (KeyError("of an extension"), "extensions/own.py:3: no such key"),
+    ],
+)
+def test_a_cell_that_fails_does_not_stop_the_others(tmp_path, monkeypatch, error, said):
+    """Whatever it fails of, except of a fault in the suite itself."""
+    monkeypatch.chdir(tmp_path)
+    extension = "extensions/own.py:3: no such key"
+    monkeypatch.setattr(components, "fault", lambda found: extension if "extension" in str(found) else None)
+    cells = [Cell.from_path(path) for path in (PLANE, DIGITS)]
+
+    def evaluate(cell: Cell, *_: object) -> dict:
+        if cell == cells[0]:
+            raise error
+        return {"status": "done"}
+
+    monkeypatch.setattr(evaluation, "evaluate", evaluate)
+    failed, done = evaluation.evaluate_each(cells, lambda folder: None, "cpu")
+    assert failed[:2] == (cells[0], "")
+    assert said in failed[2]
+    assert done == (cells[1], "done", "")
+
+    error = TypeError("a fault of the suite")
+    with pytest.raises(TypeError):
+        list(evaluation.evaluate_each(cells, lambda folder: None, "cpu"))

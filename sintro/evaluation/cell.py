@@ -101,6 +101,7 @@ def evaluate_each(
     """Evaluate cells one after another; draw the figures of each with ``draw``, a function of its folder.
 
     Yields (cell, status, "") or, where an evaluation failed, (cell, "", reason); failure.json holds the reason too.
+    Raises an error of the suite's own code, which neither the cell nor an extension nor the machine has caused.
     """
     for cell, label in numbered(cells):
         folder = Path(cell.path)
@@ -109,10 +110,18 @@ def evaluate_each(
                 failures.clear(folder, "evaluate")
                 status = evaluate(cell, device, threads, label)["status"]
                 draw(folder)
-        except (SintroError, OSError, MemoryError) as error:
+        except Exception as error:
+            if not _leaves_other_cells_alone(error):
+                raise
             yield cell, "", failures.in_words(error)
         else:
             yield cell, status, ""
+
+
+def _leaves_other_cells_alone(error: Exception) -> bool:
+    """Tell whether an error is of one cell, of its extension or of what the machine has left, not of the suite."""
+    is_known = isinstance(error, SintroError | OSError | MemoryError)
+    return is_known or bool(components.fault(error) or failures.OF_A_DEVICE.search(str(error)))
 
 
 def numbered(cells: Sequence[Cell]) -> Iterator[tuple[Cell, str]]:
