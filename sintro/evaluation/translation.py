@@ -200,11 +200,12 @@ def _divergences(model: Model, codes: Codes, every: FactorImages, settings: Sett
 def _grid(model: Model, codes: Codes, every: FactorImages) -> dict[str, np.ndarray]:
     """Translate 6 images into the classes of 6 others, all of unseen classes and always the same.
 
-    ``translation_grid`` [7, 7, C, H, W]: the first row holds the images that give the content, the first column those
-    that give the class, the corner is white. ``translation_truth`` has the true images in the same places.
+    ``translation_grid`` [7, 7, C, H, W], or less where there are fewer images: the first row holds the images that give
+    the content, the first column those that give the class, the corner is white. ``translation_truth`` has the true
+    images in the same places.
     """
     first, second = (_different(every, places) for places in every.pairs(PAIRS, seen=False))
-    rows, columns = first.repeat_interleave(SIDE), second.repeat(SIDE)
+    rows, columns = first.repeat_interleave(len(second)), second.repeat(len(first))
     made = _decoded(model, codes.swapped(rows.to(codes.posterior.mean.device), columns.to(codes.posterior.mean.device)))
     arrays = {"translation_grid": _framed(made, every.batch(first), every.batch(second))}
     if every.contents is not None:
@@ -230,8 +231,11 @@ def _different(every: FactorImages, places: Tensor) -> Tensor:
 
 
 def _framed(made: Tensor, of_class: Tensor, of_content: Tensor) -> np.ndarray:
-    """Put images [36, C, H, W] below a row of the content images and beside a column of the class images."""
+    """Frame images [R * K, C, H, W] by the K content images above and the R class images on the left.
+
+    Returns [R + 1, K + 1, C, H, W].
+    """
     corner = torch.ones_like(of_content[:1])
     head = torch.cat([corner, of_content])
-    body = torch.cat([of_class.unsqueeze(1), made.unflatten(0, (SIDE, SIDE))], 1)
+    body = torch.cat([of_class.unsqueeze(1), made.unflatten(0, (len(of_class), len(of_content)))], 1)
     return torch.cat([head.unsqueeze(0), body]).clamp(0, 1).cpu().numpy().astype(np.float16)
