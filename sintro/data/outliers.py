@@ -19,22 +19,25 @@ from sintro.cells.components import Density
 from sintro.data import images
 from sintro.data.images import ImageSet
 
+MOST_ROUNDS = 1_000  # of draws, after which so little of a square lies off a support that nobody needs to score it
 MOST_BYTES = 1 << 28  # 1,365 images of 256 x 256 pixels; the test splits of the papers' data sets have 80 MB or less
 
 
 def uniform_off_support(target: Density, count: int, generator: Generator) -> Tensor:
     """Draw points [count, 2], uniform on [-half_width, half_width]^2 off the density's support (by rejection).
 
-    ``generator`` is a CPU generator. SintroError for a negative count.
+    ``generator`` is a CPU generator. SintroError for a negative count, and for a support that fills the square.
     """
     if count < 0:
         raise SintroError(f"points off the support: {count}, but must be 0 or more")
-    kept, found = [], 0
-    while found < count:  # half of the square or more lies off the support of each density
+    kept, found = [torch.empty(0, 2)], 0
+    while found < count:  # half of the square or more lies off the support of each of the suite's densities
+        if len(kept) > MOST_ROUNDS:
+            raise SintroError(f"{target.name} leaves too little of its square free for points off its support")
         points = target.half_width * (2 * torch.rand(max(2 * (count - found), 64), 2, generator=generator) - 1)
         kept.append(points[~target.on_support(points)])
         found += len(kept[-1])
-    return torch.cat(kept)[:count] if kept else torch.empty(0, 2)
+    return torch.cat(kept)[:count]
 
 
 def inverted(pixels: Tensor) -> Tensor:
