@@ -298,6 +298,11 @@ def test_a_partner_that_is_there_is_used(tmp_path, monkeypatch):
     expected = images.load("svhn", "test", tmp_path).images
     assert made["pair"].sum() == expected.sum()
 
+    test = images.ImageSet(black[:, :, :16], torch.zeros(2), "cifar10", "test", "", "verified")
+    made, missing = outliers.image_outliers(test, generator(0, "o"), tmp_path)
+    assert made == {}
+    assert missing == "no out-of-distribution images, those of svhn are 3 x 32 x 32, and of cifar10 3 x 16 x 32"
+
 
 @torch.no_grad()
 def test_a_2d_cell_is_evaluated_with_detection():

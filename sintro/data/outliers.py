@@ -70,7 +70,7 @@ def image_outliers(
 
     Returns:
         uint8 [M, C, H, W] by the kind's name, on the split's device, a partner's images in a random order; and None, or
-        a line that says why the partner's images are left out (missing, broken or unverified files).
+        a line that says why the partner's images are left out (missing, broken or unverified files, another shape).
     """
     partner = images.image_dataset(test.name).partner
     if partner is None:
@@ -82,5 +82,8 @@ def image_outliers(
         return {}, f"no out-of-distribution images, {error}"
     if found.facts.verified is False:  # a score against unknown images means nothing
         return {}, f"no out-of-distribution images, {partner} is unverified: {found.facts.reason}"
+    if found.event != test.event:
+        shapes = [" x ".join(map(str, one.event)) for one in (found, test)]
+        return {}, f"no out-of-distribution images, those of {partner} are {shapes[0]}, and of {test.name} {shapes[1]}"
     order = torch.randperm(len(found), generator=generator).to(found.images.device)
     return {"pair": found.images[order]}, None
