@@ -212,6 +212,12 @@ def install_command(name: str) -> str:
     return f"pip install 'sintro[{name}]'"
 
 
+def are_photographs(dataset: str) -> bool:
+    """Tell whether a data set has photographs that networks for photographs take: grey ones, or ones in colour."""
+    one = components.dataset(dataset)
+    return one.photographs and one.event[0] in (1, 3)
+
+
 def missing_inception(dataset: str, root: str | Path | None = None) -> str | None:
     """Say in a line which metrics a data set's cells lack without Inception's weights; None where they lack none.
 
@@ -220,7 +226,7 @@ def missing_inception(dataset: str, root: str | Path | None = None) -> str | Non
             silently would mislead.
     """
     folder = data_root(root)
-    if not components.dataset(dataset).photographs:
+    if not are_photographs(dataset):
         return None
     check_folder(dataset, folder)
     wanted = weights(INCEPTION)

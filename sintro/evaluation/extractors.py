@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from sintro.cells.components import dataset
 from sintro.data import sources
 from sintro.data.images import ImageSet
 from sintro.metrics.features import (
@@ -36,7 +35,7 @@ def pick(train: ImageSet, results: Path, device: str, count: int, report: Callab
     """Pick the networks for ``count`` generated images and the training split ``train``, all of it: the classifier
     learns from the whole split, so that all cells of a data set have one. ``report`` is told their progress.
     """
-    photographs = dataset(train.name).photographs
+    photographs = sources.are_photographs(train.name)
     if photographs and not sources.missing_inception(train.name):
         main = inception_features(device=device)
     else:
