@@ -10,6 +10,7 @@ import pytest
 from made_images import Server, left_over, make
 
 from sintro import SintroError
+from sintro.__main__ import _use_data
 from sintro.basics import files
 from sintro.basics.files import hash_file, locked, whole
 from sintro.data import doctor, fetch, images, sources
@@ -373,3 +374,12 @@ def test_a_file_system_without_locks_is_no_obstacle(monkeypatch, tmp_path):
     monkeypatch.setattr(files.fcntl, "flock", refuse)
     with locked(tmp_path / "thing"):
         pass
+
+
+def test_the_home_of_nobody_is_a_folder_that_is_missing(monkeypatch):
+    monkeypatch.setenv("SINTRO_INCEPTION", "~nobody-of-this-name/inception.pth")
+    assert sources.data_root("~nobody-of-this-name/data") == Path("~nobody-of-this-name/data")
+    with pytest.raises(SintroError, match=r"Inception weights for FID are missing \(looked for: ~nobody-of-this-name/"):
+        sources.require_weights(sources.INCEPTION, sources.data_root())
+    monkeypatch.delenv("SINTRO_DATA", raising=False)
+    assert _use_data("~nobody-of-this-name/data") == os.environ.pop("SINTRO_DATA")

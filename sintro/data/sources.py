@@ -48,7 +48,7 @@ def fetch_command(name: str, root: Path) -> str:
 
 def data_root(option: str | Path | None = None) -> Path:
     """Return the folder of the data sets: the option if given, else $SINTRO_DATA, else ``data``."""
-    return Path(option or os.environ.get("SINTRO_DATA") or "data").expanduser()
+    return Path(os.path.expanduser(option or os.environ.get("SINTRO_DATA") or "data"))
 
 
 def lock_path(name: str, root: Path) -> Path:

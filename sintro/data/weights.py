@@ -55,7 +55,7 @@ class Weights:
     def named(self) -> Path | None:
         """The file that the environment names."""
         given = os.environ.get(self.variable)
-        return Path(given).expanduser() if given else None
+        return Path(os.path.expanduser(given)) if given else None
 
     def places(self, root: Path) -> list[Path]:
         """Return the paths where the file may lie, in the order of the search."""
