@@ -431,7 +431,7 @@ def test_weights_in_the_mirror_are_taken_over_and_wrong_ones_are_never_to_be_cop
     target = tmp_path / "data" / sources.INCEPTION / sources.INCEPTION_FILE
     store({f"{sources.INCEPTION}/{sources.INCEPTION_FILE}": b"broken"}, tmp_path / "data")
     with pytest.raises(SintroError, match=f"corrupted .*{target}.*delete it and run") as caught:
-        sources.require_inception(tmp_path / "data")
+        sources.require_weights("inception", tmp_path / "data")
     assert "copy" not in str(caught.value).replace("a right copy", "")
     assert fetched("inception", tmp_path / "data")[0].startswith("inception: linked ")
     assert target.read_bytes() == b"weights"

@@ -167,11 +167,6 @@ def require_weights(name: str, root: Path) -> FileState:
     return weights(name).require(root, fetch_command(name, root))
 
 
-def require_inception(root: Path) -> FileState:
-    """Return the verified Inception weights. Raises SintroError where they are missing or not right."""
-    return require_weights(INCEPTION, root)
-
-
 def why_no_dinov2(root: str | Path | None = None) -> str:
     """Say in a few words why DINOv2's metrics are not measured of photographs; "" where its weights are there.
 
@@ -180,25 +175,26 @@ def why_no_dinov2(root: str | Path | None = None) -> str:
     return _what_lacks(DINOV2, data_root(root))
 
 
-def why_no_lpips(root: str | Path | None = None) -> str:
+def why_no_lpips() -> str:
     """Say in a few words why LPIPS is not measured of photographs; "" where its weights and its package are there.
 
     Raises SintroError where weights were supplied but are wrong, or are not where SINTRO_LPIPS says.
     """
-    return _what_lacks(LPIPS, data_root(root))
+    return _what_lacks(LPIPS, data_root())
 
 
 def _what_lacks(name: str, root: Path) -> str:
-    """Return the command that gets missing weights or their package; "" where both are there."""
+    """Return the command that gets missing weights or their package; "" where both are there.
+
+    Raises SintroError where weights were supplied but are wrong: to skip their metrics silently would mislead.
+    """
     wanted = weights(name)
     state = wanted.state(root)
     if wanted.named is None and state.state == "missing":
         return f"sintro fetch {name}"
-    if missing_package(name):
-        return install_command(name)
     if state.state != "verified":
         require_weights(name, root)
-    return ""
+    return install_command(name) if missing_package(name) else ""
 
 
 def missing_package(name: str) -> str:
@@ -221,19 +217,15 @@ def are_photographs(dataset: str) -> bool:
 def missing_inception(dataset: str, root: str | Path | None = None) -> str | None:
     """Say in a line which metrics a data set's cells lack without Inception's weights; None where they lack none.
 
-    Raises:
-        SintroError: where weights were supplied but are wrong, or are not where SINTRO_INCEPTION says: skipping FID
-            silently would mislead.
+    Raises SintroError where weights were supplied but are wrong, or are not where SINTRO_INCEPTION says.
     """
     folder = data_root(root)
     if not are_photographs(dataset):
         return None
     check_folder(dataset, folder)
-    wanted = weights(INCEPTION)
-    if wanted.named is None and wanted.state(folder).state == "missing":
-        return (
-            f"no Inception weights: {dataset} cells are measured by the data set's own classifier (cfid), without FID, "
-            f"until they are there: {fetch_command(INCEPTION, folder)}, then sintro evaluate again"
-        )
-    require_inception(folder)
-    return None
+    if not _what_lacks(INCEPTION, folder):
+        return None
+    return (
+        f"no Inception weights: {dataset} cells are measured by the data set's own classifier (cfid), without FID, "
+        f"until they are there: {fetch_command(INCEPTION, folder)}, then sintro evaluate again"
+    )
