@@ -13,6 +13,7 @@ from sintro.cells.presets import published
 from sintro.data import factors, images
 from sintro.data.images import ImageSet
 from sintro.evaluation import translation
+from sintro.evaluation.likeness import perceptual
 from sintro.metrics import METRICS, classifier
 from sintro.metrics.representation import mlp_probe
 from sintro.metrics.translation import Labels, nearest, relative_error, retrieval, transfer_error
@@ -165,7 +166,8 @@ def measured(trained, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(translation, "PAIRS", 300)
         patch.setattr(classifier, "STEPS", 5)
-        return translation.measure_translation(model, settings, "cpu", tmp_path_factory.mktemp("results"), Steps())
+        results, looks = tmp_path_factory.mktemp("results"), perceptual("solids", "cpu")
+        return translation.measure_translation(model, settings, "cpu", results, Steps(), looks)
 
 
 @pytest.mark.slow

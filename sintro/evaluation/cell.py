@@ -87,7 +87,9 @@ def look(cell: Cell, count: int, device: str = "auto", threads: int | None = Non
     end = {settings.iterations: snapshots.snapshots_of(folder, settings)[settings.iterations]}
     try:
         with torch.no_grad(), Steps(label or cell.path) as steps:
-            metrics = _measure_images(opened, few, steps, end, is_look=True)[0]
+            load = partial(snapshots.load_model, folder, settings, opened.device)
+            measurement = ImageEvaluation(few, load, opened.device, Path(RESULTS), steps)
+            metrics = _measured(measurement, end, is_look=True)[0]
     except NotFinite as error:
         raise SintroError(f"{cell.path}: {error}") from None
     metrics |= opened.data | {"counts": False, "digest": settings.digest, VERSIONS: versions(metrics)}
@@ -191,17 +193,16 @@ def _measure(opened: _Opened, settings: Settings, steps: Steps) -> tuple[dict[st
     load = partial(snapshots.load_model, folder, settings, device)
     if settings.network == "mlp":
         return measure_density(load(), settings, device, steps)
-    metrics, arrays = _measure_images(opened, settings, steps, snapshots.snapshots_of(folder, settings))
+    measurement = ImageEvaluation(settings, load, device, Path(RESULTS), steps)
+    metrics, arrays = _measured(measurement, snapshots.snapshots_of(folder, settings))
     if settings.class_latent_size is not None:
-        more = measure_translation(load(), settings, device, Path(RESULTS), steps)
+        more = measure_translation(load(), settings, device, Path(RESULTS), steps, measurement.perceptual)
         metrics, arrays = together(metrics, more[0]), arrays | more[1]
     return snapshots.with_earlier(folder, settings, metrics | opened.data, arrays)
 
 
-def _measure_images(
-    opened: _Opened, settings: Settings, steps: Steps, files: dict[int, str], is_look: bool = False
-) -> Measured:
+def _measured(measurement: ImageEvaluation, files: dict[int, str], is_look: bool = False) -> Measured:
     """Measure snapshots of an image cell by the number of iterations before each, and leave out what is undefined."""
-    load = partial(snapshots.load_model, opened.folder, opened.settings, opened.device)
-    measured = ImageEvaluation(settings, load, opened.device, Path(RESULTS), steps).measure(files, is_look)
-    return measured if components.objective(settings.objective).has_density else without_density(*measured)
+    found = measurement.measure(files, is_look)
+    has_density = components.objective(measurement.settings.objective).has_density
+    return found if has_density else without_density(*found)

@@ -1,6 +1,7 @@
 """Translate images with swapped codes and measure how well (docs/science.md, section 7)."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +16,8 @@ from sintro.cells.settings import Settings
 from sintro.data import factors
 from sintro.data.factors import FactorImages
 from sintro.data.images import to_float
-from sintro.evaluation import extractors
-from sintro.evaluation.likeness import Perceptual, perceptual
+from sintro.evaluation.extractors import main_network
+from sintro.evaluation.likeness import Perceptual
 from sintro.metrics import NOT_MEASURED, NotFinite
 from sintro.metrics.features import reference, to_uint8
 from sintro.metrics.fid import FeatureStatistics
@@ -55,14 +56,19 @@ class Codes(NamedTuple):
 
 @torch.no_grad()
 def measure_translation(
-    model: Model, settings: Settings, device: str, results: Path, steps: Steps
+    model: Model, settings: Settings, device: str, results: Path, steps: Steps, perceptual: Perceptual
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Measure the translations of a model with two codes; return the metrics, and the arrays of the grid."""
+    """Measure the translations of a model with two codes; return the metrics, and the arrays of the grid.
+
+    ``perceptual``: LPIPS for images of the data set.
+    """
     steps.plan(STEPS)
     steps.begin(STEPS[0])
     every = factors.load(settings.dataset, device=device)
     codes = _codes(model, every, device)
-    looks = _perceptual(every, device)
+    looks = perceptual
+    if every.contents is None and not looks.why_not:
+        looks = Perceptual(None, "no content labels")
     metrics: dict[str, Any] = {REFERENCES: {}}
     if looks.why_not:
         metrics[NOT_MEASURED] = dict.fromkeys(("transfer_lpips", "transfer_lpips_seen"), looks.why_not)
@@ -98,12 +104,6 @@ def _labels(every: FactorImages) -> Labels:
     traits = next(iter(components.dataset(every.train.name).traits.values()), None)
     of_images = None if traits is None else torch.tensor(traits, device=every.classes.device)[every.classes]
     return Labels(every.classes, every.contents, of_images)
-
-
-def _perceptual(every: FactorImages, device: str) -> Perceptual:
-    """Load LPIPS, or say why no translation is measured by it."""
-    found = perceptual(every.train.name, device)
-    return Perceptual(None, "no content labels") if every.contents is None and not found.why_not else found
 
 
 def _transfers(
@@ -151,7 +151,7 @@ def _distance(
     translations: Tensor, every: FactorImages, settings: Settings, device: str, results: Path, steps: Steps
 ) -> dict[str, float]:
     """Measure the Fréchet distance of translations of seen classes to the training images."""
-    extractor = extractors.pick(every.train, results, device, len(translations), steps.part).main
+    extractor = replace(main_network(every.train, results, device), report=steps.part)
     train = every.train.choose(settings.training_images)
     size, count = settings.batch_size, settings.evaluation_images
     real = reference(train, extractor, "eval", size, count, results)
