@@ -56,7 +56,10 @@ def shuffled(pixels: Tensor, generator: Generator) -> Tensor:
 
 
 def most_scored(test: ImageSet) -> int:
-    """Return how many of a split's images detection scores: all, but of large images as many as `MOST_BYTES` hold."""
+    """Return the most images of a split that detection scores: all, but of large images as many as `MOST_BYTES` hold.
+
+    It scores no more than the evaluation generates.
+    """
     return min(len(test), max(1, MOST_BYTES // math.prod(test.event)))
 
 
