@@ -160,7 +160,10 @@ def _distance(
 
 
 def _leakage(codes: Codes, every: FactorImages) -> dict[str, Any]:
-    """Read the class and the content off both codes of training images: trained on four fifths, told of the last."""
+    """Read the class and the content off both codes.
+
+    Train probes on four fifths of at most 10,000 training images and score them on the rest.
+    """
     own = every.is_seen.nonzero().squeeze(1)
     order = torch.randperm(len(own), generator=generator(0, ORDER))[:MOST_READ]
     order = own[order.to(own.device)]
