@@ -44,7 +44,7 @@ def _use_data(folder: str | None) -> str | None:
     Raises SintroError for a path that is no folder; a folder that does not exist is for `sintro fetch` to make.
     """
     if folder is not None:
-        place = Path(folder).expanduser()
+        place = Path(os.path.expanduser(folder))
         if not folder.strip() or (place.exists() and not place.is_dir()):
             raise SintroError(f"--data {folder!r} is not a folder; legal is the folder in which image sets are kept")
         os.environ["SINTRO_DATA"] = folder  # before cells are read: an extension may count its images there

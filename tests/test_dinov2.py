@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 
 from sintro import SintroError
 from sintro.basics.randomness import generator
+from sintro.cells.components import ImageDataset
 from sintro.data import fetch, sources
 from sintro.evaluation import extractors
 from sintro.metrics.definitions_images import DINOV2, FLOORS
@@ -242,3 +244,18 @@ def test_photographs_have_dinov2_and_grey_images_have_not(name, channels, stored
     monkeypatch.setattr(sources, "why_no_dinov2", lambda: "")
     found = extractors.pick(Split, None, "cpu", 100, lambda done, total: None)
     assert found.dinov2 == (made if name == "svhn" else None)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_photographs_are_grey_or_in_colour(channels, monkeypatch):
+    """Inception and DINOv2 take no images with two or four channels."""
+    own = type("Own", (ImageDataset,), {"event": (channels, 32, 32)})
+    monkeypatch.setattr(sources.components, "dataset", lambda name: own())
+    assert sources.are_photographs("own") is (channels in (1, 3))
+    if channels in (2, 4):
+        monkeypatch.setattr(extractors, "classifier_features", lambda *_: made)
+        made = FeatureExtractor("made", "cfid", torch.nn.Identity(), 3, "made")
+        split = SimpleNamespace(name="own", has_labels=False, event=own.event)
+        found = extractors.pick(split, None, "cpu", 100, lambda done, total: None)
+        assert (found.main, found.dinov2, found.why_no_dinov2) == (made, None, "")
+        assert sources.missing_inception("own") is None

@@ -11,6 +11,7 @@ from torch.distributions import Independent, Normal
 
 from sintro import SintroError
 from sintro.basics.randomness import generator
+from sintro.cells import components
 from sintro.cells.cell import Cell
 from sintro.cells.presets import published
 from sintro.data.densities import density as data_density
@@ -307,3 +308,66 @@ def test_samples_that_leave_the_range_are_counted(trained):
     assert metrics["sliced_w2"] > 50
     mean, sd = density.floor("rings", 300)["kl"]
     assert metrics["kl"] > mean + 5 * sd
+
+
+# --- looks
+
+
+def test_a_look_leaves_out_what_is_undefined_without_a_prior(tmp_path, monkeypatch):
+    class Measured:
+        def __init__(self, settings, *_):
+            assert settings.evaluation_images == 20
+            self.settings = settings
+
+        def measure(self, files, is_look):
+            assert is_look
+            return {"cfid": 3.0, "elbo": -9.0, "cfid_rec": 2.0, "images": 20}, {}
+
+    monkeypatch.chdir(tmp_path)
+    cell = Cell.from_path("results/tiny/solids/lord/normal/none/seed0")
+    settings = published(cell)
+    opened = evaluation._Opened(Path(cell.path), "cpu", {}, settings, {})
+    monkeypatch.setattr(evaluation, "_open", lambda *_: opened)
+    monkeypatch.setattr(evaluation.snapshots, "snapshots_of", lambda *_: {settings.iterations: "model.pt"})
+    monkeypatch.setattr(evaluation, "ImageEvaluation", Measured)
+    Path(cell.path).mkdir(parents=True)
+    found = evaluation.look(cell, 20, "cpu")
+    assert found.items() <= read(cell, "look.json").items()
+    assert not {"cfid", "elbo"} & found.keys()
+    assert (found["cfid_rec"], found["images"]) == (2.0, 20)
+    assert found["not_measured"]["cfid"] == found["not_measured"]["elbo"] == "no prior"
+
+
+# --- several cells
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (SintroError("not trained"), "not trained"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "CUDA out of memory"),
+        (KeyError("of an extension"), "extensions/own.py:3: no such key"),
+    ],
+)
+def test_a_cell_that_fails_does_not_stop_the_others(tmp_path, monkeypatch, error, said):
+    """Whatever it fails of, except of a fault in the suite itself."""
+    monkeypatch.chdir(tmp_path)
+    extension = "extensions/own.py:3: no such key"
+    monkeypatch.setattr(components, "fault", lambda found: extension if "extension" in str(found) else None)
+    cells = [Cell.from_path(path) for path in (PLANE, DIGITS)]
+
+    def evaluate(cell: Cell, *_: object) -> dict:
+        if cell == cells[0]:
+            raise error
+        return {"status": "done"}
+
+    monkeypatch.setattr(evaluation, "evaluate", evaluate)
+    failed, done = evaluation.evaluate_each(cells, lambda folder: None, "cpu")
+    assert failed[:2] == (cells[0], "")
+    assert said in failed[2]
+    assert done == (cells[1], "done", "")
+
+    error = TypeError("a fault of the suite")
+    with pytest.raises(TypeError):
+        list(evaluation.evaluate_each(cells, lambda folder: None, "cpu"))

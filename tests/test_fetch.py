@@ -10,6 +10,7 @@ import pytest
 from made_images import Server, left_over, make
 
 from sintro import SintroError
+from sintro.__main__ import _use_data
 from sintro.basics import files
 from sintro.basics.files import hash_file, locked, whole
 from sintro.data import doctor, fetch, images, sources
@@ -206,7 +207,7 @@ def weights(monkeypatch, tmp_path, server):
 def test_inception_weights_are_fetched_checked_and_stored(weights, tmp_path, server):
     fetch.fetch(["inception"], tmp_path / "data", quiet)
     assert weights.read_bytes() == WEIGHTS
-    assert sources.require_inception(tmp_path / "data").path == weights
+    assert sources.require_weights("inception", tmp_path / "data").path == weights
     fetch.fetch(["inception"], tmp_path / "data", quiet)
     assert len(server.requests) == 2  # one redirect check, one body
     assert left_over(tmp_path) == []
@@ -280,23 +281,23 @@ def test_weights_that_stand_elsewhere_are_used_where_they_are(weights, monkeypat
 def test_inception_weights_are_looked_for_in_three_places(weights, monkeypatch, tmp_path):
     root = tmp_path / "data"
     with pytest.raises(SintroError, match=r"Inception weights for FID are missing .*sintro fetch inception") as caught:
-        sources.require_inception(root)
+        sources.require_weights("inception", root)
     hub = tmp_path / "torch" / "hub" / "checkpoints" / sources.INCEPTION_FILE
     assert str(weights) in str(caught.value)
     assert str(hub) in str(caught.value)
     for place in (hub, weights):  # each goes before the one before it
         place.parent.mkdir(parents=True)
         place.write_bytes(WEIGHTS)
-        assert sources.require_inception(root).path == place
+        assert sources.require_weights("inception", root).path == place
     named = tmp_path / "named.pth"
     monkeypatch.setenv("SINTRO_INCEPTION", str(named))
     with pytest.raises(SintroError, match=r"missing \(looked for: .*named.pth\)"):  # what was asked for is not replaced
-        sources.require_inception(root)
+        sources.require_weights("inception", root)
     named.write_bytes(WEIGHTS[:-1])
     with pytest.raises(
         SintroError, match=r"Inception weights for FID are corrupted .*named.pth: its sha256 begins with"
     ):
-        sources.require_inception(root)
+        sources.require_weights("inception", root)
 
 
 def test_the_real_hash_is_the_one_in_the_real_name():
@@ -373,3 +374,12 @@ def test_a_file_system_without_locks_is_no_obstacle(monkeypatch, tmp_path):
     monkeypatch.setattr(files.fcntl, "flock", refuse)
     with locked(tmp_path / "thing"):
         pass
+
+
+def test_the_home_of_nobody_is_a_folder_that_is_missing(monkeypatch):
+    monkeypatch.setenv("SINTRO_INCEPTION", "~nobody-of-this-name/inception.pth")
+    assert sources.data_root("~nobody-of-this-name/data") == Path("~nobody-of-this-name/data")
+    with pytest.raises(SintroError, match=r"Inception weights for FID are missing \(looked for: ~nobody-of-this-name/"):
+        sources.require_weights(sources.INCEPTION, sources.data_root())
+    monkeypatch.delenv("SINTRO_DATA", raising=False)
+    assert _use_data("~nobody-of-this-name/data") == os.environ.pop("SINTRO_DATA")

@@ -22,7 +22,7 @@ from sintro.cells.cell import Cell
 from sintro.data import images, prepare
 from sintro.data.doctor import rows
 from sintro.data.folders import CHANNELS, RELEASED, folder_images
-from sintro.data.prepare_names import Request
+from sintro.data.prepare_names import Request, divided
 from sintro.metrics import classifier
 from sintro.metrics.features import classifier_features, reference
 from sintro.objectives.networks import residual_pair
@@ -108,8 +108,8 @@ def test_forty_odd_images_are_prepared_the_same_whatever_the_order_of_their_file
 
 
 def test_pixels_are_those_of_pillow_after_the_crop(root, tmp_path):
-    source = made(tmp_path / "pictures", 14)
-    folder = prepare.prepare(folder_images("made", 32), Request(source, "centre", test=3))
+    source = made(tmp_path / "pictures", 20)
+    folder = prepare.prepare(folder_images("made", 32), Request(source, "centre", test=8))
     stored = np.load(folder / "train.npy")
     lines = (folder / "images.csv").read_text().splitlines()
     kept = [line.split(",")[0] for line in lines if ",train," in line and "left out" not in line]
@@ -121,7 +121,7 @@ def test_pixels_are_those_of_pillow_after_the_crop(root, tmp_path):
 
 
 def test_a_killed_preparation_goes_on_to_the_same_bytes(root, tmp_path, monkeypatch, capsys):
-    source, request = made(tmp_path / "pictures", 20), ("centre",)
+    source, request = made(tmp_path / "pictures", 20), ("centre", None, 8)
     whole = prepare.prepare(folder_images("whole", 32), Request(source, *request))
     monkeypatch.setattr(prepare, "AT_A_TIME", 3)
     read, calls = prepare.read_image, []
@@ -146,8 +146,8 @@ def test_a_killed_preparation_goes_on_to_the_same_bytes(root, tmp_path, monkeypa
 
 
 def test_other_images_choices_or_files_are_refused_in_one_line(root, tmp_path, capsys):
-    source = made(tmp_path / "pictures", 14)
-    asked = ["prepare", "made", str(source), "--size", "32", "--test", "3"]
+    source = made(tmp_path / "pictures", 20)
+    asked = ["prepare", "made", str(source), "--size", "32", "--test", "8"]
     assert main(asked) == 0
     before = arrays(root)
     assert main([*asked, "--crop", "none"]) == 2
@@ -161,10 +161,22 @@ def test_other_images_choices_or_files_are_refused_in_one_line(root, tmp_path, c
         (["prepare", "made", str(source), "--size", "100"], "R one of 32, 64, 128, 256"),
         (["prepare", "celebahq", str(source), "--size", "256"], "its one name is celebahq-256"),
         (["prepare", "made", str(tmp_path / "gone"), "--size", "32"], "is not a folder"),
-        (["prepare", "made", str(source), "--size", "64", "--test", "14"], "no image of 14 is in the train split"),
+        (
+            ["prepare", "made", str(source), "--size", "64", "--test", "11"],
+            "the train split has 9 of 20 images; legal are 10 and more: --test M takes",
+        ),
+        (["prepare", "made", str(source), "--size", "64"], "the test split has 2 of 20 images; legal are 4 and more"),
+        (
+            ["prepare", "few", str(source), "--size", "32", "--count", "19", "--test", "5"],
+            "3 images of the test split can be used; legal are 4 and more",
+        ),
+        (
+            ["prepare", "made", str(source), "--size", "64", "--count", "21"],
+            "pictures holds 20 images; legal are 1 to 20",
+        ),
         (
             ["prepare", "celebahq-256", str(source), "--test", "4"],
-            "has 29,000 training and 1,000 test images, not 10 and 4",
+            "has 29,000 training and 1,000 test images, not 16 and 4",
         ),
         (["prepare", "celebahq-256", str(source), "--crop", "centre"], "--crop centre: celebahq-256 has none"),
         (["prepare", "celeba-128", str(source)], "list_eval_partition.txt"),
@@ -177,20 +189,21 @@ def test_other_images_choices_or_files_are_refused_in_one_line(root, tmp_path, c
 def test_celeba_is_cropped_around_the_face_and_divided_by_its_list(root, tmp_path, capsys):
     source = tmp_path / "img_align_celeba"
     source.mkdir()
-    for index in range(6):
-        picture(index, "RGB", (178, 218)).save(source / f"{index}.png")
-    partition = [f"{index}.png {split}" for index, split in enumerate((0, 2, 0, 1, 2, 0))]
+    splits = (0, 2, 0, 1, 2, 0, 2, 2, 0, 0, 0, 0, 0, 0, 0)
+    for index in range(len(splits)):
+        picture(index, "RGB", (178, 218)).save(source / f"{index:02}.png")
+    partition = [f"{index:02}.png {split}" for index, split in enumerate(splits)]
     (tmp_path / "list_eval_partition.txt").write_text("\n".join(partition))
     assert main(["prepare", "celeba-128", str(source), "--force-count"]) == 0
     stored = np.load(root / "folders/celeba-128/test.npy")
     expected = np.asarray(picture(4, "RGB", (178, 218)))[121 - 64 : 121 + 64, 89 - 64 : 89 + 64]
     np.testing.assert_array_equal(stored[1].transpose(1, 2, 0), expected)
-    assert [len(np.load(root / f"folders/celeba-128/{split}.npy")) for split in ("train", "test")] == [3, 2]
+    assert [len(np.load(root / f"folders/celeba-128/{split}.npy")) for split in ("train", "test")] == [10, 4]
     manifest = RELEASED["celeba-128"].manifest(root / "folders/celeba-128")
     assert (
         RELEASED["celeba-128"]
         .why_unpublished(manifest)
-        .startswith("prepared from 3 and 2 images, published are 162,770")
+        .startswith("prepared from 10 and 4 images, published are 162,770")
     )
 
 
@@ -213,6 +226,37 @@ def test_a_list_of_splits_that_is_no_text_or_repeats_a_name_is_refused_in_one_li
         assert main(asked) == 2
         assert capsys.readouterr().err.strip().splitlines()[-1].endswith(f"{listed}: {said}")
     assert not root.exists()
+
+
+def test_a_list_of_splits_holds_for_all_images_also_where_only_the_first_are_taken(tmp_path):
+    names = [f"{index:02}.png" for index in range(20)]
+    listed = tmp_path / "list.txt"
+    request = Request(Path("pics"), "none", 16, None, listed)
+
+    def write(lines: list[str]) -> None:
+        listed.write_text(
+            "\n".join(f"{name} {'test' if index % 3 == 0 else 'train'}" for index, name in enumerate(lines))
+        )
+
+    write(names)
+    items = divided(names, request)
+    assert [item.name for item in items] == names[:16]
+    assert [item.split for item in items[:4]] == ["test", "train", "train", "test"]
+    with pytest.raises(SintroError, match=r"--split .*/list.txt and --test 4: legal is one of the two"):
+        divided(names, request._replace(test=4))
+    with pytest.raises(SintroError, match=r"^pics: 1 image is not in .*/list.txt, first zz.png$"):
+        divided([*names, "zz.png"], request)
+    write([*names, "yy.png", "zz.png"])
+    with pytest.raises(SintroError, match=r"/list.txt: 2 images are not in pics, first yy.png$"):
+        divided(names, request)
+
+
+def test_a_prepared_set_with_too_few_images_is_refused_before_it_trains(root, monkeypatch):
+    monkeypatch.setattr(prepare, "FEWEST", {"train": 1, "test": 1})
+    monkeypatch.setattr("sintro.data.prepare_names.FEWEST", {"train": 1, "test": 1})
+    name = prepared(root, train=12, test=3)
+    with pytest.raises(SintroError, match="many-32: the test split has 3 images; legal are 4 and more"):
+        images.load(name, "train")
 
 
 def test_a_name_and_a_data_set_are_a_pair_whether_or_not_it_is_prepared(root):

@@ -82,7 +82,7 @@ def test_class_shares_and_their_distance_by_hand():
     assert found.tolist() == [0.5, 0.25, 0, 0.25]
     assert classes.total_variation(found, torch.tensor([0.25] * 4)) == 0.25
     assert classes.total_variation(torch.tensor([1.0, 0]), torch.tensor([0, 1.0])) == 1
-    with pytest.raises(SintroError, match="of no images"):
+    with pytest.raises(SintroError, match="there are no images"):
         classes.shares(torch.tensor([], dtype=torch.long), 3)
 
 

@@ -1,10 +1,12 @@
 """Data that lie on this machine already: verified by content, taken over without a network, read without writing."""
 
 import contextlib
+import errno
 import gzip
 import hashlib
 import os
 import shutil
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -429,7 +431,7 @@ def test_weights_in_the_mirror_are_taken_over_and_wrong_ones_are_never_to_be_cop
     target = tmp_path / "data" / sources.INCEPTION / sources.INCEPTION_FILE
     store({f"{sources.INCEPTION}/{sources.INCEPTION_FILE}": b"broken"}, tmp_path / "data")
     with pytest.raises(SintroError, match=f"corrupted .*{target}.*delete it and run") as caught:
-        sources.require_inception(tmp_path / "data")
+        sources.require_weights("inception", tmp_path / "data")
     assert "copy" not in str(caught.value).replace("a right copy", "")
     assert fetched("inception", tmp_path / "data")[0].startswith("inception: linked ")
     assert target.read_bytes() == b"weights"
@@ -443,3 +445,24 @@ def test_a_mat_file_saved_again_is_another_file(monkeypatch, tmp_path):
     scipy.io.savemat(tmp_path / "train_32x32.mat", {"y": fields["y"], "X": fields["X"]})
     with pytest.raises(SintroError, match=r"train_32x32.mat is corrupted \(its md5 is"):
         images.load("svhn", "test", tmp_path)
+
+
+def test_an_archive_that_cannot_be_read_is_named_and_the_next_one_is_taken(monkeypatch, tmp_path):
+    content = make("cifar10", monkeypatch)
+    members = {Path(path).name: data for path, data in content.files.items()}
+    root, mirror = tmp_path / "data", tmp_path / "mirror"
+    for folder in (root, mirror):
+        folder.mkdir()
+        (folder / "cifar-10-python.tar.gz").write_bytes(tar("cifar-10-batches-py", members))
+    monkeypatch.setenv("SINTRO_DATA_MIRROR", str(mirror))
+    hidden, opened = mirror / "cifar-10-python.tar.gz", tarfile.open
+
+    def open_(path):
+        if path == hidden:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opened(path)
+
+    monkeypatch.setattr(fetch.tarfile, "open", open_)
+    said = fetched("cifar10", root)
+    assert said[0] == f"cifar10: {hidden} cannot be read: Permission denied"
+    assert images.load("cifar10", "train", root).state == "verified"

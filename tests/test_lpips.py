@@ -197,9 +197,10 @@ def test_wrong_weights_are_one_line_and_exit_code_2(root, file, damage, capsys, 
     place.parent.mkdir(parents=True)
     place.write_bytes(damage(file.read_bytes()))
     said = r"AlexNet weights for LPIPS are corrupted \(.*its sha256 begins with .*sintro fetch lpips --data"
-    monkeypatch.setattr(sources, "missing_package", lambda name: "")
-    with pytest.raises(SintroError, match=said):
-        likeness.perceptual("cifar10", "cpu")
+    for package in ("", "lpips"):  # also where the package is missing
+        monkeypatch.setattr(sources, "missing_package", lambda name, package=package: package)
+        with pytest.raises(SintroError, match=said):
+            likeness.perceptual("cifar10", "cpu")
     assert main(["fetch", "lpips"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 

@@ -14,9 +14,9 @@ from sintro.cells.cell import Cell
 from sintro.cells.components import datasets
 from sintro.cells.presets import published
 from sintro.data import images, outliers
-from sintro.evaluation import ood
+from sintro.evaluation import ood, plane
 from sintro.evaluation.plane import measure_density
-from sintro.metrics import METRICS
+from sintro.metrics import METRICS, NOT_MEASURED
 from sintro.objectives.model import Model
 from sintro.priors import MixturePrior, StandardNormal
 from sintro.training.players import Players
@@ -232,6 +232,37 @@ def test_uniform_points_fill_the_range_off_the_support(target):
     assert len(outliers.uniform_off_support(target, 0, generator(0, "u"))) == 0
 
 
+class Full:
+    """A density whose support fills its square, or all of it but a strip."""
+
+    name, half_width = "full", 2.0
+
+    def __init__(self, free: float):
+        self.free = free
+
+    def on_support(self, points):
+        return points[:, 0] > 4 * self.free - 2
+
+    def sample(self, count, draws):
+        return 4 * torch.rand(count, 2, generator=draws) - 2, None
+
+
+def test_a_density_that_fills_its_square_has_no_points_off_its_support():
+    points = outliers.uniform_off_support(Full(0.02), 100, generator(0, "u"))
+    assert points.shape == (100, 2)
+    with pytest.raises(SintroError, match=r"^full leaves too little of its square free"):
+        outliers.uniform_off_support(Full(0), 100, generator(0, "u"))
+    settings = published(Cell.from_path("results/s/rings/vae/normal/none/seed0")).model_copy(
+        update={"evaluation_points": 30}
+    )
+    metrics, arrays = plane._detection(None, None, Full(0), settings, "cpu")
+    names = [name for name in METRICS if name.startswith("ood_uniform_")]
+    assert metrics == {
+        NOT_MEASURED: dict.fromkeys(names, "full leaves too little of its square free for points off its support")
+    }
+    assert arrays == {}
+
+
 def test_made_up_digits_keep_shape_and_histogram():
     test = images.load("digits", "test")
     made, missing = outliers.image_outliers(test, generator(0, "o"))
@@ -266,6 +297,11 @@ def test_a_partner_that_is_there_is_used(tmp_path, monkeypatch):
     assert made["pair"].shape == (made_images.TEST, 3, 32, 32)
     expected = images.load("svhn", "test", tmp_path).images
     assert made["pair"].sum() == expected.sum()
+
+    test = images.ImageSet(black[:, :, :16], torch.zeros(2), "cifar10", "test", "", "verified")
+    made, missing = outliers.image_outliers(test, generator(0, "o"), tmp_path)
+    assert made == {}
+    assert missing == "no out-of-distribution images, those of svhn are 3 x 32 x 32, and of cifar10 3 x 16 x 32"
 
 
 @torch.no_grad()

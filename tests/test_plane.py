@@ -13,6 +13,7 @@ from sintro.metrics import METRICS, plane
 from sintro.metrics import density as density_metrics
 from sintro.metrics import floors as floors_of_the_plane
 from sintro.metrics.definitions_2d import ERRORS
+from sintro.metrics.manifold import COVERAGE_NEIGHBOURS
 
 N = 2000
 
@@ -44,9 +45,9 @@ def test_a_shift_has_its_closed_forms():
 def test_agreement_with_brute_force():
     real, generated = sample(n=200)[0], sample(seed=1, n=200)[0] + 0.02
     within, between = cdist(real, real), cdist(real, generated)
-    radii = np.sort(within, axis=1)[:, plane.NEIGHBOURS]
+    radii = np.sort(within, axis=1)[:, COVERAGE_NEIGHBOURS]
     inside = between <= radii[:, None]
-    expected = inside.sum(0).mean() / plane.NEIGHBOURS, inside.any(1).mean()
+    expected = inside.sum(0).mean() / COVERAGE_NEIGHBOURS, inside.any(1).mean()
     assert plane.density_and_coverage(real, generated) == pytest.approx(expected)
     both = np.concatenate((real, generated))
     distances = cdist(both, both)
@@ -64,8 +65,8 @@ def test_points_at_the_distance_of_the_kth_neighbour_are_inside_their_balls():
     real, generated = rng.integers(0, 20, (100, 2)), rng.integers(0, 20, (100, 2))
     within = np.square(real[:, None] - real).sum(-1)
     between = np.square(real[:, None] - generated).sum(-1)
-    inside = between <= np.sort(within, axis=1)[:, [plane.NEIGHBOURS]]
-    expected = inside.sum() / (plane.NEIGHBOURS * 100), inside.any(1).mean()
+    inside = between <= np.sort(within, axis=1)[:, [COVERAGE_NEIGHBOURS]]
+    expected = inside.sum() / (COVERAGE_NEIGHBOURS * 100), inside.any(1).mean()
     for scale in (1.0, 0.1, 1 / 3):
         assert plane.density_and_coverage(real * scale, generated * scale) == pytest.approx(expected, abs=1e-12)
 

@@ -52,7 +52,6 @@ def test_stopping_early_is_recorded_not_swallowed_and_not_shouted(monkeypatch):
     monkeypatch.setattr(representation, "LOGISTIC_ITERATIONS", 1)
     probes = published_probes(*data)
     assert not probes["svc_few"].converged
-    assert probes["svc_few"].iterations == 3
     assert probes["svc_many"].converged
     assert not linear_probe(*data).converged
 

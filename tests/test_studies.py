@@ -335,6 +335,8 @@ def test_fewer_training_images_and_other_channels_are_settings_of_image_cells(wr
     assert studies.settings(plane) == studies.published(plane)
     settings, told = studies.settings(image), studies.sources(image)
     assert (settings.training_images, settings.channels) == (1_000, (4, 8))
+    assert settings.evaluation_images == 1_000, "no more than the real images that they are compared with"
+    assert told["evaluation_images"].startswith("not the published 50000 (")
     assert (settings.epochs, settings.iterations) == (220, 220 * 8), "epochs are of these images"
     assert told["training_images"] == (
         "study few: overrides; not the published all (the whole training split; docs/science.md, section 6)"
@@ -465,6 +467,12 @@ IMAGES = SHORT.replace("rings", "fmnist") + "image_overrides: "
             ["training_images 127: legal are 128 to 60000, since prior 'vamp128' starts"],
         ),
         (IMAGES.replace("fmnist", "solids") + "{training_images: 9}", ["training_images 9: legal are 10 to 1536"]),
+        (IMAGES + "{evaluation_images: 9}", ["evaluation_images 9: legal are 10 to 60000"]),
+        (IMAGES + "{evaluation_images: 60001}", ["evaluation_images 60001: legal are 10 to 60000"]),
+        (
+            IMAGES + "{training_images: 200, evaluation_images: 201}",
+            ["evaluation_images 201: legal are 10 to 200, as many as to train on"],
+        ),
         (IMAGES + "{training_images: 0}", ["image_overrides.training_images: input should be greater than 0, not 0"]),
     ],
 )  # fmt: skip
@@ -502,6 +510,7 @@ def test_a_schedule_or_an_option_that_fits_no_run_is_refused_in_a_line(
         (GOOD + "length: 1/2", ["comparable: true, but length", "legal is false"]),
         (GOOD + "overrides: {samples: 1}", ["comparable: true, but samples", "legal is false"]),
         (GOOD + "overrides: {sample: 1}", ["overrides.sample: unknown key", "did you mean 'samples'?"]),
+        (GOOD + "overrides: {evaluation_grid: 1}", ["overrides.evaluation_grid: input should be greater than 1"]),
         (GOOD + "overrides: {samples: 0}", ["overrides.samples: input should be greater than 0, not 0"]),
         (
             GOOD + "overrides: {logits_at_conversion: weight}",

@@ -11,7 +11,9 @@ from sintro.basics.randomness import generator
 from sintro.cells.cell import Cell
 from sintro.cells.presets import published
 from sintro.data import factors, images
+from sintro.data.images import ImageSet
 from sintro.evaluation import translation
+from sintro.evaluation.likeness import perceptual
 from sintro.metrics import METRICS, classifier
 from sintro.metrics.representation import mlp_probe
 from sintro.metrics.translation import Labels, nearest, relative_error, retrieval, transfer_error
@@ -164,7 +166,8 @@ def measured(trained, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(translation, "PAIRS", 300)
         patch.setattr(classifier, "STEPS", 5)
-        return translation.measure_translation(model, settings, "cpu", tmp_path_factory.mktemp("results"), Steps())
+        results, looks = tmp_path_factory.mktemp("results"), perceptual("solids", "cpu")
+        return translation.measure_translation(model, settings, "cpu", results, Steps(), looks)
 
 
 @pytest.mark.slow
@@ -209,6 +212,25 @@ def test_the_grid_has_the_given_images_at_its_head_and_side(measured, every):
             assert every.classes[place] == every.classes[where(grid[i, 0])]
             assert every.contents[place] == every.contents[where(grid[0, j])]
     assert not every.is_seen[where(grid[1, 0])]
+
+
+def test_few_unseen_classes_and_contents_have_a_smaller_grid():
+    """Two unseen classes in two contents are four images."""
+    pixels = torch.arange(8, dtype=torch.uint8).view(8, 1, 1, 1).expand(8, 1, 2, 2) * 30
+    classes, contents = torch.arange(8) // 2, torch.arange(8) % 2
+    train = ImageSet(pixels[:4], classes[:4], "solids", "train", "", "made")
+    few = factors.FactorImages(train, pixels, classes, contents, torch.arange(8) < 4, torch.arange(8).view(4, 2))
+
+    class Decoder:
+        @staticmethod
+        def decoder(latents):  # the code of the class is the class, that of the content is the content
+            return (2 * latents[:, 0] + latents[:, 1]).view(-1, 1, 1, 1).expand(-1, 1, 2, 2) * 30 / 255
+
+    codes = codes_of(classes[:, None].float(), contents[:, None].float())
+    arrays = translation._grid(Decoder, codes, few)
+    grid, truth = arrays["translation_grid"], arrays["translation_truth"]
+    assert grid.shape == truth.shape == (5, 5, 1, 2, 2)
+    np.testing.assert_array_equal(grid, truth)
 
 
 # --- pictures and tables

@@ -67,6 +67,8 @@ def resolve(
     if cell.margin is not None:
         fields["margin"] = cell.margin
     fields["training_images"] = training_images
+    if "evaluation_images" not in values:  # no more than there are real images to compare with
+        fields["evaluation_images"] = min(fields["evaluation_images"], training_images or cell.data.size)
     fields["reconstruction"] = of_images["reconstruction"]
     if of_images["mirror"] is not None:
         fields["mirror"] = of_images["mirror"] or None
@@ -112,6 +114,8 @@ def _why_not(cell: Cell, settings: Settings, shares: Mapping[str, Any]) -> str:
     fewest, why = _fewest_images(cell, modes)
     if images and not fewest <= images <= most:
         return f"training_images {images}: legal are {fewest} to {most}{why if images < fewest else ''}"
+    if reason := _why_not_measured(settings.evaluation_images, images or most):
+        return reason
     if reason := _why_no_vgg(settings):
         return f"reconstruction {settings.reconstruction}: {reason}"
     if settings.class_latent_size:
@@ -139,6 +143,15 @@ def _fewest_images(cell: Cell, modes: int) -> tuple[int, str]:
     if cell.data.classes > 1 and not cell.data.has_factors:  # probes of classes are trained
         needs.append((FEWEST_OF_PROBES, ", since the k-NN probe has as many neighbours"))
     return max(needs, key=lambda need: need[0])
+
+
+def _why_not_measured(generated: int, training_images: int) -> str:
+    """Say why so many generated images cannot be compared with the training images; "" where they can."""
+    if training_images < FEWEST_IMAGES:
+        return f"{training_images} training images; legal are {FEWEST_IMAGES} and more"
+    if not FEWEST_IMAGES <= generated <= training_images:
+        return f"evaluation_images {generated}: legal are {FEWEST_IMAGES} to {training_images}, as many as to train on"
+    return ""
 
 
 def _why_no_vgg(settings: Settings) -> str:

@@ -106,8 +106,8 @@ class Overrides(_Part):
     training_images: Count | None = None  # as many of the training split, the same for every cell
     mirror: bool | None = None  # whether training images are mirrored with probability 1/2
     evaluation_points: Count | None = Field(None, gt=5)  # more than the neighbours of density and coverage
-    evaluation_grid: Count | None = None
-    evaluation_images: Count | None = None
+    evaluation_grid: Count | None = Field(None, gt=1)  # on a side; cells of the plane need two
+    evaluation_images: Count | None = None  # no more than there are to train on
     logits_at_conversion: Literal["weights", "log-weights"] | None = None
     adam_at_introspection: Literal["carried", "restarted"] | None = None  # carried is published
     kl_weight_class: PositiveFloat | None = None  # of the KL of the class code, where a latent has two codes

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from sintro.cells.components import FactorDataset, Factors, register
 
-OURS = "ours (no paper has this data set)"
 SOLIDS_SHA256 = "d81dd39ae897d31de4cfc134d82973046fd4e6df97c1ef563979dce440820780"  # of all pixels
 
 

@@ -232,7 +232,9 @@ def _unpack(source: sources.Source, wanted: list[sources.SourceFile], root: Path
 def _unpack_from(archive: Path, source: sources.Source, wanted: list[sources.SourceFile], root: Path, say: Say) -> None:
     """Take the wanted files out of an archive. SintroError where it is broken or lacks the right files."""
     try:
-        with tarfile.open(archive) as tar:
+        with contextlib.ExitStack() as stack:
+            with explained(f"{archive} cannot be read"):
+                tar = stack.enter_context(tarfile.open(archive))
             for file in wanted:  # by name, never extractall: an archive must not choose where files go
                 _unpack_one(tar, archive, file, root / file.path)
                 say(f"{source.name}: unpacked {file.path} from {archive}")

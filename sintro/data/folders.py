@@ -37,6 +37,7 @@ CHANNELS = {
     256: (64, 128, 256, 512, 512, 512),
 }
 SIZES = tuple(CHANNELS)
+FEWEST = {"train": FEWEST_IMAGES, "test": 4}  # images; the kernel distance compares halves of each split
 SHAPE = f"{PREFIX}NAME-R, with NAME of lower-case letters, digits, - and _, and R one of {', '.join(map(str, SIZES))}"
 
 
@@ -100,9 +101,11 @@ class FolderImages(ImageDataset):
         folder = self.folder(root)
         manifest = self.manifest(folder)
         arrays = {split: self.read(split, root) for split in SPLITS}
-        if len(arrays["train"][0]) < FEWEST_IMAGES:
-            count = len(arrays["train"][0])
-            raise SintroError(f"{folder} has {count} training images; legal are {FEWEST_IMAGES} and more")
+        for split, (pixels, _) in arrays.items():
+            if len(pixels) < FEWEST[split]:
+                raise SintroError(
+                    f"{folder}: the {split} split has {len(pixels)} images; legal are {FEWEST[split]} and more"
+                )
         hashes = {split: self._hash(folder, manifest, split, arrays[split]) for split in SPLITS}
         reason = self.why_unpublished(manifest)
         return Splits(arrays, "prepared", False if reason else None, reason, hashes)

@@ -19,22 +19,25 @@ from sintro.cells.components import Density
 from sintro.data import images
 from sintro.data.images import ImageSet
 
+MOST_ROUNDS = 1_000  # of draws, after which so little of a square lies off a support that nobody needs to score it
 MOST_BYTES = 1 << 28  # 1,365 images of 256 x 256 pixels; the test splits of the papers' data sets have 80 MB or less
 
 
 def uniform_off_support(target: Density, count: int, generator: Generator) -> Tensor:
     """Draw points [count, 2], uniform on [-half_width, half_width]^2 off the density's support (by rejection).
 
-    ``generator`` is a CPU generator. SintroError for a negative count.
+    ``generator`` is a CPU generator. SintroError for a negative count, and for a support that fills the square.
     """
     if count < 0:
         raise SintroError(f"points off the support: {count}, but must be 0 or more")
-    kept, found = [], 0
-    while found < count:  # half of the square or more lies off the support of each density
+    kept, found = [torch.empty(0, 2)], 0
+    while found < count:  # half of the square or more lies off the support of each of the suite's densities
+        if len(kept) > MOST_ROUNDS:
+            raise SintroError(f"{target.name} leaves too little of its square free for points off its support")
         points = target.half_width * (2 * torch.rand(max(2 * (count - found), 64), 2, generator=generator) - 1)
         kept.append(points[~target.on_support(points)])
         found += len(kept[-1])
-    return torch.cat(kept)[:count] if kept else torch.empty(0, 2)
+    return torch.cat(kept)[:count]
 
 
 def inverted(pixels: Tensor) -> Tensor:
@@ -53,7 +56,10 @@ def shuffled(pixels: Tensor, generator: Generator) -> Tensor:
 
 
 def most_scored(test: ImageSet) -> int:
-    """Return how many of a split's images detection scores: all, but of large images as many as `MOST_BYTES` hold."""
+    """Return the most images of a split that detection scores: all, but of large images as many as `MOST_BYTES` hold.
+
+    It scores no more than the evaluation generates.
+    """
     return min(len(test), max(1, MOST_BYTES // math.prod(test.event)))
 
 
@@ -67,7 +73,7 @@ def image_outliers(
 
     Returns:
         uint8 [M, C, H, W] by the kind's name, on the split's device, a partner's images in a random order; and None, or
-        a line that says why the partner's images are left out (missing, broken or unverified files).
+        a line that says why the partner's images are left out (missing, broken or unverified files, another shape).
     """
     partner = images.image_dataset(test.name).partner
     if partner is None:
@@ -79,5 +85,8 @@ def image_outliers(
         return {}, f"no out-of-distribution images, {error}"
     if found.facts.verified is False:  # a score against unknown images means nothing
         return {}, f"no out-of-distribution images, {partner} is unverified: {found.facts.reason}"
+    if found.event != test.event:
+        shapes = [" x ".join(map(str, one.event)) for one in (found, test)]
+        return {}, f"no out-of-distribution images, those of {partner} are {shapes[0]}, and of {test.name} {shapes[1]}"
     order = torch.randperm(len(found), generator=generator).to(found.images.device)
     return {"pair": found.images[order]}, None

@@ -20,11 +20,13 @@ DEBIAN = Path("/usr/share/datasets")
 
 
 def bases(root: Path) -> list[Path]:
-    """Return the folders to search for data sets, each once."""
+    """Return the folders to search for data sets, each once.
+
+    Here and wherever a path is given, os.path.expanduser leaves `~` of an account without a home as it is; that of Path
+    would fail.
+    """
     mirror = os.environ.get(MIRROR)
-    named = (
-        [Path(os.path.expanduser(mirror))] if mirror else []
-    )  # Path.expanduser would fail for an account without a home
+    named = [Path(os.path.expanduser(mirror))] if mirror else []
     return list(dict.fromkeys([*named, root, Path("data"), Path(os.path.expanduser("~/data")), DEBIAN]))
 
 

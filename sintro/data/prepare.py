@@ -26,7 +26,7 @@ from sintro import SintroError
 from sintro.basics.files import UNFINISHED, explained, hash_file, locked, read_json, write_json
 from sintro.basics.progress import Progress, size_in_words
 from sintro.cells.components import SPLITS
-from sintro.data.folders import LISTED, MANIFEST, FolderImages
+from sintro.data.folders import FEWEST, LISTED, MANIFEST, FolderImages
 from sintro.data.prepare_image import LEFT_OUT, read_image
 from sintro.data.prepare_names import Item, Request, check_counts, divided, names_in, say
 
@@ -39,7 +39,7 @@ COLUMNS = ("name", "split", "sha256", "mode", "width", "height", "note")
 def prepare(images: FolderImages, request: Request) -> Path:
     """Prepare a data set under the data root; return its folder. A set that is there is compared with the request.
 
-    Raises: SintroError for a folder without images, a split that is none, other counts than published, a disk that is
+    Raises: SintroError for a folder without images, a split with too few, other counts than published, a disk that is
         too small, and where a set of other images or choices is there.
     """
     items = divided(names_in(request.source), request)
@@ -163,14 +163,17 @@ def _append(path: Path, place: int, content: bytes) -> None:
 
 
 def _finish(images: FolderImages, partial: Path, choices: dict, request: Request) -> None:
-    """Write the arrays' headers and the manifest. SintroError where a split has no image left."""
+    """Write the arrays' headers and the manifest. SintroError where a split has too few images left."""
     from sintro.data.images import content_hash
 
     rows, files = _whole_lines(partial / LISTED), {}
     kept = _kept(rows)
     for split in SPLITS:
-        if not kept[split]:
-            raise SintroError(f"{images.name}: no image of the {split} split can be used; {partial / LISTED} says why")
+        if kept[split] < FEWEST[split]:
+            raise SintroError(
+                f"{images.name}: {kept[split]} images of the {split} split can be used; legal are {FEWEST[split]} and "
+                f"more; {partial / LISTED} says why not the others"
+            )
         path, shape = partial / f"{split}.npy", (kept[split], *images.event)
         with open(path, "r+b") as file:
             file.write(_header(shape))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from sintro import SintroError
 from sintro.basics.files import explained
 from sintro.cells.components import SPLITS
-from sintro.data.folders import RELEASED, SIZES, FolderImages, folder_images
+from sintro.data.folders import FEWEST, RELEASED, SIZES, FolderImages, folder_images
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 PARTITION_FILE = "list_eval_partition.txt"  # beside CelebA's images
@@ -86,27 +86,30 @@ def _refuse(error: OSError) -> None:
 
 
 def divided(names: Sequence[str], request: Request) -> list[Item]:
-    """Say of each image in which split it is. Raises SintroError where a split would be empty."""
-    if request.count is not None:
-        if request.count > len(names):
-            raise SintroError(f"--count {request.count}: {request.source} holds {len(names)} images; legal are as many")
-        names = names[: request.count]
+    """Say of each image in which split it is. Raises SintroError where a split would have too few images."""
+    if request.listed is not None and request.test is not None:
+        raise SintroError(f"--split {request.listed} and --test {request.test}: legal is one of the two")
+    count = len(names) if request.count is None else request.count
+    if count > len(names):
+        raise SintroError(f"--count {count}: {request.source} holds {len(names)} images; legal are 1 to {len(names)}")
     if request.listed is not None:
-        items = _divided_by_list(names, request)
+        split_of = _splits_by_list(names, request)
+        items = [Item(name, split_of[name]) for name in names[:count] if split_of[name]]
     else:
-        test = len(names) // 10 if request.test is None else request.test
-        items = [Item(name, "train" if place < len(names) - test else "test") for place, name in enumerate(names)]
+        train = count - (count // 10 if request.test is None else request.test)
+        items = [Item(name, "train" if place < train else "test") for place, name in enumerate(names[:count])]
     for split in SPLITS:
-        if not any(item.split == split for item in items):
+        found = sum(item.split == split for item in items)
+        if found < FEWEST[split]:
             raise SintroError(
-                f"no image of {len(names)} is in the {split} split; --test M takes the last M of the sorted names, "
-                "with M from 1 to one less than there are images, and --split FILE lists them"
+                f"the {split} split has {found} of {count} images; legal are {FEWEST[split]} and more: --test M takes "
+                "the last M of the sorted names, --split FILE lists them"
             )
     return items
 
 
-def _divided_by_list(names: Sequence[str], request: Request) -> list[Item]:
-    """Read the split of each image from a list: on each line a name and 0, 1, 2, train or test."""
+def _splits_by_list(names: Sequence[str], request: Request) -> dict[str, str]:
+    """Read the split of each image from a list: on each line a name and 0, 1, 2, train or test; "" is validation."""
     with explained(f"--split {request.listed} cannot be read"):
         content = request.listed.read_bytes()
     try:
@@ -123,10 +126,12 @@ def _divided_by_list(names: Sequence[str], request: Request) -> list[Item]:
         times = Counter(name for name, _ in pairs)
         repeated = next(name for name in times if times[name] > 1)
         raise SintroError(f"{request.listed}: {repeated} is listed {times[repeated]} times; legal is a line per image")
-    for known, others, what in ((names, split_of, f"is not in {request.listed}"), (split_of, set(names), "is missing")):
+    in_folder, in_list = (request.source, dict.fromkeys(names)), (request.listed, split_of)
+    for (here, known), (there, others) in ((in_folder, in_list), (in_list, in_folder)):
         if absent := [name for name in known if name not in others]:
-            raise SintroError(f"{request.source}: {absent[0]} {what}, and so for {len(absent)} images")
-    return [Item(name, split) for name in names if (split := PARTITION[split_of[name]])]
+            images = "1 image is" if len(absent) == 1 else f"{len(absent)} images are"
+            raise SintroError(f"{here}: {images} not in {there}, first {absent[0]}")
+    return {name: PARTITION[split] for name, split in pairs}
 
 
 def check_counts(images: FolderImages, items: Sequence[Item], request: Request) -> None:

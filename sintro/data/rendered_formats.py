@@ -23,6 +23,7 @@ from sintro.data.formats import content_of, told
 from sintro.data.idx import Broken
 
 SIZE = 64
+CONDITION = "d4"  # the folder of the frames that LORD takes of each person of KTH
 CAR = (128, 128, 3, 24, 4)  # height, width, channels, azimuths, elevations
 NORB_KINDS = {0x1E3D4C55: np.uint8, 0x1E3D4C54: np.dtype("<i4")}  # the magic numbers of bytes and of integers
 NORB_AZIMUTHS = 18
@@ -191,29 +192,29 @@ def _taken(images, rows: np.ndarray) -> np.ndarray:
     return taken
 
 
-def listed_frames(folder: Path, condition: str = "d4") -> list[list[Path]]:
-    """List the frames ``<person>/<condition>/*.png`` of each person. SintroError where there are none."""
+def listed_frames(folder: Path) -> list[list[Path]]:
+    """List the frames ``<person>/d4/*.png`` of each person. SintroError where there are none."""
     try:
-        persons = sorted(path for path in folder.iterdir() if (path / condition).is_dir())
+        persons = sorted(path for path in folder.iterdir() if (path / CONDITION).is_dir())
     except OSError as error:
         raise SintroError(f"{folder} cannot be read: {error.strerror or error}") from error
     frames = []
     for person in persons:
-        frames.append(sorted(path for path in (person / condition).iterdir() if path.suffix.lower() == ".png"))
+        frames.append(sorted(path for path in (person / CONDITION).iterdir() if path.suffix.lower() == ".png"))
         if not frames[-1]:
-            raise SintroError(f"{person / condition} holds no frames *.png")
+            raise SintroError(f"{person / CONDITION} holds no frames *.png")
     if not frames:
-        raise SintroError(f"{folder} holds no frames; legal is {folder}/<person>/{condition}/*.png")
+        raise SintroError(f"{folder} holds no frames; legal is {folder}/<person>/{CONDITION}/*.png")
     return frames
 
 
-def read_frames(folder: Path, condition: str = "d4") -> Rendered:
-    """Read a folder of frames ``<person>/<condition>/*.png`` as grey images: the class is the person.
+def read_frames(folder: Path) -> Rendered:
+    """Read a folder of frames ``<person>/d4/*.png`` as grey images: the class is the person.
 
     Persons and frames are in the order of their names. What a person does in a frame has no label: contents are all 0.
     The layout is that of LORD's KTH (Gabbay & Hoshen 2020); the frames themselves were never published.
     """
-    frames = listed_frames(folder, condition)
+    frames = listed_frames(folder)
     classes = np.repeat(np.arange(len(frames)), [len(paths) for paths in frames])
     images = np.stack([_frame(path) for paths in frames for path in paths])
     return Rendered(images, classes, np.zeros_like(classes))

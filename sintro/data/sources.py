@@ -48,7 +48,7 @@ def fetch_command(name: str, root: Path) -> str:
 
 def data_root(option: str | Path | None = None) -> Path:
     """Return the folder of the data sets: the option if given, else $SINTRO_DATA, else ``data``."""
-    return Path(option or os.environ.get("SINTRO_DATA") or "data").expanduser()
+    return Path(os.path.expanduser(option or os.environ.get("SINTRO_DATA") or "data"))
 
 
 def lock_path(name: str, root: Path) -> Path:
@@ -173,11 +173,6 @@ def require_weights(name: str, root: Path) -> FileState:
     return weights(name).require(root, fetch_command(name, root))
 
 
-def require_inception(root: Path) -> FileState:
-    """Return the verified Inception weights. Raises SintroError where they are missing or not right."""
-    return require_weights(INCEPTION, root)
-
-
 def why_no_dinov2(root: str | Path | None = None) -> str:
     """Say in a few words why DINOv2's metrics are not measured of photographs; "" where its weights are there.
 
@@ -186,25 +181,26 @@ def why_no_dinov2(root: str | Path | None = None) -> str:
     return _what_lacks(DINOV2, data_root(root))
 
 
-def why_no_lpips(root: str | Path | None = None) -> str:
+def why_no_lpips() -> str:
     """Say in a few words why LPIPS is not measured of photographs; "" where its weights and its package are there.
 
     Raises SintroError where weights were supplied but are wrong, or are not where SINTRO_LPIPS says.
     """
-    return _what_lacks(LPIPS, data_root(root))
+    return _what_lacks(LPIPS, data_root())
 
 
 def _what_lacks(name: str, root: Path) -> str:
-    """Return the command that gets missing weights or their package; "" where both are there."""
+    """Return the command that gets missing weights or their package; "" where both are there.
+
+    Raises SintroError where weights were supplied but are wrong: to skip their metrics silently would mislead.
+    """
     wanted = weights(name)
     state = wanted.state(root)
     if wanted.named is None and state.state == "missing":
         return f"sintro fetch {name}"
-    if missing_package(name):
-        return install_command(name)
     if state.state != "verified":
         require_weights(name, root)
-    return ""
+    return install_command(name) if missing_package(name) else ""
 
 
 def missing_package(name: str) -> str:
@@ -218,22 +214,24 @@ def install_command(name: str) -> str:
     return f"pip install 'sintro[{name}]'"
 
 
+def are_photographs(dataset: str) -> bool:
+    """Tell whether a data set has photographs that networks for photographs take: grey ones, or ones in colour."""
+    one = components.dataset(dataset)
+    return one.photographs and one.event[0] in (1, 3)
+
+
 def missing_inception(dataset: str, root: str | Path | None = None) -> str | None:
     """Say in a line which metrics a data set's cells lack without Inception's weights; None where they lack none.
 
-    Raises:
-        SintroError: where weights were supplied but are wrong, or are not where SINTRO_INCEPTION says: skipping FID
-            silently would mislead.
+    Raises SintroError where weights were supplied but are wrong, or are not where SINTRO_INCEPTION says.
     """
     folder = data_root(root)
-    if not components.dataset(dataset).photographs:
+    if not are_photographs(dataset):
         return None
     check_folder(dataset, folder)
-    wanted = weights(INCEPTION)
-    if wanted.named is None and wanted.state(folder).state == "missing":
-        return (
-            f"no Inception weights: {dataset} cells are measured by the data set's own classifier (cfid), without FID, "
-            f"until they are there: {fetch_command(INCEPTION, folder)}, then sintro evaluate again"
-        )
-    require_inception(folder)
-    return None
+    if not _what_lacks(INCEPTION, folder):
+        return None
+    return (
+        f"no Inception weights: {dataset} cells are measured by the data set's own classifier (cfid), without FID, "
+        f"until they are there: {fetch_command(INCEPTION, folder)}, then sintro evaluate again"
+    )

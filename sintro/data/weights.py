@@ -55,7 +55,7 @@ class Weights:
     def named(self) -> Path | None:
         """The file that the environment names."""
         given = os.environ.get(self.variable)
-        return Path(given).expanduser() if given else None
+        return Path(os.path.expanduser(given)) if given else None
 
     def places(self, root: Path) -> list[Path]:
         """Return the paths where the file may lie, in the order of the search."""
@@ -65,7 +65,10 @@ class Weights:
         return [self.named, *usual] if self.named else usual
 
     def state(self, root: Path) -> FileState:
-        """Check the weights: the first right file, else the first file; only the environment's counts where named."""
+        """Return the state of the first right file, else of the first file there is.
+
+        If the environment names a file, only that one counts.
+        """
         looked = self.places(root)
         if self.named:
             looked = looked[:1]

@@ -18,7 +18,7 @@ from sintro.cells.cell import RESULTS, Cell
 from sintro.cells.settings import Settings
 from sintro.data import images
 from sintro.evaluation import snapshots
-from sintro.evaluation.generated import together
+from sintro.evaluation.generated import Measured, together
 from sintro.evaluation.images import ImageEvaluation
 from sintro.evaluation.no_density import without_density
 from sintro.evaluation.plane import measure_density
@@ -88,7 +88,8 @@ def look(cell: Cell, count: int, device: str = "auto", threads: int | None = Non
     try:
         with torch.no_grad(), Steps(label or cell.path) as steps:
             load = partial(snapshots.load_model, folder, settings, opened.device)
-            metrics = ImageEvaluation(few, load, opened.device, Path(RESULTS), steps).measure(end, is_look=True)[0]
+            measurement = ImageEvaluation(few, load, opened.device, Path(RESULTS), steps)
+            metrics = _measured(measurement, end, is_look=True)[0]
     except NotFinite as error:
         raise SintroError(f"{cell.path}: {error}") from None
     metrics |= opened.data | {"counts": False, "digest": settings.digest, VERSIONS: versions(metrics)}
@@ -102,6 +103,7 @@ def evaluate_each(
     """Evaluate cells one after another; draw the figures of each with ``draw``, a function of its folder.
 
     Yields (cell, status, "") or, where an evaluation failed, (cell, "", reason); failure.json holds the reason too.
+    Raises an error of the suite's own code, which neither the cell nor an extension nor the machine has caused.
     """
     for cell, label in numbered(cells):
         folder = Path(cell.path)
@@ -110,10 +112,18 @@ def evaluate_each(
                 failures.clear(folder, "evaluate")
                 status = evaluate(cell, device, threads, label)["status"]
                 draw(folder)
-        except (SintroError, OSError, MemoryError) as error:
+        except Exception as error:
+            if not _leaves_other_cells_alone(error):
+                raise
             yield cell, "", failures.in_words(error)
         else:
             yield cell, status, ""
+
+
+def _leaves_other_cells_alone(error: Exception) -> bool:
+    """Tell whether an error is of one cell, of its extension or of what the machine has left, not of the suite."""
+    is_known = isinstance(error, SintroError | OSError | MemoryError)
+    return is_known or bool(components.fault(error) or failures.OF_A_DEVICE.search(str(error)))
 
 
 def numbered(cells: Sequence[Cell]) -> Iterator[tuple[Cell, str]]:
@@ -184,10 +194,15 @@ def _measure(opened: _Opened, settings: Settings, steps: Steps) -> tuple[dict[st
     if settings.network == "mlp":
         return measure_density(load(), settings, device, steps)
     measurement = ImageEvaluation(settings, load, device, Path(RESULTS), steps)
-    metrics, arrays = measurement.measure(snapshots.snapshots_of(folder, settings))
-    if not components.objective(settings.objective).has_density:
-        metrics, arrays = without_density(metrics, arrays)
+    metrics, arrays = _measured(measurement, snapshots.snapshots_of(folder, settings))
     if settings.class_latent_size is not None:
-        more = measure_translation(load(), settings, device, Path(RESULTS), steps)
+        more = measure_translation(load(), settings, device, Path(RESULTS), steps, measurement.perceptual)
         metrics, arrays = together(metrics, more[0]), arrays | more[1]
     return snapshots.with_earlier(folder, settings, metrics | opened.data, arrays)
+
+
+def _measured(measurement: ImageEvaluation, files: dict[int, str], is_look: bool = False) -> Measured:
+    """Measure snapshots of an image cell by the number of iterations before each, and leave out what is undefined."""
+    found = measurement.measure(files, is_look)
+    has_density = components.objective(measurement.settings.objective).has_density
+    return found if has_density else without_density(*found)

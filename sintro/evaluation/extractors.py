@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from sintro.cells.components import dataset
 from sintro.data import sources
 from sintro.data.images import ImageSet
 from sintro.metrics.features import (
@@ -36,17 +35,21 @@ def pick(train: ImageSet, results: Path, device: str, count: int, report: Callab
     """Pick the networks for ``count`` generated images and the training split ``train``, all of it: the classifier
     learns from the whole split, so that all cells of a data set have one. ``report`` is told their progress.
     """
-    photographs = dataset(train.name).photographs
-    if photographs and not sources.missing_inception(train.name):
-        main = inception_features(device=device)
-    else:
-        main = classifier_features(train, results, device)
+    photographs = sources.are_photographs(train.name)
+    main = main_network(train, results, device)
     classes = class_features(train, results, device) if train.has_labels else None
     is_grey = train.event[0] == 1
     why = ("grey images" if is_grey else why_no_dinov2(count, device)) if photographs else ""
     dinov2 = dinov2_features(device=device) if photographs and not why else None
     main, classes, dinov2 = (each and replace(each, report=report) for each in (main, classes, dinov2))
     return Extractors(main, classes, dinov2, why)
+
+
+def main_network(train: ImageSet, results: Path, device: str) -> FeatureExtractor:
+    """Load the network of FID for photographs; elsewhere, or without its weights, the data set's classifier of cFID."""
+    if sources.are_photographs(train.name) and not sources.missing_inception(train.name):
+        return inception_features(device=device)
+    return classifier_features(train, results, device)
 
 
 def why_no_dinov2(count: int, device: str) -> str:

@@ -139,7 +139,10 @@ class ImageEvaluation:
         return model.mixture().sample(self.settings.evaluation_images, draws)
 
     def _generated(self, model: Model, mode: str, draw: int = 0) -> torch.Tensor:
-        """Decode samples of the prior -> uint8 [M, C, H, W]; in both modes of batch norm from the same latents."""
+        """Decode samples of the prior -> uint8 [M, C, H, W]; in both modes of batch norm from the same draw.
+
+        The latents are the same too, but for a VampPrior, whose modes pass through the encoder.
+        """
         set_mode(model, mode)
         z = self._drawn(model, draw)[0]
         return self._collected((model.decoder(part) for part in z.split(self.settings.batch_size)), len(z))

@@ -21,7 +21,7 @@ def without_density(
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Leave out what a sample, a KL or a drawn code went into: numbers, with the reason in their place, and arrays.
 
-    What was drawn from N(0, I) for such a model would be scored as if somebody had trained it to be drawn from.
+    Samples from N(0, I) would be scored as if the model had been trained to generate from it.
     """
     found: dict[str, Any] = {}
     reasons = metrics.get(NOT_MEASURED, {}) | dict.fromkeys(KLS, WHY)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sintro import SintroError
 from sintro.basics.progress import Steps
 from sintro.basics.randomness import generator, normal
 from sintro.cells.components import Density
@@ -12,7 +13,7 @@ from sintro.cells.settings import Settings
 from sintro.data.densities import density
 from sintro.data.outliers import uniform_off_support
 from sintro.evaluation.ood import compare, score_batches
-from sintro.metrics import noise
+from sintro.metrics import NOT_MEASURED, OOD_MEASURES, OOD_SCORES, noise, ood_metric
 from sintro.metrics.density import (
     Energy,
     energies,
@@ -136,9 +137,17 @@ def _counted(energy: Energy, total: int, steps: Steps) -> Energy:
 def _detection(
     model: Model, prior: Prior, target: Density, settings: Settings, device: str
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Tell fresh points of the density from uniform points off its support; return metrics and scores."""
+    """Tell fresh points of the density from uniform points off its support; return metrics and scores.
+
+    Where there are no such points, the metrics are not measured.
+    """
     count, draws = min(OOD_POINTS, settings.evaluation_points), generator(settings.seed, "evaluation-ood")
-    inside, outside = target.sample(count, draws)[0], uniform_off_support(target, count, draws)
+    inside = target.sample(count, draws)[0]
+    try:
+        outside = uniform_off_support(target, count, draws)
+    except SintroError as error:
+        names = [ood_metric("uniform", score, measure) for score in OOD_SCORES for measure in OOD_MEASURES]
+        return {NOT_MEASURED: dict.fromkeys(names, str(error))}, {}
     noise = generator(settings.seed, "evaluation-ood-noise", 0, device)
     own, others = (
         score_batches(model, [points.to(device)], prior, settings.samples, noise) for points in (inside, outside)

@@ -39,7 +39,8 @@ def selection_gain(name: str, value: float, fresh: float, is_selected: bool) -> 
 def spread(found: Mapping[str, Any], measure: Measure) -> dict[str, float]:
     """Return the standard deviation of every metric of samples over its own draw and the fresh ones.
 
-    Spreads, floors and what is asked of the data alone are left out: no direction is better, and they have no floor.
+    Left out are numbers without a better direction and without a floor: spreads, the floors themselves, properties of
+    the data alone.
 
     Args:
         found: the metrics of the model, among them those of draw 0 of its samples.

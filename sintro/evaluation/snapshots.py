@@ -9,8 +9,8 @@ import numpy as np
 
 from sintro import SintroError
 from sintro.basics.files import hash_file, load_tensors
-from sintro.cells.components import dataset
 from sintro.cells.settings import Settings
+from sintro.data.sources import are_photographs
 from sintro.objectives.build import stored_model
 from sintro.objectives.model import Model
 from sintro.runs import stored
@@ -63,7 +63,7 @@ def remove_snapshots(folder: Path, settings: Settings, metrics: Mapping[str, Any
 
     All of them stay where FID could not be measured for lack of Inception's weights.
     """
-    if "fid" not in metrics and dataset(settings.dataset).photographs:
+    if "fid" not in metrics and are_photographs(settings.dataset):
         return
     for after, name in snapshots_of(folder, settings).items():
         if after not in (metrics["selected_iteration"], settings.iterations):

@@ -1,6 +1,7 @@
 """Translate images with swapped codes and measure how well (docs/science.md, section 7)."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +16,8 @@ from sintro.cells.settings import Settings
 from sintro.data import factors
 from sintro.data.factors import FactorImages
 from sintro.data.images import to_float
-from sintro.evaluation import extractors
-from sintro.evaluation.likeness import Perceptual, perceptual
+from sintro.evaluation.extractors import main_network
+from sintro.evaluation.likeness import Perceptual
 from sintro.metrics import NOT_MEASURED, NotFinite
 from sintro.metrics.features import reference, to_uint8
 from sintro.metrics.fid import FeatureStatistics
@@ -55,14 +56,19 @@ class Codes(NamedTuple):
 
 @torch.no_grad()
 def measure_translation(
-    model: Model, settings: Settings, device: str, results: Path, steps: Steps
+    model: Model, settings: Settings, device: str, results: Path, steps: Steps, perceptual: Perceptual
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Measure the translations of a model with two codes; return the metrics, and the arrays of the grid."""
+    """Measure the translations of a model with two codes; return the metrics, and the arrays of the grid.
+
+    ``perceptual``: LPIPS for images of the data set.
+    """
     steps.plan(STEPS)
     steps.begin(STEPS[0])
     every = factors.load(settings.dataset, device=device)
     codes = _codes(model, every, device)
-    looks = _perceptual(every, device)
+    looks = perceptual
+    if every.contents is None and not looks.why_not:
+        looks = Perceptual(None, "no content labels")
     metrics: dict[str, Any] = {REFERENCES: {}}
     if looks.why_not:
         metrics[NOT_MEASURED] = dict.fromkeys(("transfer_lpips", "transfer_lpips_seen"), looks.why_not)
@@ -98,12 +104,6 @@ def _labels(every: FactorImages) -> Labels:
     traits = next(iter(components.dataset(every.train.name).traits.values()), None)
     of_images = None if traits is None else torch.tensor(traits, device=every.classes.device)[every.classes]
     return Labels(every.classes, every.contents, of_images)
-
-
-def _perceptual(every: FactorImages, device: str) -> Perceptual:
-    """Load LPIPS, or say why no translation is measured by it."""
-    found = perceptual(every.train.name, device)
-    return Perceptual(None, "no content labels") if every.contents is None and not found.why_not else found
 
 
 def _transfers(
@@ -151,7 +151,7 @@ def _distance(
     translations: Tensor, every: FactorImages, settings: Settings, device: str, results: Path, steps: Steps
 ) -> dict[str, float]:
     """Measure the Fréchet distance of translations of seen classes to the training images."""
-    extractor = extractors.pick(every.train, results, device, len(translations), steps.part).main
+    extractor = replace(main_network(every.train, results, device), report=steps.part)
     train = every.train.choose(settings.training_images)
     size, count = settings.batch_size, settings.evaluation_images
     real = reference(train, extractor, "eval", size, count, results)
@@ -160,7 +160,10 @@ def _distance(
 
 
 def _leakage(codes: Codes, every: FactorImages) -> dict[str, Any]:
-    """Read the class and the content off both codes of training images: trained on four fifths, told of the last."""
+    """Read the class and the content off both codes.
+
+    Train probes on four fifths of at most 10,000 training images and score them on the rest.
+    """
     own = every.is_seen.nonzero().squeeze(1)
     order = torch.randperm(len(own), generator=generator(0, ORDER))[:MOST_READ]
     order = own[order.to(own.device)]
@@ -200,11 +203,12 @@ def _divergences(model: Model, codes: Codes, every: FactorImages, settings: Sett
 def _grid(model: Model, codes: Codes, every: FactorImages) -> dict[str, np.ndarray]:
     """Translate 6 images into the classes of 6 others, all of unseen classes and always the same.
 
-    ``translation_grid`` [7, 7, C, H, W]: the first row holds the images that give the content, the first column those
-    that give the class, the corner is white. ``translation_truth`` has the true images in the same places.
+    ``translation_grid`` [7, 7, C, H, W], or less where there are fewer images: the first row holds the images that give
+    the content, the first column those that give the class, the corner is white. ``translation_truth`` has the true
+    images in the same places.
     """
     first, second = (_different(every, places) for places in every.pairs(PAIRS, seen=False))
-    rows, columns = first.repeat_interleave(SIDE), second.repeat(SIDE)
+    rows, columns = first.repeat_interleave(len(second)), second.repeat(len(first))
     made = _decoded(model, codes.swapped(rows.to(codes.posterior.mean.device), columns.to(codes.posterior.mean.device)))
     arrays = {"translation_grid": _framed(made, every.batch(first), every.batch(second))}
     if every.contents is not None:
@@ -230,8 +234,11 @@ def _different(every: FactorImages, places: Tensor) -> Tensor:
 
 
 def _framed(made: Tensor, of_class: Tensor, of_content: Tensor) -> np.ndarray:
-    """Put images [36, C, H, W] below a row of the content images and beside a column of the class images."""
+    """Frame images [R * K, C, H, W] by the K content images above and the R class images on the left.
+
+    Returns [R + 1, K + 1, C, H, W].
+    """
     corner = torch.ones_like(of_content[:1])
     head = torch.cat([corner, of_content])
-    body = torch.cat([of_class.unsqueeze(1), made.unflatten(0, (SIDE, SIDE))], 1)
+    body = torch.cat([of_class.unsqueeze(1), made.unflatten(0, (len(of_class), len(of_content)))], 1)
     return torch.cat([head.unsqueeze(0), body]).clamp(0, 1).cpu().numpy().astype(np.float16)

@@ -75,9 +75,10 @@ _MODEL = (
     Metric(
         "responsibility_entropy_published",
         "normalised entropy of responsibilities (published)",
-        "The same entropy of every test batch of the training batch size, from 100 latents of each image, averaged "
-        "over the batches. It depends on the batch size: a uniform use of 100 modes scores about 0.73 in batches of 32 "
-        "and 0.91 in batches of 128. Undefined for the standard normal prior.",
+        "The same entropy of every test batch of the training batch size, from as many latents of each image as the "
+        "cell's `samples` (100 as published), averaged over the batches. It depends on the batch size: a uniform use "
+        "of 100 modes scores about 0.73 in batches of 32 and 0.91 in batches of 128. Undefined for the standard normal "
+        "prior.",
         "",
         "higher",
         "published",
@@ -184,7 +185,7 @@ _PERCEPTUAL_EVIDENCE = {PERCEPTUAL: "images", PERCEPTUAL_CONTENTS: "transfer_mse
 def absent(metrics: Mapping[str, Any], kind: str, has_lpips: bool = False) -> tuple[str, ...]:
     """Return the metrics that an evaluation of today measures of such a cell and a ``metrics.json`` lacks.
 
-    Those are not among them of which it says why they are not measured, nor those whose need is not known to be met.
+    Left out are metrics that the file lists as not measured, and those whose need is not known to be met.
 
     Args:
         kind: of the cell's data, "2d" or "images".

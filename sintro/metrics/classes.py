@@ -16,7 +16,7 @@ from sintro.basics.randomness import generator
 def shares(classes: Tensor, count: int) -> Tensor:
     """Return the share of each of ``count`` classes among classes[N] -> [count], float64."""
     if not len(classes):
-        raise SintroError("class shares: of no images")
+        raise SintroError("class shares: there are no images")
     return torch.bincount(classes, minlength=count).double() / len(classes)
 
 
@@ -26,7 +26,7 @@ def total_variation(first: Tensor, second: Tensor) -> float:
 
 
 def total_variation_floor(data: Tensor, drawn: int, known: int) -> float:
-    """Return the mean total variation distance of two samples of one distribution, ``drawn`` and ``known`` large.
+    """Return the mean total variation distance of two samples of one distribution, of `drawn` and of `known` images.
 
     A difference of two shares is nearly normal with variance p (1 - p) (1 / drawn + 1 / known), so that its mean
     magnitude is the root of 2 / pi times that; ``data`` [C] stands for p.

@@ -1,9 +1,9 @@
 """A small classifier of a data set: its features stand in for Inception's where Inception has no weights or no sense.
 
 It is trained on the data set's own training split, by one rule for every data set (``RULE``). Where images have no
-labels, it learns by which of four quarter turns an image was turned (Gidaris et al. 2018). It looks at averages over
-squares of pixels where an image is larger than 64 x 64. The Fréchet distance in
-its features is called ``cfid``: it compares cells of one data set with each other, and is no FID.
+labels, it learns by which of four quarter turns an image was turned (Gidaris et al. 2018). Where a side has 128 pixels
+or more, it looks at averages over squares of pixels. The Fréchet distance in its features is called ``cfid``: it
+compares cells of one data set with each other, and is no FID.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Classifier(nn.Module):
 
 
 def _shrunk(images: Tensor) -> Tensor:
-    """Average images [B, C, H, W] over squares, so that no side has more than `LARGEST` pixels, or few more."""
+    """Average images [B, C, H, W] over squares where a side has twice `LARGEST` pixels or more, to fewer than that."""
     side = _side(images.shape)
     return F.avg_pool2d(images, side) if side > 1 else images
 

@@ -18,8 +18,8 @@ DENSITY = (
         "Grid-normalised negative ELBO: mean over 12,800 real points of e / (sum of e over a grid and the real "
         "points), where e(x) = KL(x) + rec(x, g(mu(x))). The published grid is 1024 x 1024; a cell's settings may have "
         "a smaller one, and the metric is proportional to 1 / the number of its points. The KL is sampled, with the "
-        "same 100 noise vectors at every point; that to N(0, I) only in the protocol of "
-        f"{PRIOR}, else in closed form.",
+        "same noise vectors at every point, as many as the cell's `samples` (100 as published); that to N(0, I) only "
+        f"in the protocol of {PRIOR}, else in closed form.",
         "1e-7",
         "lower",
         "published",

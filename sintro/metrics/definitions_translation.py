@@ -109,7 +109,10 @@ def _leakage() -> tuple[Metric, ...]:
         "_linear": (" (linear)", "multinomial logistic regression; only where both find nothing, nothing is there"),
     }.items():
         for factor, own, other in (("class", "class", "content"), ("content", "content", "class")):
-            read = f"Accuracy of the {factor} read off the {{}} code by {how}, on a fifth of the training images; "
+            read = (
+                f"Accuracy of the {factor} read off the {{}} code by {how}, on a fifth of at most 10,000 images of the "
+                "training split, also where a cell trains on fewer; "
+            )
             chance = f"chance is one over the number of {'contents' if factor == 'content' else 'seen classes'}"
             found.append(
                 _metric(

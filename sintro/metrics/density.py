@@ -150,34 +150,25 @@ def grid(half_width: float, grid_points: int = 1024, device: torch.device | str 
 
 
 def energy_grid(
-    energy: Energy, half_width: float, grid_points: int = 1024, chunk: int = 4096, device: torch.device | str = "cpu"
+    energy: Energy, half_width: float, grid_points: int = 1024, device: torch.device | str = "cpu"
 ) -> Tensor:
     """Compute the energy on the grid: float64 [grid_points, grid_points], entry [i, j] at (x1 = axis[i], x2 = axis[j]).
 
     One pass over the grid serves ``grid_normalized``, ``normalized_nll`` and the density map exp(-energy).
     """
-    return energies(energy, grid(half_width, grid_points, device), chunk).reshape(grid_points, grid_points)
+    return energies(energy, grid(half_width, grid_points, device)).reshape(grid_points, grid_points)
 
 
-def gnelbo(
-    energy: Energy,
-    points: Points,
-    scale: float,
-    grid_points: int = 1024,
-    chunk: int = 4096,
-    grid_energies: Tensor | None = None,
-) -> float:
+def gnelbo(energy: Energy, points: Points, scale: float, grid_points: int = 1024) -> float:
     """Compute the grid-normalised negative ELBO of Daniel & Tamar 2021, as published; lower is better.
 
     ``energy(x [M, 2]) -> [M]`` is the negative ELBO e(x) = KL(x) + rec(x, g(mu(x))); ``points`` [N, 2] are real;
-    ``scale`` is half the half-width of the range. With ``grid_energies`` (from ``energy_grid``) the grid is not
-    evaluated again. See ``grid_normalized``.
+    ``scale`` is half the half-width of the range. See ``grid_normalized``.
     """
     if not isinstance(points, Tensor):
         points = torch.from_numpy(as_array(points, "points")).float()
-    if grid_energies is None:
-        grid_energies = energy_grid(energy, 2 * scale, grid_points, chunk, points.device)
-    return grid_normalized(energies(energy, points, chunk), grid_energies)
+    on_grid = energy_grid(energy, 2 * scale, grid_points, points.device)
+    return grid_normalized(energies(energy, points), on_grid)
 
 
 def grid_normalized(point_energies: Tensor, grid_energies: Tensor) -> float:

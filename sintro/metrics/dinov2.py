@@ -15,7 +15,6 @@ from PIL import Image
 from torch import Tensor, nn
 
 from sintro import SintroError
-from sintro.data import vision
 from sintro.data.weights import IMAGENET_DEVIATION, IMAGENET_MEAN, reading
 
 ARCHITECTURE = "vit_large_patch14_dinov2"
@@ -74,7 +73,8 @@ def _resized(image: Tensor, size: int) -> Tensor:
 
 def _timm():
     """Import timm, after torchvision has been made importable. Raises SintroError where it is not installed."""
-    vision.declare_missing_operators()
+    import sintro.data.vision  # noqa: F401
+
     try:
         import timm
     except ImportError as error:

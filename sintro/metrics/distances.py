@@ -104,8 +104,8 @@ def halves(reference: Reference) -> dict[str, float]:
 
 
 def authenticity_floor(real: Reference, test: Reference) -> float:
-    """Return the authenticity of test images: the share that are farther from the nearest of the training images
-    than its own neighbour is. Computed once and kept beside the reference of the training images.
+    """Return the authenticity of test images: the share that are farther from their nearest training image than that
+    image is from its own nearest neighbour. Computed once and kept beside the reference of the training images.
     """
     path = real.path.with_suffix(f".authenticity-{test.path.stem.rpartition('-')[2]}.json")
 

@@ -106,7 +106,7 @@ def inception_features(root: str | Path | None = None, device: torch.device | st
     Args:
         root: the data root, one of the places where the weights may lie (see :mod:`sintro.data.sources`).
     """
-    state = sources.require_inception(sources.data_root(root))
+    state = sources.require_weights(sources.INCEPTION, sources.data_root(root))
     from sintro.metrics import inception  # after the check: importing torchvision takes seconds
 
     network = inception.load(state.path).to(device)

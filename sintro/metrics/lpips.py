@@ -40,13 +40,9 @@ class Lpips:
             return self.network(first, second).flatten()
 
 
-def lpips_network(root: str | Path | None = None, device: torch.device | str = "cpu") -> Lpips:
-    """Load LPIPS. Raises SintroError where its package or the right weights are missing.
-
-    Args:
-        root: the data root, one of the places where the weights may lie.
-    """
-    state = sources.require_weights(sources.LPIPS, sources.data_root(root))
+def lpips_network(device: torch.device | str = "cpu") -> Lpips:
+    """Load LPIPS. Raises SintroError where its package or the right weights are missing."""
+    state = sources.require_weights(sources.LPIPS, sources.data_root())
     return Lpips(load(state.path).to(device))
 
 
@@ -69,9 +65,8 @@ def _built() -> nn.Module:
 
 def _package():
     """Import lpips, after torchvision has been made importable. Raises SintroError where it is not installed."""
-    from sintro.data import vision  # only here: importing torchvision takes seconds
+    import sintro.data.vision  # noqa: F401  only here: importing torchvision takes seconds
 
-    vision.declare_missing_operators()
     try:
         import lpips
     except ImportError as error:

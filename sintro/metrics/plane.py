@@ -10,10 +10,9 @@ from scipy.spatial.distance import cdist
 
 from sintro import SintroError
 from sintro.metrics.density import Points, as_array
-from sintro.metrics.manifold import TIE
+from sintro.metrics.manifold import COVERAGE_NEIGHBOURS, TIE
 
 ANGLES = 500  # projections of the sliced distance, evenly spaced over half a turn
-NEIGHBOURS = 5  # k of density and coverage
 _BLOCK = 100  # rows of a block of distances: 4 MB of float64 against 5,000 points, which stay near the processor
 
 NAMES = ("sliced_w2", "energy_distance", "density", "coverage", "one_nna")
@@ -23,13 +22,13 @@ def two_sample_metrics(real: Points, generated: Points) -> dict[str, float]:
     """Compute all metrics of this module, by ``NAMES``, for real [N, 2] and equally many generated [N, 2] points.
 
     All are NaN where a generated point is not finite, since no distance to it means anything. Raises SintroError for
-    shapes that do not fit, real points that are not finite, or no more than ``NEIGHBOURS`` points.
+    shapes that do not fit, real points that are not finite, or no more than ``COVERAGE_NEIGHBOURS`` points.
     """
     real, generated = as_array(real, "real"), as_array(generated, "generated")
-    if len(real) != len(generated) or len(real) <= NEIGHBOURS:
+    if len(real) != len(generated) or len(real) <= COVERAGE_NEIGHBOURS:
         raise SintroError(
             f"two-sample metrics: {len(real)} real and {len(generated)} generated points; "
-            f"as many of both are needed, and more than {NEIGHBOURS}"
+            f"as many of both are needed, and more than {COVERAGE_NEIGHBOURS}"
         )
     if not np.isfinite(real).all():
         raise SintroError("real: points that are not finite, so they are no data")
@@ -78,7 +77,7 @@ def _mean_distance(points: np.ndarray, others: np.ndarray | None = None) -> floa
     return float(total / pairs)
 
 
-def density_and_coverage(real: np.ndarray, generated: np.ndarray, k: int = NEIGHBOURS) -> tuple[float, float]:
+def density_and_coverage(real: np.ndarray, generated: np.ndarray, k: int = COVERAGE_NEIGHBOURS) -> tuple[float, float]:
     """Compute density and coverage (Naeem et al. 2020), with balls around the real points to their k-th real neighbour.
 
     Density is the mean number of balls around a generated point, divided by k: 1 for a perfect model, near 0 for

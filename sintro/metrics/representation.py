@@ -35,7 +35,6 @@ class Probe:
 
     accuracy: float
     converged: bool
-    iterations: int = 0  # of the slowest of its binary problems; 0 where nothing iterates
 
 
 def published_probes(train, train_labels, test, test_labels) -> dict[str, Probe]:
@@ -95,7 +94,7 @@ def _fitted(classifier, data: tuple[np.ndarray, ...]) -> Probe:
             else:
                 warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
         accuracy = float(classifier.score(test, test_labels))
-    return Probe(accuracy, converged, int(np.max(getattr(classifier, "n_iter_", 0))))
+    return Probe(accuracy, converged)
 
 
 def _standardised(train, train_labels, test, test_labels) -> tuple[np.ndarray, ...]:
