@@ -75,6 +75,19 @@ def build(names=("small",)) -> list[Path]:
     return report.build(list(names))
 
 
+def check_links(reports: Path) -> None:
+    """Follow every link of every page below ``reports``: each leads to a file, and to a place that is in it."""
+    pages = {path.resolve(): Page(path) for path in reports.rglob("*.html")}
+    assert pages
+    for path, page in pages.items():
+        for href in page.links:
+            target, _, fragment = href.partition("#")
+            assert "://" not in href
+            file = (path.parent / unquote(target)).resolve() if target else path
+            assert file.is_file(), (path, href)
+            assert not fragment or fragment in pages[file].ids, (path, href)
+
+
 # --- reading
 
 
@@ -284,15 +297,10 @@ def test_pages_stand_alone_and_every_link_resolves(small):
     assert paths == [Path("reports/small/index.html"), Path("reports/index.html")]
     pages = sorted(Path("reports").rglob("*.html"))
     assert len(pages) == 1 + 4 + 8 + 32  # the study, the pages over all, groups, cells
+    check_links(Path("reports"))
     for path in pages:
         page = Page(path)
         assert len([s for s in page.scripts if s.strip()]) == 1
-        for href in page.links:
-            target, _, fragment = href.partition("#")
-            assert "://" not in href
-            file = (path.parent / unquote(target)).resolve() if target else path.resolve()
-            assert file.is_file(), (path, href)
-            assert not fragment or fragment in Page(file).ids
         for tag, given in page.tags:
             for name in ("src", "href", "action"):
                 assert not str(given.get(name, "")).startswith(("http", "//")), (path, tag)
@@ -413,8 +421,11 @@ def test_a_cell_page_shows_command_differences_and_provenance(small):
 def test_a_union_shows_its_parts(small, write_study):
     write_study("other", STUDY.format(comparable="true", length=1).replace("[0, 1, 2, 3]", "[7]"))
     write_study("both", "title: Both\ninclude: [small, other]\n")
+    write_study("all", "title: All\ninclude: [both]\n")
     made_cells.write_cells("results", small)
-    build(["small", "other", "both"])
+    paths = build(["all"])
+    assert [path.parent.name for path in paths] == ["small", "other", "both", "all", "reports"], "parts come first"
+    check_links(Path("reports"))
     page = Page(Path("reports/both/index.html"))
     assert "A union of" in page.words
     assert "../small/index.html" in page.links
