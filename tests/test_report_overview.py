@@ -6,7 +6,7 @@ from pathlib import Path
 import made_cells
 import numpy as np
 import pytest
-from test_report import STUDY, Page, build
+from test_report import STUDY, Page, build, check_links
 
 from sintro import SintroError, report
 from sintro.cells import studies
@@ -195,6 +195,19 @@ def test_overview_pages(write_study, repository):
     words = Page(Path("reports/ledger.html")).words
     assert "0 of 24 numbers transcribed" in words
     assert "not transcribed" in words
+
+
+def test_no_page_leads_to_a_study_whose_page_is_not_built(write_study, repository):
+    for name in ("small", "other"):
+        write_study(name, STUDY.format(comparable="true", length=1))
+        made_cells.write_cells("results", studies.load(name).cells(), arrays=False)
+    Path("workflow", "claims.yaml").write_text((repository / "workflow" / "claims.yaml").read_text())
+    build(["small"])
+    check_links(Path("reports"))
+    for name in ("claims.html", "audit.html"):
+        page = Page(Path("reports", name))
+        assert "small/index.html" in page.links
+        assert "other" in page.words
 
 
 def test_image_studies_have_tables_2_and_5(write_study, repository):

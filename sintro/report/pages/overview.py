@@ -51,8 +51,11 @@ def build(
         "games": games,
     }
     pages = {
-        "claims.html": {"claims": judged},
-        "audit.html": {"audit_items": audit.audit([(one.name, one.results, tables[one.name]) for one in own])},
+        "claims.html": {"claims": judged, "ready": ready},
+        "audit.html": {
+            "audit_items": audit.audit([(one.name, one.results, tables[one.name]) for one in own]),
+            "ready": ready,
+        },
         "ledger.html": _ledger(own, tables, entries),
         "index.html": index,
     }
