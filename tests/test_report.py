@@ -349,6 +349,17 @@ def test_a_shortened_study_says_so_on_every_page(write_study):
     assert "iterations 3,000 instead of 30,000" in Page(Path("reports/index.html")).words
 
 
+def test_runs_that_differ_in_no_setting_are_not_called_shortened(write_study):
+    write_study("small", STUDY.format(comparable="false", length=1))
+    made_cells.write_cells("results", studies.load("small").cells()[:6], arrays=False)
+    build()
+    for path in (Path("reports/index.html"), *Path("reports/small").rglob("*.html")):
+        words = Page(path).words
+        assert "he papers have no numbers for these settings" in words, path
+        assert "shortened" not in words
+        assert "What differs" not in words
+
+
 def test_a_page_says_how_its_own_cells_differ_from_the_published_ones(write_study):
     """Whatever the first cell is: a VAE has no conversion, no end of a warm-up, and a density no channels."""
     text = """
