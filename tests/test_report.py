@@ -251,6 +251,27 @@ def test_table_2_keeps_the_weight_with_the_best_fid(tmp_path):
     assert list(notes.values()) == ["r = 1"]
 
 
+@pytest.mark.parametrize("distance", ["FID", "cFID"])
+def test_table_2_names_the_distance_that_chooses(distance):
+    scores = {f"{distance.lower()}_published": 1.0}
+    found = [
+        results.Result(cell, Path(cell.path), "done", metrics=scores)
+        for regularizers in ("none", "resp1")
+        for cell in [
+            Cell(
+                study="t",
+                dataset="fmnist",
+                objective="soft-introvae",
+                prior="mog10-fixed",
+                regularizers=regularizers,
+                seed=0,
+            )
+        ]
+    ]
+    table2, _ = study_numbers._image_tables(found, {})
+    assert table2.title.endswith(f"the r with the best published {distance}")
+
+
 # --- pages
 
 EMBEDDED = "data:image/png;base64,"
