@@ -98,6 +98,12 @@ def test_images_are_drawn_as_sheets_and_latents_along_their_principal_axes(tmp_p
     assert not (made / "samples.png").exists()  # its numbers are gone
 
 
+def test_the_real_images_of_a_cell_are_called_test_images():
+    """The evaluation keeps images of the test split (sintro/evaluation/images.py), in data.png as in the pairs."""
+    assert captions.OF_IMAGES["data.png"] == "Test images"
+    assert "test images" in captions.OF_IMAGES["reconstructions.png"]
+
+
 def test_an_image_cell_gets_pairs_modes_responsibilities_and_distances(tmp_path):
     made = made_cells.write_cell(tmp_path, cell(dataset="rings"))
     rng = np.random.default_rng(0)

@@ -27,7 +27,7 @@ CAPTIONS = {
     "history.png": "Losses, reconstruction and KL over the iterations; the warm-up is shaded",
 }
 OF_IMAGES = CAPTIONS | {
-    "data.png": "Training images",
+    "data.png": "Test images",
     "latent.png": "Latent space: posterior means along their first two principal components, coloured by label",
 }
 
