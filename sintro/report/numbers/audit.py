@@ -81,12 +81,12 @@ def _text(item: str, results: Sequence[Result], table: Table | None) -> str:
 
 
 def both_forms(table: Table, published: str, standard: str) -> dict[str, Any] | None:
-    """Rank every row by both forms, per data set -> the ranks, and the pairs of rows whose order flips."""
+    """Rank the peers by both forms, per data set -> the ranks, and the pairs of rows whose order flips."""
     if len(table.rows) > MOST_ROWS:
         return None
     blocks = []
     for dataset in table.datasets:
-        both = {row: (_mean(e, published), _mean(e, standard)) for row, e in table.column(dataset).items()}
+        both = {row: (_mean(e, published), _mean(e, standard)) for row, e in table.peers(dataset).items()}
         means = {row: pair for row, pair in both.items() if all(map(math.isfinite, pair))}
         if len(means) > 1:
             blocks.append({"dataset": dataset_name(dataset)} | _ranks(means, published, standard))
