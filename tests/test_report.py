@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -17,7 +18,7 @@ from scipy import stats
 from sintro import SintroError, report
 from sintro.cells import studies
 from sintro.cells.cell import Cell
-from sintro.report.numbers import exports, ranks, results, tables
+from sintro.report.numbers import audit, exports, ranks, results, tables
 from sintro.report.numbers import study as study_numbers
 from sintro.report.numbers.facts import shortened
 from sintro.runs.results import OTHER, STATES
@@ -250,6 +251,14 @@ def test_table_2_keeps_the_weight_with_the_best_fid(tmp_path):
     assert {r.cell.regularizers for r in kept} == {"clip-resp1"}
     assert list(notes.values()) == ["r = 1"]
 
+    (told,) = audit.chosen_weights(found, "fid_published")
+    assert told["chosen"] == "1"
+    # A seed without a finite number takes its r out of the choice; the audit names the r that the table has.
+    found[3] = replace(found[3], metrics={"fid_published": math.nan})
+    kept, _ = ranks.select_weight(found, "fid_published", lower_is_better=True)
+    (told,) = audit.chosen_weights(found, "fid_published")
+    assert {f"clip-resp{told['chosen']}"} == {r.cell.regularizers for r in kept} == {"clip-resp10"}
+    assert "r = 1:" not in told["others"]
 
 @pytest.mark.parametrize("distance", ["FID", "cFID"])
 def test_table_2_names_the_distance_that_chooses(distance):

@@ -157,9 +157,32 @@ def test_the_seed_of_the_search_stands_beside_the_seeds_that_had_no_say():
         return Result(cell, Path(cell.path), "done", metrics={"kl_published": kl})
 
     table = tables.make_table("table1", "t", [result(0, 1.0), result(1, 3.0), result(2, 5.0)], tables.TABLE1)
-    told = audit.at_the_seed_of_the_search(table)
+    told = audit.at_the_seed_of_the_search([table])
     assert "1 at seed 0, 4 at the other seeds" in told
-    assert audit.at_the_seed_of_the_search(tables.make_table("table1", "t", [result(0, 1.0)], tables.TABLE1)) == ""
+    assert audit.at_the_seed_of_the_search([tables.make_table("table1", "t", [result(0, 1.0)], tables.TABLE1)]) == ""
+
+
+def test_the_audit_takes_both_kinds_of_data_of_a_study():
+    """Beside Table 5, Table 1 counts too; Table 2, a selection of Table 5, does not."""
+    names = {"rings": ("kl_published", "kl"), "fmnist": ("fid_published", "fid_eval_train")}
+    found = []
+    for dataset, metrics in names.items():
+        for prior in ("normal", "mog10-fixed"):
+            for seed in range(2):
+                cell = Cell(
+                    study="t", dataset=dataset, objective="soft-introvae", prior=prior, regularizers="none", seed=seed
+                )
+                values = dict.fromkeys(metrics, 1.0 + seed + len(prior))
+                found.append(Result(cell, Path(cell.path), "done", metrics=values))
+    plane, images = found[:4], found[4:]
+    measures = tables.image_measures(images)
+    made = [tables.make_table("table1", "t", plane, tables.TABLE1)]
+    made += [tables.make_table(name, "t", images, measures) for name in ("table2", "table5")]
+    shown = {view["item"].name: view["studies"] for view in audit.audit([("t", found, made)])}
+    for item, pair in (("A5", ("kl_published", "kl")), ("A1", ("fid_published", "fid_eval_train"))):
+        (study,) = shown[item]
+        assert [(block["published"], block["standard"]) for block in study["blocks"]] == [pair]
+    assert "n = 2" in shown["A9"][0]["text"]
 
 
 def test_every_audit_item_is_listed():
