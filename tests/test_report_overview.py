@@ -1,6 +1,7 @@
 """The pages over all studies: the index, the audit and the ledger; numbers nobody transcribed are never shown."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import made_cells
@@ -14,6 +15,7 @@ from sintro.cells.cell import Cell
 from sintro.report.numbers import audit, ledger, overall, tables
 from sintro.report.numbers.results import Result
 from sintro.report.numbers.results import read_cells as results_of
+from sintro.report.pages.overview import table_view
 
 LINE = "Somebody 2020,table1,r,KL,{value},,5,{protocol},{training},rings,vae,normal,none,kl_published,page 3,me"
 
@@ -131,7 +133,41 @@ def test_the_shipped_ledger_holds_the_sourced_numbers_only(repository):
 def test_the_ledger_has_the_papers_columns_only():
     table = tables.make_table("table1", "t", results([1.0]), tables.TABLE1)
     assert [measure.published for measure in table.reported] == ["gnelbo_published", "kl_published", "jsd_published"]
-    assert ledger.transcribed(table, []) == (0, 3)
+    shown = table_view("t", table, [])
+    assert (shown["known"], shown["total"]) == (0, 3)
+
+
+def test_ours_of_two_studies_are_not_pooled(tmp_path):
+    """The cells of table1 that another study has too are the same runs, of a search they have other settings."""
+    entry = ledger.load(write(tmp_path, LINE.format(value=2.0, protocol="published", training="")))[0]
+    found = results([1.0, 2.0, 3.0])
+    copies = [replace(each, cell=each.cell.model_copy(update={"study": "copy"})) for each in found]
+    compared = ledger.compare_each(entry, [found, [], copies])
+    assert [(one["study"], one["ours"]) for one in compared] == [
+        ("t", "2 ± 2.48 (n = 3)"),
+        ("copy", "2 ± 2.48 (n = 3)"),
+    ]
+    (none,) = ledger.compare_each(entry, [[], []])
+    assert (none["study"], none["ours"]) == ("", "")
+    assert "no such finished cell" in none["why"]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "training", "shown"),
+    [
+        ("published", "", "2 (ours 1.000)"),
+        ("published", "pl", "2 (ours 1.000)"),
+        ("published", "si", "2 (of another form or training)"),
+        ("unknown", "", "2 (of another form or training)"),
+        ("standard", "", "2 (of another form or training)"),
+    ],
+)
+def test_a_table_of_the_papers_shows_ours_where_they_may_be_compared(write_study, tmp_path, protocol, training, shown):
+    write_study("t", STUDY.format(comparable="true", length=1))
+    entries = ledger.load(write(tmp_path, LINE.format(value=2.0, protocol=protocol, training=training)))
+    view = table_view("t", tables.make_table("table1", "t", results([1.0]), tables.TABLE1), entries)
+    assert view["rows"][0]["cells"] == ["not transcribed", shown, "not transcribed"]
+    assert (view["known"], view["total"]) == (1, 3)
 
 
 def test_flipped_ranks_are_found():

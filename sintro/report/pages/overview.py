@@ -101,35 +101,43 @@ def _ledger(
 ) -> View:
     """Lay out the reported numbers beside ours, and the papers' tables of the comparable studies."""
     comparable = [report for report in own if report.comparable]
-    results = [result for report in comparable for result in report.results]
+    by_study = [report.results for report in comparable]
     shown = []
     for report in comparable:
         small = [table for table in tables[report.name] if len(table.rows) <= audit.MOST_ROWS]
         shown += [table_view(report.name, table, entries) for table in small]
     return {
-        "entries": [{"reported": entry} | ledger.compare(entry, results) for entry in entries],
+        "entries": [{"reported": one, "compared": ledger.compare_each(one, by_study)} for one in entries],
         "tables": shown,
     }
 
 
 def table_view(study: str, table: Table, entries: Sequence[ledger.Reported]) -> View:
-    """Lay out a table of the papers: each transcribed number beside ours, and a word in place of the others."""
-    known = ledger.known_numbers(table, entries)
+    """Lay out a table of the papers: each transcribed number beside ours, and a word in place of the others.
+
+    Ours stand beside a number only where they may be compared.
+    """
+    known = ledger.known_numbers(table, entries, study)
     columns = [(dataset, measure) for dataset in table.datasets for measure in table.reported]
     rows = []
     for row in table.rows:
         cells = []
         for dataset, measure in columns:
             entry = known.get((dataset, *row, measure.published))
-            ours = table.text(row, dataset, measure, "published", "published")
-            cells.append(ledger.NOT_TRANSCRIBED if entry is None else f"{entry.value:g} (ours {ours})")
+            ours = table.text(row, dataset, measure, "published", "published") or ABSENT
+            if entry is None:
+                cells.append(ledger.NOT_TRANSCRIBED)
+            elif ledger.may_compare(entry, study):
+                cells.append(f"{entry.value:g} (ours {ours})")
+            else:
+                cells.append(f"{entry.value:g} (of another form or training)")
         rows.append({"label": row_label(row), "cells": cells})
-    count, total = ledger.transcribed(table, entries)
+    texts = [text for row in rows for text in row["cells"]]
     return {
         "study": study,
         "title": table.title,
-        "known": count,
-        "total": total,
+        "known": len(texts) - texts.count(ledger.NOT_TRANSCRIBED),
+        "total": len(texts),
         "heads": [f"{dataset_name(dataset)} {measure.label('published')}" for dataset, measure in columns],
         "rows": rows,
     }
