@@ -21,6 +21,7 @@ from sintro.cells.cell import Cell
 from sintro.report.numbers import audit, exports, ranks, results, tables
 from sintro.report.numbers import study as study_numbers
 from sintro.report.numbers.facts import shortened
+from sintro.report.pages import overview, writer
 from sintro.runs.results import OTHER, STATES
 
 STUDY = """
@@ -352,6 +353,19 @@ def test_the_front_page_opens_with_pictures_that_lead_to_their_cells(small):
     assert sources == [image["src"] for image in page.images][: len(sources)]
     assert "Density maps" in {given.get("aria-label") for _, given in front.tags}
     assert any(re.fullmatch(r"small/rings/\S+/seed0.html", href) for href in front.links)
+
+
+def test_the_front_page_opens_with_the_study_of_most_maps_and_with_no_grid_of_words(small, write_study):
+    """Cells without an energy have no map, however many they are, and images are no reason to show densities."""
+    row = "  - {{datasets: [{}], objectives: [vae], priors: [normal], seeds: {}}}\n"
+    grids = {"mixed": row.format("digits", [0, 1, 2]) + row.format("rings", [0]), "plane": row.format("rings", [0, 1])}
+    made_cells.write_cells("results", small, arrays=False)
+    for name, cells in grids.items():
+        write_study(name, f"title: T\ncomparable: false\ncells:\n{cells}")
+        made_cells.write_cells("results", studies.load(name).cells())
+    read = [study_numbers.read_study(name, Path("results")) for name in ("small", "mixed", "plane")]
+    assert overview.pictures(read)["maps_from"] == "plane"
+    assert overview.pictures(read[:1])["maps"] is None
 
 
 def test_the_study_page_says_what_is_there(small):

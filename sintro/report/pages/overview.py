@@ -1,7 +1,7 @@
 """The pages over all studies: the index, the claims, the audit and the ledger of reported numbers."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -73,14 +73,26 @@ def pictures(with_pages: Sequence[StudyReport]) -> View:
     ``with_pages``: the studies whose pages are there, to which the pictures lead.
     """
     shown: View = {"maps": None, "samples": None}
-    for report in sorted(with_pages, key=lambda report: -report.facts["counts"]["done"]):
-        grid = None if shown["maps"] else read_grid(report.results)
-        if grid is not None:
+    for report in _by_finished(with_pages, "2d"):
+        grid = read_grid(report.results)
+        if grid is not None and grid.has_maps:
             shown |= {"maps": grid.view(cell_page), "maps_from": report.name}
-        blocks = [] if shown["samples"] else samples_view(report.results, cell_page)
+            break
+    for report in _by_finished(with_pages, "images"):
+        blocks = samples_view(report.results, cell_page)
         if blocks:
             shown |= {"samples": blocks[0], "samples_from": report.name}
+            break
     return shown
+
+
+def _by_finished(reports_read: Iterable[StudyReport], kind: str) -> list[StudyReport]:
+    """Sort studies by how many finished cells of a kind of data they have, the most first."""
+
+    def finished(report: StudyReport) -> int:
+        return sum(result.state == "done" and result.kind == kind for result in report.results)
+
+    return sorted(reports_read, key=finished, reverse=True)
 
 
 def _overall(with_pages: Sequence[StudyReport], tables: Mapping[str, Sequence[Table]]) -> list[View]:
