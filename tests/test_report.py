@@ -533,6 +533,18 @@ def test_only_changed_cell_pages_are_rebuilt(small):
     assert "123.46" in Page(changed[0]).words
 
 
+@pytest.mark.parametrize("changed", ["cells/components/door.py", "cells/origins.py", "metrics/noise.py", "report/a.py"])
+def test_every_page_is_stale_once_the_code_changes_whose_text_it_shows(tmp_path, monkeypatch, changed):
+    monkeypatch.setattr(writer, "REPORT", tmp_path / "report")
+    path = tmp_path / changed
+    path.parent.mkdir(parents=True)
+    digests = set()
+    for text in ("before", "after"):
+        path.write_text(text)
+        digests.add(writer.code_digest.__wrapped__())
+    assert len(digests) == 2
+
+
 def test_a_page_that_was_cut_short_is_written_again(small):
     made_cells.write_cells("results", small)
     build()
