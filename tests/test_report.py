@@ -251,7 +251,6 @@ def test_table_2_keeps_the_weight_with_the_best_fid(tmp_path):
     kept, notes = ranks.select_weight(found, "fid_published", lower_is_better=True)
     assert {r.cell.regularizers for r in kept} == {"clip-resp1"}
     assert list(notes.values()) == ["r = 1"]
-
     (told,) = audit.chosen_weights(found, "fid_published")
     assert told["chosen"] == "1"
     # A seed without a finite number takes its r out of the choice; the audit names the r that the table has.
@@ -260,6 +259,7 @@ def test_table_2_keeps_the_weight_with_the_best_fid(tmp_path):
     (told,) = audit.chosen_weights(found, "fid_published")
     assert {f"clip-resp{told['chosen']}"} == {r.cell.regularizers for r in kept} == {"clip-resp10"}
     assert "r = 1:" not in told["others"]
+
 
 @pytest.mark.parametrize("distance", ["FID", "cFID"])
 def test_table_2_names_the_distance_that_chooses(distance):
@@ -625,6 +625,8 @@ def test_hostile_files_do_not_stop_the_report(small):
     Path(small[2].path, "provenance.json").write_text(
         json.dumps({"wall_seconds": "long", "peak_memory_bytes": None, "commit": 5, "finished": [], "status": "done"})
     )
+    for cell, fleet in zip(small[5:8], (None, "several", 0), strict=True):
+        made_cells.write_cell("results", cell, fleet=fleet)
     Path(small[3].path, "metrics.json").unlink()
     Path(small[3].path, "metrics.json").mkdir()
     np.savez(Path(small[4].path, "arrays.npz"), energy=np.array(["text"]), data=np.zeros(3), labels=np.zeros(1))
