@@ -22,6 +22,7 @@ from sintro.report.numbers import audit, exports, ranks, results, tables
 from sintro.report.numbers import study as study_numbers
 from sintro.report.numbers.facts import shortened
 from sintro.report.pages import overview, writer
+from sintro.report.pages.tables import comparisons_view
 from sintro.runs.results import OTHER, STATES
 
 STUDY = """
@@ -280,6 +281,21 @@ def test_table_2_names_the_distance_that_chooses(distance):
     ]
     table2, _ = study_numbers._image_tables(found, {})
     assert table2.title.endswith(f"the r with the best published {distance}")
+
+
+def test_pairs_whose_differences_are_all_the_same_have_no_test_however_many_they_are():
+    rows = {"normal": 0.0, "vamp8": 1.0, "vamp9": 0.0}
+    found = [
+        results.Result(cell, Path(cell.path), "done", metrics={"kl_published": seed + rows[prior]})
+        for prior in rows
+        for seed in range(8)
+        for cell in [Cell(study="t", dataset="rings", objective="vae", prior=prior, regularizers="none", seed=seed)]
+    ]
+    table = tables.make_table("table1", "t", found, tables.TABLE1[1:2])
+    (block,) = comparisons_view(table)
+    assert [(line["n"], line["p"], line["wilcoxon"]) for line in block["lines"]] == [("8", "no test", "no test")] * 2
+    best = table.best["rings", "kl_published", "published"]
+    assert {prior for _, prior, _ in best} == {"normal", "vamp9"}, "an equal mean alone is bold without a test"
 
 
 # --- pages

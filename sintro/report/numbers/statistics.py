@@ -203,8 +203,9 @@ def best_and_equals(columns: Mapping[str, Mapping[int, float]], lower_is_better:
     """Find the best row of a column and the rows that are not significantly worse than it, itself included.
 
     ``columns`` maps row -> {seed: value}. Rows are compared with the best one by two-sided paired t-tests over common
-    seeds, with Holm's correction over the rows; a row that no test can tell apart (fewer than three common seeds) is
-    not called equal, since nothing supports it. Rows with a value that is not finite take no part.
+    seeds, with Holm's correction over the rows. A row without a test (fewer than three common seeds, or differences
+    that are all the same) is called equal only where its mean is, since nothing else supports it. Rows with a value
+    that is not finite take no part.
     """
     means = {}
     for row, values in columns.items():

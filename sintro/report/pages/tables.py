@@ -180,7 +180,6 @@ def _comparison_line(
     if found.effect is not None:
         low, high = found.effect_interval
         effect = f"{found.effect:.2f} ({low:.2f} to {high:.2f})"
-    wilcoxon = "n too small" if found.p_wilcoxon is None else f"{found.p_wilcoxon:.3f}"
     return {
         "row": label,
         "n": str(found.n),
@@ -188,6 +187,6 @@ def _comparison_line(
         "noise": noise_note(deviation * factor) if noise.is_within(found.difference, deviation) else "",
         "interval": interval,
         "p": show_p(adjusted, absent="no test"),
-        "wilcoxon": wilcoxon,
+        "wilcoxon": show_p(found.p_wilcoxon, absent="no test"),
         "effect": effect,
     }
