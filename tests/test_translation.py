@@ -263,4 +263,4 @@ def test_rows_that_saw_labels_stand_apart_and_references_stand_below(monkeypatch
     (block,) = tables.references_of(found)
     assert [line["row"] for line in block["lines"]] == ["the true image", "copy of the content image"]
     assert block["lines"][0]["texts"] == ["0", "1"]
-    assert block["chance"] == "0.031 for the class, of the content 0.021"
+    assert block["chance"] == "0.031 for the class, 0.021 for the content"

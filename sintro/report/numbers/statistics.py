@@ -119,7 +119,8 @@ def _normal_weights() -> tuple[np.ndarray, np.ndarray]:
 def noncentral_t(t: float, freedom: int, nc: float) -> float:
     """Compute P(T <= t), t >= 0, for T = (Z + nc) / s, Z of N(0, 1) and freedom s^2 of chi-squared.
 
-    SciPy's function fails for a large t. There P(s >= (z + nc) / t) is smooth in z, and its mean over N(0, 1) is asked.
+    SciPy's function fails for a large t. There P(s >= (z + nc) / t) is smooth in z, so the result is its mean over
+    N(0, 1), summed on a grid.
     """
     if t < SMOOTH_FROM:
         return float(special.nctdtr(freedom, nc, t))

@@ -16,15 +16,10 @@ from sintro.runs.archived import FOLDER
 
 
 def present(results: Path, in_archives: Collection[str] = ()) -> list[str]:
-    """List the studies that have results: a folder or archived ones, and the unions of which a part has some."""
+    """List the studies with results: a folder or archived ones, and unions with at least one part that has some."""
     names = studies.names()
     found = {name for name in names if (Path(results) / name).is_dir() or name in in_archives}
-    known = []
-    for name in names:
-        parts = studies.load(name).include or ()
-        if not found.isdisjoint([name, *parts]):
-            known.append(name)
-    return known
+    return [name for name in names if not found.isdisjoint(with_parts(name))]
 
 
 def _note_unknown(archives: archived.Archives) -> None:
