@@ -370,6 +370,21 @@ def test_stored_results_are_equal_to_themselves(tmp_path, capsys):
     assert "http" not in page.split("</head>")[1]
 
 
+def test_where_nothing_was_compared_nothing_is_called_equal(tmp_path):
+    """Both sides have finished cells, each with a metric that the other lacks."""
+    sides = []
+    for metric in ("kl_published", "jsd_published"):
+        side = Tree("made")
+        for cell in (cell for row in cells(FIVE) for cell in row):
+            side.cells[cell.path] = Result(cell, Path("."), "done", metrics={metric: 1.0})
+        sides.append(side)
+    found = compare(*sides)
+    assert found.rows == []
+    page, _ = compare_page.write(found, tmp_path)
+    assert "no row could be compared" in page.read_text()
+    assert "every row is equal" not in page.read_text()
+
+
 def write(root: Path, seeds=FIVE, factor: float = 1.0, planted: str = "", **options) -> Path:
     """Write Table 1's rows on rings; the KL of the row with the planted prior is so many times as large."""
 

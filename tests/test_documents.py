@@ -195,6 +195,12 @@ def test_the_tables_of_archived_runs_are_what_the_archive_says(tmp_path, monkeyp
     assert {path: path.read_text() for path in documents.DOCUMENTS} == texts
 
 
+def test_half_of_the_training_images_is_called_no_perfect_model():
+    tables = re.findall(r"<!-- archived fmnist-small: .*?<!-- end -->", RESULTS.read_text(), re.DOTALL)
+    assert "| floor (training images, half against half) |" in tables[0]
+    assert not any("perfect" in text for text in tables)
+
+
 def test_a_table_of_a_study_that_no_archive_has_is_a_clear_error(tmp_path):
     with (
         documents.archived_studies(tmp_path) as read,

@@ -110,7 +110,7 @@ def test_the_cells_page_shows_what_is_stored_and_says_so(without, name) -> None:
     assert f"{metrics['kl']:.5g}" in said
     assert f'{CELLS[name]}/samples.png"' in said, "the stored picture"
     assert 'class="absent"' not in said, "none is missed"
-    assert "only the extension says" in said
+    assert "only the extension knows what is published for them" in said
 
 
 def test_nothing_asks_for_them_any_more(without, capsys) -> None:

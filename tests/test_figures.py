@@ -16,7 +16,8 @@ from sintro.cells.cell import Cell
 from sintro.cells.components import datasets
 from sintro.report.figures import captions, image_cell, latent, maps, study, style
 from sintro.report.figures import cell as cell_figures
-from sintro.report.numbers.results import read_history
+from sintro.report.numbers.results import Result, read_history
+from sintro.report.numbers.tables import Measure, make_table
 
 DENSITIES = tuple(datasets("2d"))
 
@@ -96,6 +97,12 @@ def test_images_are_drawn_as_sheets_and_latents_along_their_principal_axes(tmp_p
     names = {path.name for path in cell_figures.draw_cell(made)}
     assert names == {"data.png", "reconstructions.png", "mode_images.png", "latent.png", "history.png"}
     assert not (made / "samples.png").exists()  # its numbers are gone
+
+
+def test_the_real_images_of_a_cell_are_called_test_images():
+    """The evaluation keeps images of the test split (sintro/evaluation/images.py), in data.png as in the pairs."""
+    assert captions.OF_IMAGES["data.png"] == "Test images"
+    assert "test images" in captions.OF_IMAGES["reconstructions.png"]
 
 
 def test_an_image_cell_gets_pairs_modes_responsibilities_and_distances(tmp_path):
@@ -266,6 +273,23 @@ def test_bands_stand_seeds_of_different_length():
     short = {"iteration": np.arange(10.0), "kl_real": np.zeros(10)}
     empty = {"iteration": np.zeros(0)}
     assert "<svg" in study.draw_band({0: long, 1: short, 2: empty}, {"kl_real": "KL", "nothing": "no"}, "d")
+
+
+def test_every_row_of_the_ranks_is_named_where_its_line_ends():
+    drawn = study.draw_ranks({"whole": {"a": 1, "b": 2}, "short": {"a": 2}, "late": {"b": 1}}, "ranks")
+    assert [drawn.count(f">{row}<") for row in ("whole", "short", "late")] == [1, 1, 1]
+
+
+def test_lines_against_r_name_the_objectives_that_they_are_of():
+    found = []
+    for objective in ("soft-introvae", "soft-introvae-rec1-kl1-neg1"):
+        for regularizers in ("resp1", "resp10"):
+            one = cell(dataset="fmnist", objective=objective, prior="mog10-fixed", regularizers=regularizers)
+            found.append(Result(one, Path(), "done", metrics={"fid_published": 1.0}))
+    measure = Measure("fid_published", "fid")
+    for results, named in ((found, 1), (found[:2], 0)):
+        (picture,) = study.against_weight(make_table("table5", "", results, [measure]), measure)
+        assert picture["svg"].count(">soft-introvae · mog10-fixed<") == named
 
 
 def test_the_study_figure_has_a_place_for_every_row_and_column():

@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -17,9 +18,11 @@ from scipy import stats
 from sintro import SintroError, report
 from sintro.cells import studies
 from sintro.cells.cell import Cell
-from sintro.report.numbers import exports, ranks, results, tables
+from sintro.report.numbers import audit, exports, ranks, results, tables
 from sintro.report.numbers import study as study_numbers
 from sintro.report.numbers.facts import shortened
+from sintro.report.pages import overview, writer
+from sintro.report.pages.tables import comparisons_view
 from sintro.runs.results import OTHER, STATES
 
 STUDY = """
@@ -73,6 +76,19 @@ def small(write_study) -> tuple[Cell, ...]:
 
 def build(names=("small",)) -> list[Path]:
     return report.build(list(names))
+
+
+def check_links(reports: Path) -> None:
+    """Follow every link of every page below ``reports``: each leads to a file, and to a place that is in it."""
+    pages = {path.resolve(): Page(path) for path in reports.rglob("*.html")}
+    assert pages
+    for path, page in pages.items():
+        for href in page.links:
+            target, _, fragment = href.partition("#")
+            assert "://" not in href
+            file = (path.parent / unquote(target)).resolve() if target else path
+            assert file.is_file(), (path, href)
+            assert not fragment or fragment in pages[file].ids, (path, href)
 
 
 # --- reading
@@ -236,6 +252,50 @@ def test_table_2_keeps_the_weight_with_the_best_fid(tmp_path):
     kept, notes = ranks.select_weight(found, "fid_published", lower_is_better=True)
     assert {r.cell.regularizers for r in kept} == {"clip-resp1"}
     assert list(notes.values()) == ["r = 1"]
+    (told,) = audit.chosen_weights(found, "fid_published")
+    assert told["chosen"] == "1"
+    # A seed without a finite number takes its r out of the choice; the audit names the r that the table has.
+    found[3] = replace(found[3], metrics={"fid_published": math.nan})
+    kept, _ = ranks.select_weight(found, "fid_published", lower_is_better=True)
+    (told,) = audit.chosen_weights(found, "fid_published")
+    assert {f"clip-resp{told['chosen']}"} == {r.cell.regularizers for r in kept} == {"clip-resp10"}
+    assert "r = 1:" not in told["others"]
+
+
+@pytest.mark.parametrize("distance", ["FID", "cFID"])
+def test_table_2_names_the_distance_that_chooses(distance):
+    scores = {f"{distance.lower()}_published": 1.0}
+    found = [
+        results.Result(cell, Path(cell.path), "done", metrics=scores)
+        for regularizers in ("none", "resp1")
+        for cell in [
+            Cell(
+                study="t",
+                dataset="fmnist",
+                objective="soft-introvae",
+                prior="mog10-fixed",
+                regularizers=regularizers,
+                seed=0,
+            )
+        ]
+    ]
+    table2, _ = study_numbers._image_tables(found, {})
+    assert table2.title.endswith(f"the r with the best published {distance}")
+
+
+def test_pairs_whose_differences_are_all_the_same_have_no_test_however_many_they_are():
+    rows = {"normal": 0.0, "vamp8": 1.0, "vamp9": 0.0}
+    found = [
+        results.Result(cell, Path(cell.path), "done", metrics={"kl_published": seed + rows[prior]})
+        for prior in rows
+        for seed in range(8)
+        for cell in [Cell(study="t", dataset="rings", objective="vae", prior=prior, regularizers="none", seed=seed)]
+    ]
+    table = tables.make_table("table1", "t", found, tables.TABLE1[1:2])
+    (block,) = comparisons_view(table)
+    assert [(line["n"], line["p"], line["wilcoxon"]) for line in block["lines"]] == [("8", "no test", "no test")] * 2
+    best = table.best["rings", "kl_published", "published"]
+    assert {prior for _, prior, _ in best} == {"normal", "vamp9"}, "an equal mean alone is bold without a test"
 
 
 # --- pages
@@ -284,15 +344,10 @@ def test_pages_stand_alone_and_every_link_resolves(small):
     assert paths == [Path("reports/small/index.html"), Path("reports/index.html")]
     pages = sorted(Path("reports").rglob("*.html"))
     assert len(pages) == 1 + 4 + 8 + 32  # the study, the pages over all, groups, cells
+    check_links(Path("reports"))
     for path in pages:
         page = Page(path)
         assert len([s for s in page.scripts if s.strip()]) == 1
-        for href in page.links:
-            target, _, fragment = href.partition("#")
-            assert "://" not in href
-            file = (path.parent / unquote(target)).resolve() if target else path.resolve()
-            assert file.is_file(), (path, href)
-            assert not fragment or fragment in Page(file).ids
         for tag, given in page.tags:
             for name in ("src", "href", "action"):
                 assert not str(given.get(name, "")).startswith(("http", "//")), (path, tag)
@@ -314,6 +369,19 @@ def test_the_front_page_opens_with_pictures_that_lead_to_their_cells(small):
     assert sources == [image["src"] for image in page.images][: len(sources)]
     assert "Density maps" in {given.get("aria-label") for _, given in front.tags}
     assert any(re.fullmatch(r"small/rings/\S+/seed0.html", href) for href in front.links)
+
+
+def test_the_front_page_opens_with_the_study_of_most_maps_and_with_no_grid_of_words(small, write_study):
+    """Cells without an energy have no map, however many they are, and images are no reason to show densities."""
+    row = "  - {{datasets: [{}], objectives: [vae], priors: [normal], seeds: {}}}\n"
+    grids = {"mixed": row.format("digits", [0, 1, 2]) + row.format("rings", [0]), "plane": row.format("rings", [0, 1])}
+    made_cells.write_cells("results", small, arrays=False)
+    for name, cells in grids.items():
+        write_study(name, f"title: T\ncomparable: false\ncells:\n{cells}")
+        made_cells.write_cells("results", studies.load(name).cells())
+    read = [study_numbers.read_study(name, Path("results")) for name in ("small", "mixed", "plane")]
+    assert overview.pictures(read)["maps_from"] == "plane"
+    assert overview.pictures(read[:1])["maps"] is None
 
 
 def test_the_study_page_says_what_is_there(small):
@@ -339,6 +407,17 @@ def test_a_shortened_study_says_so_on_every_page(write_study):
         assert "Not comparable with the papers" in words, path
         assert "iterations 3,000 instead of 30,000" in words
     assert "iterations 3,000 instead of 30,000" in Page(Path("reports/index.html")).words
+
+
+def test_runs_that_differ_in_no_setting_are_not_called_shortened(write_study):
+    write_study("small", STUDY.format(comparable="false", length=1))
+    made_cells.write_cells("results", studies.load("small").cells()[:6], arrays=False)
+    build()
+    for path in (Path("reports/index.html"), *Path("reports/small").rglob("*.html")):
+        words = Page(path).words
+        assert "he papers have no numbers for these settings" in words, path
+        assert "shortened" not in words
+        assert "What differs" not in words
 
 
 def test_a_page_says_how_its_own_cells_differ_from_the_published_ones(write_study):
@@ -413,8 +492,11 @@ def test_a_cell_page_shows_command_differences_and_provenance(small):
 def test_a_union_shows_its_parts(small, write_study):
     write_study("other", STUDY.format(comparable="true", length=1).replace("[0, 1, 2, 3]", "[7]"))
     write_study("both", "title: Both\ninclude: [small, other]\n")
+    write_study("all", "title: All\ninclude: [both]\n")
     made_cells.write_cells("results", small)
-    build(["small", "other", "both"])
+    paths = build(["all"])
+    assert [path.parent.name for path in paths] == ["small", "other", "both", "all", "reports"], "parts come first"
+    check_links(Path("reports"))
     page = Page(Path("reports/both/index.html"))
     assert "A union of" in page.words
     assert "../small/index.html" in page.links
@@ -465,6 +547,18 @@ def test_only_changed_cell_pages_are_rebuilt(small):
     changed = [path for path, time in pages.items() if path.stat().st_mtime_ns != time]
     assert changed == [Path("reports", *Path(small[3].path).parts[1:]).with_suffix(".html")]
     assert "123.46" in Page(changed[0]).words
+
+
+@pytest.mark.parametrize("changed", ["cells/components/door.py", "cells/origins.py", "metrics/noise.py", "report/a.py"])
+def test_every_page_is_stale_once_the_code_changes_whose_text_it_shows(tmp_path, monkeypatch, changed):
+    monkeypatch.setattr(writer, "REPORT", tmp_path / "report")
+    path = tmp_path / changed
+    path.parent.mkdir(parents=True)
+    digests = set()
+    for text in ("before", "after"):
+        path.write_text(text)
+        digests.add(writer.code_digest.__wrapped__())
+    assert len(digests) == 2
 
 
 def test_a_page_that_was_cut_short_is_written_again(small):
@@ -547,6 +641,8 @@ def test_hostile_files_do_not_stop_the_report(small):
     Path(small[2].path, "provenance.json").write_text(
         json.dumps({"wall_seconds": "long", "peak_memory_bytes": None, "commit": 5, "finished": [], "status": "done"})
     )
+    for cell, fleet in zip(small[5:8], (None, "several", 0), strict=True):
+        made_cells.write_cell("results", cell, fleet=fleet)
     Path(small[3].path, "metrics.json").unlink()
     Path(small[3].path, "metrics.json").mkdir()
     np.savez(Path(small[4].path, "arrays.npz"), energy=np.array(["text"]), data=np.zeros(3), labels=np.zeros(1))

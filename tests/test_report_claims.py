@@ -1,6 +1,7 @@
 """Claims: a planted difference is found, a planted null is not, and a bad entry is a clear error."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import made_cells
@@ -222,6 +223,7 @@ def test_the_last_value_of_a_history_can_be_compared(tmp_path):
     verdict = judged(tmp_path, found, ENTRY.replace("kl_published", "final:prior_log_var_max"))
     assert verdict.outcomes[0].strata[0].pairs[0] == (1.0, 6.0)
     assert verdict.verdict == "supported"
+    assert claims.value_of(replace(found[0], state="diverged"), "final:prior_log_var_max") is None
 
 
 def test_the_shipped_claims_are_legal_and_hold_where_planted(repository, tmp_path):
@@ -335,6 +337,12 @@ def test_instability_is_pooled_over_the_grid_and_counts_divergence_and_collapse(
     missing = {("introvae-rec1-kl1-neg1-margin5", 2): "missing"}
     outcome = judged(tmp_path, grid_results(covered, missing), POOLED).outcomes[0]
     assert (outcome.pairs, outcome.lost) == (4 * 2, 4)  # a part of the grid is not the grid
+    found = grid_results(covered)
+    for i, result in enumerate(found):
+        if result.cell.seed == 2 and result.cell.margin == 5:
+            found[i] = replace(result, metrics={})
+    outcome = judged(tmp_path, found, POOLED).outcomes[0]
+    assert (outcome.pairs, outcome.lost) == (4 * 2, 4)  # nor is it without the number of a finished cell
 
 
 def test_a_run_collapses_at_half_of_the_densitys_parts():

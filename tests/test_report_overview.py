@@ -1,12 +1,13 @@
 """The pages over all studies: the index, the audit and the ledger; numbers nobody transcribed are never shown."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import made_cells
 import numpy as np
 import pytest
-from test_report import STUDY, Page, build
+from test_report import STUDY, Page, build, check_links
 
 from sintro import SintroError, report
 from sintro.cells import studies
@@ -14,6 +15,7 @@ from sintro.cells.cell import Cell
 from sintro.report.numbers import audit, ledger, overall, tables
 from sintro.report.numbers.results import Result
 from sintro.report.numbers.results import read_cells as results_of
+from sintro.report.pages.overview import table_view
 
 LINE = "Somebody 2020,table1,r,KL,{value},,5,{protocol},{training},rings,vae,normal,none,kl_published,page 3,me"
 
@@ -131,7 +133,41 @@ def test_the_shipped_ledger_holds_the_sourced_numbers_only(repository):
 def test_the_ledger_has_the_papers_columns_only():
     table = tables.make_table("table1", "t", results([1.0]), tables.TABLE1)
     assert [measure.published for measure in table.reported] == ["gnelbo_published", "kl_published", "jsd_published"]
-    assert ledger.transcribed(table, []) == (0, 3)
+    shown = table_view("t", table, [])
+    assert (shown["known"], shown["total"]) == (0, 3)
+
+
+def test_ours_of_two_studies_are_not_pooled(tmp_path):
+    """The cells of table1 that another study has too are the same runs, of a search they have other settings."""
+    entry = ledger.load(write(tmp_path, LINE.format(value=2.0, protocol="published", training="")))[0]
+    found = results([1.0, 2.0, 3.0])
+    copies = [replace(each, cell=each.cell.model_copy(update={"study": "copy"})) for each in found]
+    compared = ledger.compare_each(entry, [found, [], copies])
+    assert [(one["study"], one["ours"]) for one in compared] == [
+        ("t", "2 ± 2.48 (n = 3)"),
+        ("copy", "2 ± 2.48 (n = 3)"),
+    ]
+    (none,) = ledger.compare_each(entry, [[], []])
+    assert (none["study"], none["ours"]) == ("", "")
+    assert "no such finished cell" in none["why"]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "training", "shown"),
+    [
+        ("published", "", "2 (ours 1.000)"),
+        ("published", "pl", "2 (ours 1.000)"),
+        ("published", "si", "2 (of another form or training)"),
+        ("unknown", "", "2 (of another form or training)"),
+        ("standard", "", "2 (of another form or training)"),
+    ],
+)
+def test_a_table_of_the_papers_shows_ours_where_they_may_be_compared(write_study, tmp_path, protocol, training, shown):
+    write_study("t", STUDY.format(comparable="true", length=1))
+    entries = ledger.load(write(tmp_path, LINE.format(value=2.0, protocol=protocol, training=training)))
+    view = table_view("t", tables.make_table("table1", "t", results([1.0]), tables.TABLE1), entries)
+    assert view["rows"][0]["cells"] == ["not transcribed", shown, "not transcribed"]
+    assert (view["known"], view["total"]) == (1, 3)
 
 
 def test_flipped_ranks_are_found():
@@ -157,9 +193,32 @@ def test_the_seed_of_the_search_stands_beside_the_seeds_that_had_no_say():
         return Result(cell, Path(cell.path), "done", metrics={"kl_published": kl})
 
     table = tables.make_table("table1", "t", [result(0, 1.0), result(1, 3.0), result(2, 5.0)], tables.TABLE1)
-    told = audit.at_the_seed_of_the_search(table)
+    told = audit.at_the_seed_of_the_search([table])
     assert "1 at seed 0, 4 at the other seeds" in told
-    assert audit.at_the_seed_of_the_search(tables.make_table("table1", "t", [result(0, 1.0)], tables.TABLE1)) == ""
+    assert audit.at_the_seed_of_the_search([tables.make_table("table1", "t", [result(0, 1.0)], tables.TABLE1)]) == ""
+
+
+def test_the_audit_takes_both_kinds_of_data_of_a_study():
+    """Beside Table 5, Table 1 counts too; Table 2, a selection of Table 5, does not."""
+    names = {"rings": ("kl_published", "kl"), "fmnist": ("fid_published", "fid_eval_train")}
+    found = []
+    for dataset, metrics in names.items():
+        for prior in ("normal", "mog10-fixed"):
+            for seed in range(2):
+                cell = Cell(
+                    study="t", dataset=dataset, objective="soft-introvae", prior=prior, regularizers="none", seed=seed
+                )
+                values = dict.fromkeys(metrics, 1.0 + seed + len(prior))
+                found.append(Result(cell, Path(cell.path), "done", metrics=values))
+    plane, images = found[:4], found[4:]
+    measures = tables.image_measures(images)
+    made = [tables.make_table("table1", "t", plane, tables.TABLE1)]
+    made += [tables.make_table(name, "t", images, measures) for name in ("table2", "table5")]
+    shown = {view["item"].name: view["studies"] for view in audit.audit([("t", found, made)])}
+    for item, pair in (("A5", ("kl_published", "kl")), ("A1", ("fid_published", "fid_eval_train"))):
+        (study,) = shown[item]
+        assert [(block["published"], block["standard"]) for block in study["blocks"]] == [pair]
+    assert "n = 2" in shown["A9"][0]["text"]
 
 
 def test_every_audit_item_is_listed():
@@ -195,6 +254,19 @@ def test_overview_pages(write_study, repository):
     words = Page(Path("reports/ledger.html")).words
     assert "0 of 24 numbers transcribed" in words
     assert "not transcribed" in words
+
+
+def test_no_page_leads_to_a_study_whose_page_is_not_built(write_study, repository):
+    for name in ("small", "other"):
+        write_study(name, STUDY.format(comparable="true", length=1))
+        made_cells.write_cells("results", studies.load(name).cells(), arrays=False)
+    Path("workflow", "claims.yaml").write_text((repository / "workflow" / "claims.yaml").read_text())
+    build(["small"])
+    check_links(Path("reports"))
+    for name in ("claims.html", "audit.html"):
+        page = Page(Path("reports", name))
+        assert "small/index.html" in page.links
+        assert "other" in page.words
 
 
 def test_image_studies_have_tables_2_and_5(write_study, repository):

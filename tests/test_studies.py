@@ -353,7 +353,7 @@ def test_betas_of_the_path_are_said_to_be_the_paths() -> None:
 
 def test_a_union_has_the_cells_of_its_parts_in_their_folders(write_study: Write) -> None:
     write_study("one", GOOD)
-    write_study("two", GOOD)
+    write_study("two", GOOD.replace("rings", "spirals"))
     write_study("both", "title: Both\ninclude: [one, two]\n")
     both = studies.load("both")
     assert both.cells() == studies.load("one").cells() + studies.load("two").cells()
@@ -554,6 +554,17 @@ def test_a_bad_file_is_refused_in_a_line_with_file_key_value_and_legal_values(
     assert "\n" not in message
     for words in said:
         assert words in message
+
+
+def test_a_union_of_equal_rows_and_seeds_is_refused(write_study: Write) -> None:
+    write_study("one", GOOD)
+    write_study("two", GOOD.replace("[0, 1]", "[1, 2]"))
+    write_study("both", "title: Both\ninclude: [one, two]\n")
+    with pytest.raises(SintroError) as error:
+        studies.load("both")
+    run = "rings/vae/normal/none/seed1"
+    said = f"workflow/studies/both.yaml: include: results/one/{run} and results/two/{run} have one place in a table; "
+    assert str(error.value).startswith(said)
 
 
 def test_a_union_does_not_hide_that_a_part_is_not_comparable(write_study: Write) -> None:

@@ -1,6 +1,7 @@
 """Image translation: retrieval, leakage and errors against references, from a short training to the page's grid."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from sintro.report.figures import archived
 from sintro.report.figures.translation import draw_translations, grid_png, sheet
 from sintro.report.numbers import translation as tables
 from sintro.report.numbers.results import Result
+from sintro.report.pages.pictures import figure_views
 from sintro.runs import thinning
 from sintro.training.players import Players
 
@@ -259,7 +261,13 @@ def test_an_archive_keeps_the_grid_and_draws_it(tmp_path):
     np.testing.assert_allclose(kept["translation_grid"], grid[:side, :side], atol=0.003)
     assert "translation_grid" not in thinning.arrays({"translation_grid": grid}, len(thinning.PICTURES) - 1)
     (tmp_path / "arrays.npz").write_bytes(thinning.npz(kept))
-    assert "translations.png" in archived.pictures(Result(CELL, tmp_path, "done"))
+    result = Result(CELL, tmp_path, "done", archived="from an archive")
+    assert "translations.png" in archived.pictures(result)
+    shown = {view["name"]: view for view in figure_views(None, result)}
+    assert "true images" not in shown["translations.png"]["alt"], "the archive has the grid alone"
+    for objective, missing in (("vae", True), ("lord", False)):  # LORD has no prior to sample from
+        empty = replace(result, cell=CELL.model_copy(update={"objective": objective}), folder=tmp_path / "empty")
+        assert ("samples.png" in {view["name"] for view in figure_views(None, empty)}) == missing
 
 
 def test_rows_that_saw_labels_stand_apart_and_references_stand_below(monkeypatch, tmp_path):
@@ -277,4 +285,4 @@ def test_rows_that_saw_labels_stand_apart_and_references_stand_below(monkeypatch
     (block,) = tables.references_of(found)
     assert [line["row"] for line in block["lines"]] == ["the true image", "copy of the content image"]
     assert block["lines"][0]["texts"] == ["0", "1"]
-    assert block["chance"] == "0.031 for the class, of the content 0.021"
+    assert block["chance"] == "0.031 for the class, 0.021 for the content"

@@ -15,8 +15,12 @@ from sintro.data import factors
 from sintro.evaluation.no_density import without_density
 from sintro.objectives import group_vae, lord
 from sintro.objectives.model import Posterior
+from sintro.report.numbers.audit import both_forms
+from sintro.report.numbers.overall import overall
+from sintro.report.numbers.ranks import ranks_of
 from sintro.report.numbers.results import Result
 from sintro.report.numbers.tables import DISTANCES, make_table
+from sintro.report.pages.tables import comparisons_view
 from sintro.training.batches import paired
 from sintro.training.embeddings import cosine_rate
 from sintro.training.players import Players
@@ -247,6 +251,19 @@ def test_rows_that_saw_labels_stand_last_and_are_never_the_best():
     assert [made.entries[row, "solids"].note for row in made.rows] == ["", "", "saw labels", "saw labels"]
     assert made.top["solids", "cfid_published", "published"] == ("vae", "normal", "none")
     assert made.best["solids", "cfid_published", "published"] == {("vae", "normal", "none")}
+    (block,) = comparisons_view(made)
+    assert (block["best"], [line["row"] for line in block["lines"]]) == ("vae · normal", ["lord-unlabelled · normal"])
+    assert {row: list(places.values()) for row, places in ranks_of(made, "cfid_published").items()} == {
+        "vae · normal": [1], "lord-unlabelled · normal": [2],
+    }  # fmt: skip
+    (flips,) = both_forms(made, "cfid_published", "cfid")["blocks"]
+    assert [line["row"] for line in flips["lines"]] == ["vae · normal", "lord-unlabelled · normal"]
+    floors = {"solids": dict.fromkeys(("cfid", "cfid_published"), (0.0, 0.1))}
+    (aggregate,) = overall([make_table("t", "T", found, DISTANCES["cfid"][:1], floors)])
+    assert [line.row[0] for line in aggregate.lines] == ["vae", "lord-unlabelled"]
+    assert aggregate.lines[1].over_best.value == 0
+    alone = make_table("t", "T", [each for each in found if each.cell.objective != "lord-unlabelled"], made.measures)
+    assert not alone.best["solids", "cfid_published", "published"], "there is nothing to be better than"
 
 
 @pytest.mark.parametrize("objective", ["group-vae", "lord"])

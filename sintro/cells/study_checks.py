@@ -22,6 +22,7 @@ def check(study: StudyFile, cells: Callable[[], Sequence[Cell]]) -> None:
                 "legal keys beside include are title, description, comparable"
             )
         _check_includes(study, (study.name,))
+        _check_runs(study, cells())
         return
     if study.hyperparameters != PRESETS and study.hyperparameters not in names():
         legal = [PRESETS, *names()]
@@ -108,6 +109,19 @@ def _is_counted(cell: Cell) -> bool:
         return bool(cell.data.size)
     except SintroError:
         return False
+
+
+def _check_runs(study: StudyFile, cells: Sequence[Cell]) -> None:
+    """Refuse a union of parts that have the same row and seed: a table has one place for both."""
+    known: dict[tuple, Cell] = {}
+    for cell in cells:
+        run = (cell.axes, cell.seed)
+        other = known.setdefault(run, cell)
+        if other != cell:
+            raise SintroError(
+                f"{study.file}: include: {other.path} and {cell.path} have one place in a table; legal are studies "
+                "that have no row and seed in common"
+            )
 
 
 def _check_includes(study: StudyFile, seen: tuple[str, ...]) -> None:

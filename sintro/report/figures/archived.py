@@ -7,6 +7,7 @@ side. Every other picture is not packed.
 import numpy as np
 
 from sintro.cells import components
+from sintro.report.figures.captions import TRANSLATIONS
 from sintro.report.figures.maps import data_map, load_arrays, map_png
 from sintro.report.figures.samples import are_images, strip_png
 from sintro.report.figures.style import relative_density
@@ -14,9 +15,12 @@ from sintro.report.figures.translation import GRID, grid_png, is_grid
 from sintro.report.numbers.results import Result
 
 MAP_PIXELS = 320
-OF_POINTS = {  # captions of what is drawn otherwise than in a cell's own folder
-    "data.png": "Real data, counted on a grid: bright is where most of the points lie",
-    "samples.png": "Samples of the model, from the prior through the decoder, counted on the same grid",
+CAPTIONS = {  # by kind of data, of what is drawn otherwise than in a cell's own folder
+    "2d": {
+        "data.png": "Real data, counted on a grid: bright is where most of the points lie",
+        "samples.png": "Samples of the model, from the prior through the decoder, counted on the same grid",
+    },
+    "images": {"translations.png": TRANSLATIONS},
 }
 BINS = 64  # on each side of a map of points
 

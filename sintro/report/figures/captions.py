@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+TRANSLATIONS = "Translations: each image has the class of the first column's image and the content of the first row's"
 CAPTIONS = {
     "data.png": "Real data, coloured by mode, arm, square or ring",
     "samples.png": "Samples of the model, from the prior through the decoder",
@@ -13,8 +14,7 @@ CAPTIONS = {
     "class_shares.png": "Shares of the classes among samples and training images, as the data set's classifier tells "
     "them",
     "mode_classes.png": "Which classes each mode of the prior makes, by falling weight",
-    "translations.png": "Translations: each image has the class of the first column's image and the content of the "
-    "first row's; beside them the true images",
+    "translations.png": f"{TRANSLATIONS}; beside them the true images, where they are known",
     "mode_images.png": "The means of the prior's modes through the decoder, by falling weight, with their weights",
     "mode_samples.png": "Samples of the prior's heaviest modes, a row each, by falling weight",
     "responsibilities.png": "Mean responsibility of each mode over the test images, from snapshot to snapshot",
@@ -27,7 +27,7 @@ CAPTIONS = {
     "history.png": "Losses, reconstruction and KL over the iterations; the warm-up is shaded",
 }
 OF_IMAGES = CAPTIONS | {
-    "data.png": "Training images",
+    "data.png": "Test images",
     "latent.png": "Latent space: posterior means along their first two principal components, coloured by label",
 }
 

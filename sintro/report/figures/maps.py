@@ -65,6 +65,11 @@ class MapGrid:
     maps: Mapping[tuple[str, Key], np.ndarray | str]  # density relative to its peak [G, G], or why there is none
     data: Mapping[str, np.ndarray]  # histogram of the real data, of the data sets of which a finished cell keeps it
 
+    @property
+    def has_maps(self) -> bool:
+        """Whether there is the map of any cell, beside reasons why there is none."""
+        return any(not isinstance(found, str) for found in self.maps.values())
+
     def view(self, link: Callable[[Result], str]) -> dict[str, Any]:
         """Lay out the grid for the study's page: each map an embedded picture that leads to its cell."""
         rows = []

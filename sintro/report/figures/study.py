@@ -15,7 +15,7 @@ from sintro.report.figures.style import INK, LINES, VECTOR, ink_or_line, to_svg
 from sintro.report.numbers.ranks import ranks_of
 from sintro.report.numbers.results import Result, history_of
 from sintro.report.numbers.tables import Measure, Table, family
-from sintro.report.numbers.words import dataset_name, row_label
+from sintro.report.numbers.words import dataset_name, plural, row_label
 from sintro.runs.results import OTHER
 
 GREY = LINES[3][0]
@@ -54,7 +54,7 @@ def _ranks_picture(table: Table, measure: Measure) -> list[dict[str, str]]:
 
 
 def draw_ranks(ranks: Mapping[str, Mapping[str, float]], described: str) -> str:
-    """Draw the rank of every row (1 is best) across data sets: one line per row, named at its right end.
+    """Draw the rank of every row (1 is best) across data sets: one line per row, named where it ends.
 
     ``ranks`` maps row -> {data set: rank}; a row without a rank on some data set has a gap there.
     """
@@ -68,10 +68,9 @@ def draw_ranks(ranks: Mapping[str, Mapping[str, float]], described: str) -> str:
         axes = figure.add_subplot()
         _lines_by(axes, frame, "data set", "rank", "row", datasets, rows, errorbar=None)
         for row in rows:
-            last = ranks[row].get(datasets[-1])
-            if last is not None:
-                place = (len(datasets) - 1, last)
-                axes.annotate(row, place, xytext=(9, -3), textcoords="offset points", fontsize=8.5)
+            end = max(datasets.index(dataset) for dataset in ranks[row])
+            place = (end, ranks[row][datasets[end]])
+            axes.annotate(row, place, xytext=(9, -3), textcoords="offset points", fontsize=8.5)
         axes.set(xlabel="", ylabel="rank (1 is best)", xlim=(-0.15, len(datasets) - 0.7))
         axes.set_yticks(range(1, len(rows) + 1))
         axes.invert_yaxis()
@@ -106,15 +105,17 @@ def _lines_by(
 
 
 def against_weight(table: Table, measure: Measure) -> list[dict[str, str]]:
-    """Draw the published metric against the weight r, a line per prior and a plot per data set."""
+    """Draw the published metric against the weight r, a line per row without its r and a plot per data set."""
     pictures = []
+    objectives = {objective for objective, _, _ in table.rows}
+    first_named = 0 if len(objectives) > 1 else 1  # one objective need not be said
     label = measure.label("published")
     factor = measure.metric("published").display_scale
     for dataset in table.datasets:
         lines = []
         for entry in table.column(dataset).values():
             first = entry.results[0]
-            name = row_label(family(first)[1:])
+            name = row_label(family(first)[first_named:])
             weight = first.cell.regularizer_spec.responsibility
             values = entry.values(measure.published).values()
             # One that is not finite makes the mean not finite, as in the table.
@@ -124,8 +125,8 @@ def against_weight(table: Table, measure: Measure) -> list[dict[str, str]]:
         weights = frame.groupby("series")["r"].nunique()
         frame = frame[frame["series"].isin(weights.index[weights > 1])]
         if not frame.empty:
-            count = frame["series"].nunique()
-            described = f"{label} against r on {dataset_name(dataset)}, {count} priors"
+            count = plural(frame["series"].nunique(), "line")
+            described = f"{label} against r on {dataset_name(dataset)}, {count}"
             title = f"{label} against r, {dataset_name(dataset)}"
             pictures.append({"title": title, "svg": draw_against(frame, label, described)})
     return pictures
@@ -141,7 +142,7 @@ def draw_against(frame: pd.DataFrame, label: str, described: str) -> str:
         axes = figure.add_subplot()
         names = list(frame["series"].unique())
         places = sorted(frame["r"].unique())
-        apart = 0.04 * len(names)
+        apart = 0.04 * len(names) if len(names) > 1 else False
         _lines_by(
             axes, frame, "r", "value", "series", places, names, errorbar=published_spread, capsize=0.05, dodge=apart
         )

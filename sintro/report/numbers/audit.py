@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sintro.cells import search_results
 from sintro.cells.components import UnknownComponent
 from sintro.cells.origins import applies, in_words
 from sintro.cells.settings import Settings
@@ -19,7 +20,7 @@ from sintro.metrics import definition
 from sintro.report.numbers.audit_items import AUDIT_ITEMS, AuditItem
 from sintro.report.numbers.ranks import by_weight, mean_by_weight, rank
 from sintro.report.numbers.results import Result
-from sintro.report.numbers.statistics import best_of, is_known, summarise
+from sintro.report.numbers.statistics import best_of, summarise
 from sintro.report.numbers.tables import Entry, Key, Table
 from sintro.report.numbers.words import dataset_name, plural, row_label, show_number
 from sintro.runs.results import OTHER
@@ -43,20 +44,18 @@ def audit(studies: Sequence[tuple[str, Sequence[Result], Sequence[Table]]]) -> l
 
 def _in_study(item: AuditItem, results: Sequence[Result], tables: Sequence[Table]) -> dict[str, Any]:
     """Find what an item changes in a study: blocks of ranks, chosen weights and a text; each may be empty."""
-    shown: dict[str, Any] = {"blocks": [], "weights": [], "text": ""}
-    last = tables[-1] if tables else None  # Table 5 holds every cell, Table 2 a selection of them
-    if last is not None:
-        blocks = [both_forms(last, *pair) for pair in item.pairs]
-        shown["blocks"] = [block for block in blocks if block]
+    whole = [table for table in tables if table.name != "table2"]  # which is a selection of Table 5's cells
+    blocks = [both_forms(table, *pair) for table in whole for pair in item.pairs]
+    shown: dict[str, Any] = {"blocks": [block for block in blocks if block], "weights": [], "text": ""}
     if item.name == "A4":
         has_fid = any("fid_published" in result.metrics for result in results)
         shown["weights"] = chosen_weights(results, "fid_published" if has_fid else "cfid_published")
     else:
-        shown["text"] = _text(item.name, results, last)
+        shown["text"] = _text(item.name, results, whole)
     return shown
 
 
-def _text(item: str, results: Sequence[Result], table: Table | None) -> str:
+def _text(item: str, results: Sequence[Result], tables: Sequence[Table]) -> str:
     """Say what an item changes in a study, of the items that a sentence answers; "" for the others."""
     if item == "A6":
         return settings_seen(results, "logits_at_conversion")
@@ -69,11 +68,11 @@ def _text(item: str, results: Sequence[Result], table: Table | None) -> str:
         return f"reconstruction beta {seen}" if seen else ""
     if item == "A22":
         return adam_seen(results)
-    if item == "A9" and table is not None:
-        return spread_ratio(table)
+    if item == "A9":
+        return spread_ratio(tables)
     was_searched = any("chosen" in _origin(result) for result in results)
-    if item == "A12" and table is not None and was_searched:
-        return at_the_seed_of_the_search(table)
+    if item == "A12" and was_searched:
+        return at_the_seed_of_the_search(tables)
     return ""
 
 
@@ -81,12 +80,12 @@ def _text(item: str, results: Sequence[Result], table: Table | None) -> str:
 
 
 def both_forms(table: Table, published: str, standard: str) -> dict[str, Any] | None:
-    """Rank every row by both forms, per data set -> the ranks, and the pairs of rows whose order flips."""
+    """Rank the peers by both forms, per data set -> the ranks, and the pairs of rows whose order flips."""
     if len(table.rows) > MOST_ROWS:
         return None
     blocks = []
     for dataset in table.datasets:
-        both = {row: (_mean(e, published), _mean(e, standard)) for row, e in table.column(dataset).items()}
+        both = {row: (_mean(e, published), _mean(e, standard)) for row, e in table.peers(dataset).items()}
         means = {row: pair for row, pair in both.items() if all(map(math.isfinite, pair))}
         if len(means) > 1:
             blocks.append({"dataset": dataset_name(dataset)} | _ranks(means, published, standard))
@@ -142,13 +141,12 @@ def _shown(metric: str, value: float) -> str:
 
 
 def chosen_weights(results: Sequence[Result], metric: str) -> list[dict[str, str]]:
-    """A4: list per row and data set the chosen r, its published value, and what the others give."""
-    finite = [result for result in results if is_known(result.value(metric))]
+    """A4: list per row and data set the r that Table 2 chooses, its published value, and what the others give."""
     lines = []
-    for (row, dataset), weights in by_weight(finite).items():
-        if len(weights) < 2:
-            continue
+    for (row, dataset), weights in by_weight(results).items():
         means = mean_by_weight(weights, metric)
+        if len(means) < 2:
+            continue
         best = best_of(means, lower_is_better=True)
         others = [f"r = {weight:g}: {show_number(mean, 4)}" for weight, mean in sorted(means.items()) if weight != best]
         line = {
@@ -162,20 +160,21 @@ def chosen_weights(results: Sequence[Result], metric: str) -> list[dict[str, str
     return lines
 
 
-def spread_ratio(table: Table) -> str:
+def spread_ratio(tables: Sequence[Table]) -> str:
     """A9: say how many times wider the 95% t interval is than what is published, for the seeds these runs have."""
     ratios: dict[int, float] = {}
-    for entry in table.entries.values():
+    for entry in _entries(tables):
         for summary in entry.summaries.values():
-            if summary.n > 1 and summary.published and summary.t95:
+            if summary.n > 1 and math.isfinite(summary.mean) and summary.published:
                 ratios[summary.n] = summary.t95 / summary.published
     return "; ".join(f"n = {n}: {ratio:.2f} times as wide" for n, ratio in sorted(ratios.items()))
 
 
-def at_the_seed_of_the_search(table: Table, metric: str = "kl_published", seed: int = 0) -> str:
+def at_the_seed_of_the_search(tables: Sequence[Table]) -> str:
     """A12: compare a metric at the seed by which hyper-parameters were chosen with the seeds that had no say."""
+    metric, seed = search_results.METRIC, search_results.SEED
     chosen, others = [], []
-    for entry in table.entries.values():
+    for entry in _entries(tables):
         values = {k: value for k, value in entry.values(metric).items() if math.isfinite(value)}
         if seed in values and len(values) > 1:
             chosen.append(values.pop(seed))
@@ -186,6 +185,11 @@ def at_the_seed_of_the_search(table: Table, metric: str = "kl_published", seed: 
     elsewhere = show_number(sum(others) / len(others), 4)
     rows = plural(len(chosen), "row")
     return f"mean {metric} over {rows}: {at_seed} at seed {seed}, {elsewhere} at the other seeds"
+
+
+def _entries(tables: Sequence[Table]) -> list[Entry]:
+    """List what all tables hold, row by row and data set by data set."""
+    return [entry for table in tables for entry in table.entries.values()]
 
 
 def settings_seen(results: Sequence[Result], name: str, dataset: str | None = None) -> str:

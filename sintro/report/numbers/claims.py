@@ -168,8 +168,8 @@ def _unstable(result: Result) -> float | None:
 
 
 def _final(result: Result, column: str) -> float | None:
-    """Read the last finite value of a column of the history; None where there is none to read."""
-    if result.state not in FINISHED:
+    """Read the last finite value of a column of the history; None where the run did not end well or has none."""
+    if result.state != "done":
         return None
     values = history_of(result, {column}).get(column, np.zeros(0))
     finite = values[np.isfinite(values)]
@@ -214,13 +214,13 @@ def _place(contrast: Contrast, result: Result, side: Side | None, found: dict[Pl
 def _pooled(contrast: Contrast, cells: Sequence[Result]) -> float | None:
     """Find the one number of a side's cells with a seed: the only cell's own, or over all cells their mean or spread.
 
-    Diverged cells have no metric to pool; None where one is missing or unreadable, since a part is not the grid. The
-    spread is the interquartile range.
+    Diverged cells have no metric to pool; None where another cell has no finite number, since a part is not the grid.
+    The spread is the interquartile range.
     """
     values = [value_of(result, contrast.metric) for result in cells]
     if contrast.pool is None:
         return values[0]
-    if any(result.state not in FINISHED for result in cells):
+    if any(result.state != "diverged" and not is_known(value) for result, value in zip(cells, values, strict=True)):
         return None
     finite = list(filter(is_known, values))
     if not finite:

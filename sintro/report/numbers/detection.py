@@ -32,7 +32,7 @@ def summary(table: Table) -> str:
     best = []
     for dataset in table.datasets:
         means = {}
-        for row, entry in table.column(dataset).items():
+        for row, entry in table.peers(dataset).items():
             for measure in table.measures:
                 mean = entry.summaries[measure.published, "published"].mean
                 if measure.published.endswith("_auroc") and math.isfinite(mean):

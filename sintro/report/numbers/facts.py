@@ -10,7 +10,7 @@ from sintro.cells import components, studies
 from sintro.cells.cell import Cell
 from sintro.cells.settings import Settings
 from sintro.report.numbers.results import Result, count_states
-from sintro.report.numbers.words import ABSENT, show_setting
+from sintro.report.numbers.words import ABSENT, is_number, show_setting
 from sintro.runs.results import OTHER
 
 # Where these settings differ from the published ones, a page gives both values; of NAMED it says only that they differ.
@@ -101,11 +101,10 @@ def study_facts(results: Sequence[Result]) -> dict[str, Any]:
 
 def _seconds(provenance: Mapping[str, Any]) -> float:
     """Find the seconds a cell took; the cells of a fleet share its time."""
-    wall = provenance.get("wall_seconds")
-    if not isinstance(wall, int | float):
+    wall, fleet = provenance.get("wall_seconds"), provenance.get("fleet")
+    if not is_number(wall) or not math.isfinite(wall):
         return 0.0
-    seconds = wall / provenance.get("fleet", 1)
-    return seconds if math.isfinite(seconds) else 0.0
+    return wall / fleet if is_number(fleet) and fleet >= 1 else wall
 
 
 def _hardware(provenance: Mapping[str, Any]) -> str:

@@ -149,18 +149,30 @@ def _of_history(metric: str) -> re.Match | None:
 def compare(entry: Reported, results: Iterable[Result]) -> dict[str, str]:
     """Set ours beside a reported number -> ours, difference, whether the reported one lies in our 95% interval.
 
-    Empty texts, with the reason, where there is nothing to compare: another protocol, no such cells, too few seeds.
+    ``results``: of one study, since the settings of others differ. Empty texts, with the reason, where there is nothing
+    to compare: another protocol, no such cells, too few seeds.
     """
-    nothing = {"ours": "", "difference": "", "inside": ""}
+    nothing = {"study": "", "ours": "", "difference": "", "inside": ""}
     if not _same_form(entry):
         return nothing | {"why": "the protocol is not the same, or not known"}
     matching = [result for result in results if _is_of(entry, result)]
     values = [_ours(entry.metric, result) for result in matching]
     ours = summarise(list(filter(is_known, values)))
     if ours.n:
-        return _beside(entry, ours)
+        return {"study": matching[0].cell.study} | _beside(entry, ours)
     followed = f" that follows protocol {entry.training}" if entry.training else ""
     return nothing | {"why": f"no such finished cell in a comparable study{followed}"}
+
+
+def compare_each(entry: Reported, by_study: Iterable[Iterable[Result]]) -> list[dict[str, str]]:
+    """Set ours beside a reported number, study by study; where none has such cells, give the reason alone."""
+    compared = [compare(entry, results) for results in by_study]
+    return [one for one in compared if one["ours"]] or [compare(entry, [])]
+
+
+def may_compare(entry: Reported, study: str) -> bool:
+    """Tell whether the study's numbers may stand beside a reported one: of the same form and training protocol."""
+    return _same_form(entry) and _follows(entry, study)
 
 
 def _same_form(entry: Reported) -> bool:
@@ -174,9 +186,12 @@ def _same_form(entry: Reported) -> bool:
 
 def _is_of(entry: Reported, result: Result) -> bool:
     """Tell whether the result is of the cell, and of the training protocol, that the number was reported for."""
-    if (result.cell.dataset, *result.row) != entry.place:
-        return False
-    return not entry.training or studies.load(result.cell.study).protocol == entry.training
+    return (result.cell.dataset, *result.row) == entry.place and _follows(entry, result.cell.study)
+
+
+def _follows(entry: Reported, study: str) -> bool:
+    """Tell whether the study follows the training protocol that the number belongs to, where it belongs to one."""
+    return not entry.training or studies.load(study).protocol == entry.training
 
 
 def _ours(metric: str, result: Result) -> float | None:
@@ -214,21 +229,14 @@ def _beside(entry: Reported, ours: Summary) -> dict[str, str]:
 Place = tuple[str, str, str, str, str]  # data set, objective, prior, regularizers, metric
 
 
-def known_numbers(table: Table, entries: Iterable[Reported]) -> dict[Place, Reported]:
-    """Map dataset, objective, prior, regularizers and metric -> what was reported there in the papers' table."""
-    known = {}
+def known_numbers(table: Table, entries: Iterable[Reported], study: str) -> dict[Place, Reported]:
+    """Map dataset, objective, prior, regularizers and metric -> what was reported there in the papers' table.
+
+    Of several numbers of one place, one that the study's may stand beside comes first.
+    """
+    known: dict[Place, Reported] = {}
     for entry in entries:
-        if entry.table == table.name:
-            known[*entry.place, entry.metric] = entry
+        place = (*entry.place, entry.metric)
+        if entry.table == table.name and (place not in known or may_compare(entry, study)):
+            known[place] = entry
     return known
-
-
-def transcribed(table: Table, entries: Iterable[Reported]) -> tuple[int, int]:
-    """Count the numbers of the papers' table that are transcribed, and all that there are."""
-    known = known_numbers(table, entries)
-    found = total = 0
-    for row, dataset in table.entries:
-        for measure in table.reported:
-            total += 1
-            found += (dataset, *row, measure.published) in known
-    return found, total

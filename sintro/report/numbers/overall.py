@@ -2,7 +2,7 @@
 
 A run's score is (value - floor) / (VAE - floor), with the mean of the VAE with N(0, I) on the same data set: 0 is a
 perfect model, 1 as good as that VAE, and lower is better whatever the metric's direction. A run that diverged, or whose
-value is not finite, scores +inf.
+value is not finite, scores +inf. Beside rows that saw no labels, those that did take no part.
 """
 
 import math
@@ -68,9 +68,10 @@ def _of_measure(table: Table, measure: Measure, form: str) -> Overall | None:
             left_out[dataset] = scale
         else:
             scales[dataset] = scale
-    if not scales or len(table.rows) < 2:
+    rows = [row for row in table.rows if any(row in table.peers(dataset) for dataset in table.datasets)]
+    if not scales or len(rows) < 2:
         return None
-    scores = {row: _scores(table, row, measure, form, scales) for row in table.rows}
+    scores = {row: _scores(table, row, measure, form, scales) for row in rows}
     whole = {row: [found[name] for name in scales] for row, found in scores.items() if set(found) == set(scales)}
     means = {row: interquartile_mean(strata) for row, strata in whole.items()}
     best = min(means, key=lambda row: means[row].value, default=None)

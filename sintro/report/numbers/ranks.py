@@ -21,13 +21,13 @@ def rank(means: Mapping[Any, float], lower_is_better: bool) -> dict[Any, float]:
 
 
 def ranks_of(table: Table, metric: str) -> dict[str, dict[str, float]]:
-    """Rank a table's rows by the mean of a published metric -> row -> data set -> rank, for the rows that have one."""
+    """Rank a table's rows by the mean of a published metric -> row -> data set -> rank, for the peers that have one."""
     measure = next(m for m in table.measures if m.published == metric)
     lower = measure.metric("published").lower_is_better
     found: dict[str, dict[str, float]] = {}
     for dataset in table.datasets:
         means = {}
-        for row, entry in table.column(dataset).items():
+        for row, entry in table.peers(dataset).items():
             means[row] = entry.summaries[metric, "published"].mean
         for row, place in rank(means, lower).items():
             places = found.setdefault(row_label(row), {})

@@ -119,7 +119,8 @@ def _normal_weights() -> tuple[np.ndarray, np.ndarray]:
 def noncentral_t(t: float, freedom: int, nc: float) -> float:
     """Compute P(T <= t), t >= 0, for T = (Z + nc) / s, Z of N(0, 1) and freedom s^2 of chi-squared.
 
-    SciPy's function fails for a large t. There P(s >= (z + nc) / t) is smooth in z, and its mean over N(0, 1) is asked.
+    SciPy's function fails for a large t. There P(s >= (z + nc) / t) is smooth in z, so the result is its mean over
+    N(0, 1), summed on a grid.
     """
     if t < SMOOTH_FROM:
         return float(special.nctdtr(freedom, nc, t))
@@ -203,8 +204,9 @@ def best_and_equals(columns: Mapping[str, Mapping[int, float]], lower_is_better:
     """Find the best row of a column and the rows that are not significantly worse than it, itself included.
 
     ``columns`` maps row -> {seed: value}. Rows are compared with the best one by two-sided paired t-tests over common
-    seeds, with Holm's correction over the rows; a row that no test can tell apart (fewer than three common seeds) is
-    not called equal, since nothing supports it. Rows with a value that is not finite take no part.
+    seeds, with Holm's correction over the rows. A row without a test (fewer than three common seeds, or differences
+    that are all the same) is called equal only where its mean is, since nothing else supports it. Rows with a value
+    that is not finite take no part.
     """
     means = {}
     for row, values in columns.items():

@@ -141,5 +141,6 @@ def _image_tables(images: list[Result], floors: Mapping[str, Floor]) -> list[Tab
     if not any(result.cell.regularizer_spec.responsibility for result in images):
         return [every]
     chosen, notes = select_weight(images, measures[1].published, lower_is_better=True)
-    title = "Images, in the layout of Table 2: per row and data set the r with the best published FID"
+    distance = measures[1].label("published")
+    title = f"Images, in the layout of Table 2: per row and data set the r with the best published {distance}"
     return [make_table("table2", title, chosen, measures, floors, notes, family), every]

@@ -122,6 +122,14 @@ class Table:
         present = [row for row in self.rows if (row, dataset) in self.entries]
         return {row: self.entries[row, dataset] for row in present}
 
+    def peers(self, dataset: str) -> dict[Key, Entry]:
+        """Map row -> its entry on this data set, for the rows that are compared with each other.
+
+        Rows that saw labels are so among themselves only: beside rows without labels they take no part.
+        """
+        column = self.column(dataset)
+        return {row: entry for row, entry in column.items() if not entry.saw_labels} or column
+
     def text(self, row: Key, dataset: str, measure: Measure, form: str, spread: str) -> str:
         """Show one number: `17.23 ± 0.11`, `16.9 … 17.5`, or why there is none."""
         entry = self.entries.get((row, dataset))
@@ -206,7 +214,7 @@ def make_table(
 ) -> Table:
     """Arrange results in rows and data sets, rows by first appearance and data sets in the papers' order.
 
-    Beside rows that saw no labels, those that did come last and take no part in the choice of the best.
+    Beside rows that saw no labels, those that did come last.
 
     ``row_key`` says which row a result belongs to (by default its objective, prior and regularizers).
     """
@@ -244,14 +252,13 @@ def _noise(table: Table) -> dict[str, dict[str, float]]:
 def _finish_column(table: Table, dataset: str, measure: Measure, form: str) -> None:
     """Decide a column's decimals, and which rows are best or not significantly worse than the best."""
     place = (dataset, measure.published, form)
-    column = table.column(dataset)
-    summaries = [entry.summaries[measure.published, form] for entry in column.values()]
+    peers = table.peers(dataset)
+    summaries = [entry.summaries[measure.published, form] for entry in table.column(dataset).values()]
     metric = measure.metric(form)
     table.decimals[place] = decimal_places(summaries, metric.display_scale)
     table.best[place] = set()
-    if metric.lower_is_better is None or len(column) < 2:
+    if metric.lower_is_better is None or len(peers) < 2:
         return
-    peers = {row: entry for row, entry in column.items() if not entry.saw_labels} or column
     values = {row: entry.ranked(metric) for row, entry in peers.items()}
     table.top[place], table.best[place] = best_and_equals(values, metric.lower_is_better)
 

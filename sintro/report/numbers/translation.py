@@ -98,5 +98,5 @@ def _chance(dataset: str) -> str:
     if not one.has_factors:
         return ""
     seen = one.classes - len(one.unseen)
-    of_content = f", of the content {1 / one.contents:.3f}" if one.contents else "; the contents have no labels"
+    of_content = f", {1 / one.contents:.3f} for the content" if one.contents else "; the contents have no labels"
     return f"{1 / seen:.3f} for the class{of_content}"

@@ -20,6 +20,7 @@ from pathlib import Path
 from sintro import SintroError
 from sintro.basics.files import write_atomic
 from sintro.report.numbers import archived, claim_files, claims, errors
+from sintro.report.numbers.exports import FLOORS
 from sintro.report.numbers.study import StudyReport, read_study
 from sintro.report.numbers.tables import Key, Measure, Table, make_table
 from sintro.runs.archived import FOLDER
@@ -90,7 +91,7 @@ def markdown(table: Table) -> str:
         lines.append([*_labels(row), *texts, _seeds(table, row)])
     floors = [table.floor_text(dataset, measure, "published") for dataset, measure in columns]
     if any(floors):
-        lines.append(["a perfect model", "", *floors, ""])
+        lines.append([FLOORS[table.floor_kind], "", *floors, ""])
     return _lines(lines).replace(" ± ", "±")
 
 

@@ -1,7 +1,7 @@
 """The pages over all studies: the index, the claims, the audit and the ledger of reported numbers."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -51,8 +51,11 @@ def build(
         "games": games,
     }
     pages = {
-        "claims.html": {"claims": judged},
-        "audit.html": {"audit_items": audit.audit([(one.name, one.results, tables[one.name]) for one in own])},
+        "claims.html": {"claims": judged, "ready": ready},
+        "audit.html": {
+            "audit_items": audit.audit([(one.name, one.results, tables[one.name]) for one in own]),
+            "ready": ready,
+        },
         "ledger.html": _ledger(own, tables, entries),
         "index.html": index,
     }
@@ -70,14 +73,26 @@ def pictures(with_pages: Sequence[StudyReport]) -> View:
     ``with_pages``: the studies whose pages are there, to which the pictures lead.
     """
     shown: View = {"maps": None, "samples": None}
-    for report in sorted(with_pages, key=lambda report: -report.facts["counts"]["done"]):
-        grid = None if shown["maps"] else read_grid(report.results)
-        if grid is not None:
+    for report in _by_finished(with_pages, "2d"):
+        grid = read_grid(report.results)
+        if grid is not None and grid.has_maps:
             shown |= {"maps": grid.view(cell_page), "maps_from": report.name}
-        blocks = [] if shown["samples"] else samples_view(report.results, cell_page)
+            break
+    for report in _by_finished(with_pages, "images"):
+        blocks = samples_view(report.results, cell_page)
         if blocks:
             shown |= {"samples": blocks[0], "samples_from": report.name}
+            break
     return shown
+
+
+def _by_finished(reports_read: Iterable[StudyReport], kind: str) -> list[StudyReport]:
+    """Sort studies by how many finished cells of a kind of data they have, the most first."""
+
+    def finished(report: StudyReport) -> int:
+        return sum(result.state == "done" and result.kind == kind for result in report.results)
+
+    return sorted(reports_read, key=finished, reverse=True)
 
 
 def _overall(with_pages: Sequence[StudyReport], tables: Mapping[str, Sequence[Table]]) -> list[View]:
@@ -98,35 +113,43 @@ def _ledger(
 ) -> View:
     """Lay out the reported numbers beside ours, and the papers' tables of the comparable studies."""
     comparable = [report for report in own if report.comparable]
-    results = [result for report in comparable for result in report.results]
+    by_study = [report.results for report in comparable]
     shown = []
     for report in comparable:
         small = [table for table in tables[report.name] if len(table.rows) <= audit.MOST_ROWS]
         shown += [table_view(report.name, table, entries) for table in small]
     return {
-        "entries": [{"reported": entry} | ledger.compare(entry, results) for entry in entries],
+        "entries": [{"reported": one, "compared": ledger.compare_each(one, by_study)} for one in entries],
         "tables": shown,
     }
 
 
 def table_view(study: str, table: Table, entries: Sequence[ledger.Reported]) -> View:
-    """Lay out a table of the papers: each transcribed number beside ours, and a word in place of the others."""
-    known = ledger.known_numbers(table, entries)
+    """Lay out a table of the papers: each transcribed number beside ours, and a word in place of the others.
+
+    Ours stand beside a number only where they may be compared.
+    """
+    known = ledger.known_numbers(table, entries, study)
     columns = [(dataset, measure) for dataset in table.datasets for measure in table.reported]
     rows = []
     for row in table.rows:
         cells = []
         for dataset, measure in columns:
             entry = known.get((dataset, *row, measure.published))
-            ours = table.text(row, dataset, measure, "published", "published")
-            cells.append(ledger.NOT_TRANSCRIBED if entry is None else f"{entry.value:g} (ours {ours})")
+            ours = table.text(row, dataset, measure, "published", "published") or ABSENT
+            if entry is None:
+                cells.append(ledger.NOT_TRANSCRIBED)
+            elif ledger.may_compare(entry, study):
+                cells.append(f"{entry.value:g} (ours {ours})")
+            else:
+                cells.append(f"{entry.value:g} (of another form or training)")
         rows.append({"label": row_label(row), "cells": cells})
-    count, total = ledger.transcribed(table, entries)
+    texts = [text for row in rows for text in row["cells"]]
     return {
         "study": study,
         "title": table.title,
-        "known": count,
-        "total": total,
+        "known": len(texts) - texts.count(ledger.NOT_TRANSCRIBED),
+        "total": len(texts),
         "heads": [f"{dataset_name(dataset)} {measure.label('published')}" for dataset, measure in columns],
         "rows": rows,
     }

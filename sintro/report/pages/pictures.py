@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from sintro.cells import components
 from sintro.report.figures import archived
 from sintro.report.figures.captions import CAPTIONS, OF_IMAGES
 from sintro.report.figures.cell import CELL_FIGURES
@@ -17,7 +18,7 @@ def figure_views(writer: Writer, result: Result) -> list[View]:
     """Show the pictures of the cell's folder; in place of one that should be there and is not, say so."""
     page = cell_page(result)
     is_plane = result.kind == "2d"
-    expected = CELL_FIGURES if is_plane else ("data.png", "samples.png", "history.png")
+    expected = CELL_FIGURES if is_plane else _expected_of_images(result)
     captions = CAPTIONS if is_plane else OF_IMAGES
     if result.archived:
         return _archived_figures(result, captions, expected)
@@ -32,6 +33,12 @@ def figure_views(writer: Writer, result: Result) -> list[View]:
     return views
 
 
+def _expected_of_images(result: Result) -> tuple[str, ...]:
+    """Name the pictures that a finished cell of images has; without a density there is nothing to sample from."""
+    has_density = components.objective(result.cell.objective_name).has_density
+    return ("data.png", *(["samples.png"] if has_density else []), "history.png")
+
+
 def beginning(path: Path) -> bytes | None:
     """Read the first bytes of a file, as many as tell a picture from others; None where no file is."""
     try:
@@ -44,8 +51,7 @@ def beginning(path: Path) -> bytes | None:
 def _archived_figures(result: Result, captions: Mapping[str, str], expected: Sequence[str]) -> list[View]:
     """Embed the pictures that an archive has the numbers for; the others are named as not packed."""
     drawn = archived.pictures(result)
-    if result.kind == "2d":
-        captions = {**captions, **archived.OF_POINTS}
+    captions = {**captions, **archived.CAPTIONS[result.kind]}
     views: list[View] = []
     for name, described in captions.items():
         if name in drawn:

@@ -16,15 +16,10 @@ from sintro.runs.archived import FOLDER
 
 
 def present(results: Path, in_archives: Collection[str] = ()) -> list[str]:
-    """List the studies that have results: a folder or archived ones, and the unions of which a part has some."""
+    """List the studies with results: a folder or archived ones, and unions with at least one part that has some."""
     names = studies.names()
     found = {name for name in names if (Path(results) / name).is_dir() or name in in_archives}
-    known = []
-    for name in names:
-        parts = studies.load(name).include or ()
-        if not found.isdisjoint([name, *parts]):
-            known.append(name)
-    return known
+    return [name for name in names if not found.isdisjoint(with_parts(name))]
 
 
 def _note_unknown(archives: archived.Archives) -> None:
@@ -34,6 +29,15 @@ def _note_unknown(archives: archived.Archives) -> None:
         if name not in known:
             file = f"workflow/studies/{name}.yaml"
             print(f"note: {path}: no page shows its cells, since there is no study {name!r} ({file})", file=sys.stderr)
+
+
+def with_parts(name: str) -> list[str]:
+    """List a study after the parts that it unites, at any depth: the page of a union links to the pages of its parts.
+
+    Raises SintroError for an unknown study.
+    """
+    parts = studies.load(name).include or ()
+    return [*(each for part in parts for each in with_parts(part)), name]
 
 
 def build(
@@ -46,6 +50,7 @@ def build(
 ) -> list[Path]:
     """Build the pages of the studies asked for (all with results by default) and `index.html` -> the main pages.
 
+    A union is built after its parts.
     Where ``results`` lacks a cell, its run in an archive of the folder ``archive`` is shown, marked as such;
     ``archived_only`` shows these alone. A cell's page links to its style and to the pictures in the cell's folder;
     ``self_contained`` pages carry them in themselves.
@@ -58,7 +63,7 @@ def build(
         results = reports / archived.CACHE / archived.NOTHING
     _note_unknown(archives)
     known = present(results, archives.studies)
-    asked = list(dict.fromkeys(studies_asked or known))
+    asked = list(dict.fromkeys(each for name in studies_asked or known for each in with_parts(name)))
     read = {name: read_study(name, results, archives) for name in asked}
     write_atomic(reports / STYLE, (TEMPLATES / STYLE).read_bytes())
     built = {name: build_study(report, reports, self_contained) for name, report in read.items()}

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sintro.metrics import noise
-from sintro.report.numbers.statistics import Comparison, best_of, compare, holm
+from sintro.report.numbers.statistics import Comparison, compare, holm
 from sintro.report.numbers.tables import FORMS, SPREADS, Entry, Key, Measure, Table
 from sintro.report.numbers.words import ABSENT, ARROWS, dataset_name, row_label, show_number, show_p
 from sintro.report.pages.writer import View
@@ -146,14 +146,11 @@ def comparisons_view(table: Table) -> list[View]:
 
 def _comparison(table: Table, dataset: str, measure: Measure) -> View | None:
     """Compare the rows of one column with the best; None where there is no best, or nothing to compare it with."""
-    metric = measure.metric("published")
-    ranked = {row: entry.ranked(metric) for row, entry in table.column(dataset).items()}
+    metric, best = measure.metric("published"), table.top.get((dataset, measure.published, "published"))
+    ranked = {row: entry.ranked(metric) for row, entry in table.peers(dataset).items()}
     values = {row: found for row, found in ranked.items() if found and all(map(math.isfinite, found.values()))}
-    lower = metric.lower_is_better
-    if lower is None or len(values) < 2:
+    if best is None or len(values) < 2:
         return None
-    means = {row: sum(found.values()) / len(found) for row, found in values.items()}
-    best = best_of(means, lower)
     compared = {row: compare(values[row], values[best]) for row in values if row != best}
     corrected = holm([comparison.p for comparison in compared.values()])
     lines = [
@@ -183,7 +180,6 @@ def _comparison_line(
     if found.effect is not None:
         low, high = found.effect_interval
         effect = f"{found.effect:.2f} ({low:.2f} to {high:.2f})"
-    wilcoxon = "n too small" if found.p_wilcoxon is None else f"{found.p_wilcoxon:.3f}"
     return {
         "row": label,
         "n": str(found.n),
@@ -191,6 +187,6 @@ def _comparison_line(
         "noise": noise_note(deviation * factor) if noise.is_within(found.difference, deviation) else "",
         "interval": interval,
         "p": show_p(adjusted, absent="no test"),
-        "wilcoxon": wilcoxon,
+        "wilcoxon": show_p(found.p_wilcoxon, absent="no test"),
         "effect": effect,
     }

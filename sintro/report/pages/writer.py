@@ -63,11 +63,13 @@ def script_of(name: str) -> View:
 
 @lru_cache(maxsize=1)
 def code_digest() -> str:
-    """Digest the report's own code and templates, and the user's components: when one changes, every page is stale."""
-    metrics = REPORT.parent / "metrics"
-    definitions = [*metrics.glob("definitions_*.py"), metrics / "__init__.py"]
+    """Digest the code and templates whose texts pages show, and the user's components.
+
+    When one of them changes, every page is stale: the report's own, the metrics' and those of cells and their settings.
+    """
+    code = [path for room in ("cells", "metrics", "report") for path in (REPORT.parent / room).rglob("*.py")]
     digest = hashlib.sha256(sintro.__version__.encode())
-    for path in sorted([*REPORT.rglob("*.py"), *TEMPLATES.iterdir(), *definitions]):
+    for path in sorted([*code, *TEMPLATES.iterdir()]):
         digest.update(path.read_bytes())
     for known in (components.datasets(), components.priors(), components.objectives()):
         for name, component in known.items():
