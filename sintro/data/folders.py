@@ -21,6 +21,7 @@ from sintro.basics.files import read_json
 from sintro.cells import yamlfiles
 from sintro.cells.components import SOFT, SPLITS, ImageDataset, Row, Splits, register, register_reader
 from sintro.cells.components.component import LEGAL_NAME
+from sintro.cells.components.dataset import FEWEST_TEST_IMAGES
 from sintro.cells.presets import FEWEST_IMAGES
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ CHANNELS = {
     256: (64, 128, 256, 512, 512, 512),
 }
 SIZES = tuple(CHANNELS)
-FEWEST = {"train": FEWEST_IMAGES, "test": 4}  # images; the kernel distance compares halves of each split
+FEWEST = {"train": FEWEST_IMAGES, "test": FEWEST_TEST_IMAGES}
 SHAPE = f"{PREFIX}NAME-R, with NAME of lower-case letters, digits, - and _, and R one of {', '.join(map(str, SIZES))}"
 
 
