@@ -495,7 +495,10 @@ def test_a_schedule_or_an_option_that_fits_no_run_is_refused_in_a_line(
         (GOOD + "seedz: [1]", ["seedz: unknown key", "legal are title, description", "did you mean 'seeds'?"]),
         (GOOD.replace("priors", "prior"), ["cells[0].prior", "regularizers", "did you mean 'priors'?"]),
         (GOOD.replace("rings", "ringz"), ["cells[0]: dataset 'ringz'", "8gaussians", "did you mean 'rings'?"]),
-        (GOOD.replace("vamp8", "vamp513"), ["cells[0]: prior 'vamp513'", "512"]),
+        (
+            GOOD.replace("rings", "digits").replace("vamp8", "vamp9999"),
+            ["cells[0]: prior 'vamp9999'", "digits has only"],
+        ),
         (GOOD.replace("[vae]", "[vea]"), ["cells[0]: objective 'vea'", "did you mean 'vae'?"]),
         (GOOD.replace("[0, 1]", "[0, 1, 0]"), ["results/good/rings/vae/normal/none/seed0 is there 2 times"]),
         (GOOD.replace("[0, 1]", "[-1]"), ["seeds[0]: input should be greater than or equal to 0, not -1"]),
