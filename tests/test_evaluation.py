@@ -317,7 +317,6 @@ def test_a_look_leaves_out_what_is_undefined_without_a_prior(tmp_path, monkeypat
     class Measured:
         def __init__(self, settings, *_):
             assert settings.evaluation_images == 20
-            self.settings = settings
 
         def measure(self, files, is_look):
             assert is_look

@@ -89,7 +89,7 @@ def look(cell: Cell, count: int, device: str = "auto", threads: int | None = Non
         with torch.no_grad(), Steps(label or cell.path) as steps:
             load = partial(snapshots.load_model, folder, settings, opened.device)
             measurement = ImageEvaluation(few, load, opened.device, Path(RESULTS), steps)
-            metrics = _measured(measurement, end, is_look=True)[0]
+            metrics = _defined(measurement.measure(end, is_look=True), settings)[0]
     except NotFinite as error:
         raise SintroError(f"{cell.path}: {error}") from None
     metrics |= opened.data | {"counts": False, "digest": settings.digest, VERSIONS: versions(metrics)}
@@ -194,15 +194,13 @@ def _measure(opened: _Opened, settings: Settings, steps: Steps) -> tuple[dict[st
     if settings.network == "mlp":
         return measure_density(load(), settings, device, steps)
     measurement = ImageEvaluation(settings, load, device, Path(RESULTS), steps)
-    metrics, arrays = _measured(measurement, snapshots.snapshots_of(folder, settings))
+    metrics, arrays = _defined(measurement.measure(snapshots.snapshots_of(folder, settings)), settings)
     if settings.class_latent_size is not None:
         more = measure_translation(load(), settings, device, Path(RESULTS), steps, measurement.perceptual)
         metrics, arrays = together(metrics, more[0]), arrays | more[1]
     return snapshots.with_earlier(folder, settings, metrics | opened.data, arrays)
 
 
-def _measured(measurement: ImageEvaluation, files: dict[int, str], is_look: bool = False) -> Measured:
-    """Measure snapshots of an image cell by the number of iterations before each, and leave out what is undefined."""
-    found = measurement.measure(files, is_look)
-    has_density = components.objective(measurement.settings.objective).has_density
-    return found if has_density else without_density(*found)
+def _defined(measured: Measured, settings: Settings) -> Measured:
+    """Leave out of an image cell's metrics and arrays what is undefined for its objective."""
+    return measured if components.objective(settings.objective).has_density else without_density(*measured)
