@@ -24,7 +24,7 @@ CLEARLY = 2  # standard deviations of the floor by which the VAE must be worse f
 
 @dataclass(frozen=True)
 class Line:
-    """A row over the data sets. ``lost``: runs that diverged or are undefined; ``lacks``: data sets without a run."""
+    """A row over the data sets. ``lost``: runs that diverged or are undefined; ``lacks``: data sets with no number."""
 
     row: Key
     runs: int
