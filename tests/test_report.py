@@ -21,7 +21,7 @@ from sintro.cells.cell import Cell
 from sintro.report.numbers import audit, exports, ranks, results, tables
 from sintro.report.numbers import study as study_numbers
 from sintro.report.numbers.facts import shortened
-from sintro.report.pages import overview, writer
+from sintro.report.pages import overview, site, writer
 from sintro.report.pages.tables import comparisons_view
 from sintro.runs.results import OTHER, STATES
 
@@ -497,6 +497,7 @@ def test_a_union_shows_its_parts(small, write_study):
     paths = build(["all"])
     assert [path.parent.name for path in paths] == ["small", "other", "both", "all", "reports"], "parts come first"
     check_links(Path("reports"))
+    assert site.present(Path("results")) == ["all", "both", "small"]
     page = Page(Path("reports/both/index.html"))
     assert "A union of" in page.words
     assert "../small/index.html" in page.links

@@ -15,6 +15,7 @@ from sintro.cells.cell import Cell
 from sintro.report.numbers import audit, ledger, overall, tables
 from sintro.report.numbers.results import Result
 from sintro.report.numbers.results import read_cells as results_of
+from sintro.report.pages.overall import overall_views
 from sintro.report.pages.overview import table_view
 
 LINE = "Somebody 2020,table1,r,KL,{value},,5,{protocol},{training},rings,vae,normal,none,kl_published,page 3,me"
@@ -330,6 +331,10 @@ def test_scores_are_between_the_floor_and_the_vae(tmp_path, monkeypatch):
     lines = overall.to_csv([found]).splitlines()
     assert len(lines) == 3
     assert lines[2].startswith("table1,kl_published,published,8gaussians spirals,soft-introvae,normal,none,6,3,1,,0.5")
+    # Finished runs whose evaluation has no such number are runs all the same.
+    without = [replace(r, metrics={}) if r.cell.objective != "vae" else r for r in results_of(cells)]
+    (shown,) = overall_views(overall.overall([tables.make_table("table1", "", without, [measure], floors)]))
+    assert [line["notes"] for line in shown["lines"]] == ["", "1 diverged or undefined, no number on 8 Gaussians"]
     # A VAE that is no worse than the floor makes no scale, and no floor makes none either.
     floors["spirals"] = {"kl_published": (8.79, 0.01)}
     (found,) = overall.overall([tables.make_table("table1", "", results_of(cells), [measure], floors)])

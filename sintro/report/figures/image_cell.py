@@ -4,7 +4,7 @@ Drawn from plain arrays, as the other pictures are; nothing here imports torch.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from sintro.report.figures.translation import GRID, TRUTH, draw_translations, is
 from sintro.runs.stored import MEAN_RESPONSIBILITIES, RESPONSIBILITY_ITERATIONS
 
 IN_A_ROW = 8
+GAP = 2  # white pixels between the images of a sheet
+MOST_IMAGES = 64  # of a sheet
 SHEET = 4.0  # inches, as the other square pictures
 SHOWN_MODES = 8  # of which samples are drawn; their means are shown of more
 DISTANCES = {"fid_over_iterations": "FID (published)", "cfid_over_iterations": "cFID (published)"}
@@ -62,27 +64,25 @@ def _shape(count: int, most: int = IN_A_ROW) -> tuple[int, int]:
     return math.ceil(count / columns), columns
 
 
-def _sheet(stacks: Sequence[np.ndarray], gap: int) -> np.ndarray:
-    """Lay out stacks of images [N, C, H, W] on white, the n-th of each below each other -> [C, H', W'].
-
-    Eight stand in a row; ``gap`` white pixels part the rows.
-    """
-    count, channels, height, width = stacks[0].shape
+def _sheet(images: np.ndarray) -> np.ndarray:
+    """Lay out images [N, C, H, W] on white, eight in a row -> [C, H', W']."""
+    count, channels, height, width = images.shape
     rows, columns = _shape(count)
-    tall = len(stacks) * (height + 1) - 1 + gap
-    sheet = np.ones((channels, rows * tall, columns * (width + 2)), dtype=np.float32)
-    for index in range(count):
+    tall, wide = height + GAP, width + GAP
+    sheet = np.ones((channels, rows * tall, columns * wide), dtype=np.float32)
+    for index, image in enumerate(images):
         row, column = divmod(index, columns)
-        left = column * (width + 2)
-        for level, images in enumerate(stacks):
-            top = row * tall + level * (height + 1)
-            sheet[:, top : top + height, left : left + width] = images[index]
+        top, left = row * tall, column * wide
+        sheet[:, top : top + height, left : left + width] = image
     return sheet
 
 
-def draw_images(images: np.ndarray, title: str, most: int = 64) -> Figure:
+def draw_images(images: np.ndarray, title: str) -> Figure:
     """Draw a sheet of images [N, C, H, W] in [0, 1], eight in a row."""
-    return _draw_sheet([images[:most]], 2, title)
+    figure, axes = square(SHEET)
+    show_image(axes, _sheet(in_range(images[:MOST_IMAGES])))
+    axes.set_title(title)
+    return figure
 
 
 def draw_reconstructions(data: np.ndarray, reconstructions: np.ndarray) -> Figure:
@@ -93,17 +93,10 @@ def draw_reconstructions(data: np.ndarray, reconstructions: np.ndarray) -> Figur
     return image_checks.draw_pairs(data, reconstructions, errors, title)
 
 
-def _draw_sheet(stacks: Sequence[np.ndarray], gap: int, title: str) -> Figure:
-    figure, axes = square(SHEET)
-    show_image(axes, _sheet(list(map(in_range, stacks)), gap))
-    axes.set_title(title)
-    return figure
-
-
-def draw_modes(images: np.ndarray, weights: np.ndarray, most: int = 40) -> Figure:
+def draw_modes(images: np.ndarray, weights: np.ndarray) -> Figure:
     """Draw decoded means [K, C, H, W] of the prior's modes, by falling weight, over each its weight [K]."""
     images, weights = in_range(images), np.asarray(weights, np.float64)
-    count = min(most, len(images))
+    count = min(image_checks.MODES, len(images))
     rows, columns = _shape(count, 5 if count <= 25 else IN_A_ROW)
     figure = Figure(figsize=(SHEET, 0.35 + SHEET * rows / columns * 1.2))
     cells = figure.subplots(rows, columns, squeeze=False).flat

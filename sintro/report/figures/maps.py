@@ -83,8 +83,8 @@ class MapGrid:
         """Lay out the map of one cell, or the reason why there is none."""
         result = self.shown.get((dataset, row))
         if result is None:
-            return {"uri": None, "reason": "not in this study", "href": None, "seed": None}
-        leads = {"href": link(result), "seed": result.cell.seed}
+            return {"uri": None, "reason": "not in this study", "href": None}
+        leads = {"href": link(result)}
         found = self.maps[dataset, row]
         if isinstance(found, str):
             return {"uri": None, "reason": found} | leads

@@ -47,10 +47,10 @@ VECTOR = {
 }
 
 
-def data_uri(content: bytes, kind: str = "image/png") -> str:
-    """Spell bytes as a ``data:`` address, which a page carries in itself."""
-    text = base64.b64encode(content).decode("ascii")
-    return f"data:{kind};base64,{text}"
+def data_uri(png: bytes) -> str:
+    """Spell a PNG as a ``data:`` address, which a page carries in itself."""
+    text = base64.b64encode(png).decode("ascii")
+    return f"data:image/png;base64,{text}"
 
 
 def to_svg(figure: Figure, described: str) -> str:

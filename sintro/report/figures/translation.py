@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from sintro.report.figures.maps import load_arrays, shown_by_row
-from sintro.report.figures.style import data_uri, eight_bits, in_range, small_png
+from sintro.report.figures.style import data_uri, eight_bits, in_range, show_image, small_png
 from sintro.report.numbers.results import Result
 from sintro.report.numbers.words import dataset_name, row_label
 
@@ -49,10 +49,8 @@ def draw_translations(grid: np.ndarray, truth: np.ndarray | None) -> Figure:
         sheets.append(("the true images", truth))
     figure = Figure(figsize=(4.0 * len(sheets), 4.3))
     for axes, (title, images) in zip(figure.subplots(1, len(sheets), squeeze=False)[0], sheets, strict=True):
-        pixels = sheet(images)
-        axes.imshow(pixels.transpose(1, 2, 0) if len(pixels) == 3 else pixels[0], cmap="gray", vmin=0, vmax=1)
-        axes.set(xticks=[], yticks=[], title=title)
-        axes.spines[:].set_visible(False)
+        show_image(axes, sheet(images))
+        axes.set_title(title)
     return figure
 
 

@@ -37,7 +37,7 @@ def interquartile_mean(strata: Strata, replicates: int = REPLICATES) -> Estimate
     return _with_interval(value, stats.trim_mean(drawn, TRIMMED, axis=1))
 
 
-def probability_of_improvement(a: Strata, b: Strata, replicates: int = REPLICATES) -> Estimate:
+def probability_of_improvement(a: Strata, b: Strata) -> Estimate:
     """Estimate the probability that a run of A scores better than one of B on the same data set; a tie counts half.
 
     It is the mean over the data sets; 1/2 where neither is better.
@@ -46,7 +46,7 @@ def probability_of_improvement(a: Strata, b: Strata, replicates: int = REPLICATE
     if not _have_intervals([*a, *b]):
         return Estimate(value)
     rng = np.random.default_rng(0)
-    drawn = [_shares(_again(x, replicates, rng), _again(y, replicates, rng)) for x, y in zip(a, b, strict=True)]
+    drawn = [_shares(_again(x, REPLICATES, rng), _again(y, REPLICATES, rng)) for x, y in zip(a, b, strict=True)]
     return _with_interval(value, np.mean(drawn, axis=0))
 
 

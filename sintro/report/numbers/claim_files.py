@@ -112,9 +112,9 @@ def load(path: Path | None = None) -> dict[str, Claim]:
     return found
 
 
-def load_exact(path: Path | None = None) -> dict[str, ExactClaim]:
+def load_exact() -> dict[str, ExactClaim]:
     """Read the claims that need no cells, by name; none when there is no file. Raises SintroError as ``load`` does."""
-    return _read(path or claims_file()).exact
+    return _read(claims_file()).exact
 
 
 def _read(path: Path) -> ClaimFile:

@@ -18,12 +18,13 @@ from sintro.report.numbers.tables import Entry, Key, Measure, Table
 from sintro.runs.results import FINISHED
 
 VAE: Key = ("vae", "normal", "none")
+FORM = "published"  # of every metric
 CLEARLY = 2  # standard deviations of the floor by which the VAE must be worse for a scale to be made of the two
 
 
 @dataclass(frozen=True)
 class Line:
-    """A row over the data sets. ``lost``: runs that diverged or are undefined; ``lacks``: data sets without a run."""
+    """A row over the data sets. ``lost``: runs that diverged or are undefined; ``lacks``: data sets with no number."""
 
     row: Key
     runs: int
@@ -37,11 +38,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Overall:
-    """All rows by one measure in one form. ``left_out``: by data set, why it has no scale."""
+    """All rows by one measure. ``left_out``: by data set, why it has no scale."""
 
     table: str
     measure: Measure
-    form: str
     datasets: tuple[str, ...]
     left_out: Mapping[str, str]
     lines: tuple[Line, ...]
@@ -50,20 +50,20 @@ class Overall:
     def label(self) -> str:
         """The metric's name, and its form where the other differs."""
         has_one_form = self.measure.published == self.measure.standard
-        return self.measure.label(self.form) + ("" if has_one_form else f" ({self.form})")
+        return self.measure.label(FORM) + ("" if has_one_form else f" ({FORM})")
 
 
 def overall(tables: Sequence[Table]) -> list[Overall]:
     """Aggregate every measure that has a floor and a scale, in its published form; those of the papers first."""
-    found = [_of_measure(table, measure, "published") for table in tables for measure in table.measures]
+    found = [_of_measure(table, measure) for table in tables for measure in table.measures]
     return [one for one in found if one is not None]
 
 
-def _of_measure(table: Table, measure: Measure, form: str) -> Overall | None:
+def _of_measure(table: Table, measure: Measure) -> Overall | None:
     """Aggregate one measure; None where no data set has a scale, or there is one row."""
     scales, left_out = {}, {}
     for dataset in table.datasets:
-        scale = _scale(table, dataset, measure, form)
+        scale = _scale(table, dataset, measure)
         if isinstance(scale, str):
             left_out[dataset] = scale
         else:
@@ -71,7 +71,7 @@ def _of_measure(table: Table, measure: Measure, form: str) -> Overall | None:
     rows = [row for row in table.rows if any(row in table.peers(dataset) for dataset in table.datasets)]
     if not scales or len(rows) < 2:
         return None
-    scores = {row: _scores(table, row, measure, form, scales) for row in rows}
+    scores = {row: _scores(table, row, measure, scales) for row in rows}
     whole = {row: [found[name] for name in scales] for row, found in scores.items() if set(found) == set(scales)}
     means = {row: interquartile_mean(strata) for row, strata in whole.items()}
     best = min(means, key=lambda row: means[row].value, default=None)
@@ -84,7 +84,7 @@ def _of_measure(table: Table, measure: Measure, form: str) -> Overall | None:
             _better(whole, row, VAE), _better(whole, row, best),
         )  # fmt: skip
         lines.append(line)
-    return Overall(table.name, measure, form, tuple(scales), left_out, tuple(lines))
+    return Overall(table.name, measure, tuple(scales), left_out, tuple(lines))
 
 
 def _better(whole: Mapping[Key, Strata], row: Key, other: Key | None) -> Estimate | None:
@@ -94,9 +94,9 @@ def _better(whole: Mapping[Key, Strata], row: Key, other: Key | None) -> Estimat
     return probability_of_improvement(whole[row], whole[other])
 
 
-def _scale(table: Table, dataset: str, measure: Measure, form: str) -> tuple[float, float] | str:
+def _scale(table: Table, dataset: str, measure: Measure) -> tuple[float, float] | str:
     """Find floor and VAE minus floor, by what values are ranked by; or say why there is no such scale."""
-    metric, entry = measure.metric(form), table.entries.get((VAE, dataset))
+    metric, entry = measure.metric(FORM), table.entries.get((VAE, dataset))
     floor = table.floors.get(dataset, {}).get(metric.name)
     if metric.lower_is_better is None or floor is None:
         return "no floor"
@@ -113,20 +113,20 @@ def _scale(table: Table, dataset: str, measure: Measure, form: str) -> tuple[flo
 
 
 def _scores(
-    table: Table, row: Key, measure: Measure, form: str, scales: Mapping[str, tuple[float, float]]
+    table: Table, row: Key, measure: Measure, scales: Mapping[str, tuple[float, float]]
 ) -> dict[str, np.ndarray]:
     """Score the ended runs of a row -> by data set [n]; data sets without any are left out."""
     found = {}
     for dataset, (zero, unit) in scales.items():
         entry = table.entries.get((row, dataset))
-        scores = _of_entry(entry, measure, form, zero, unit) if entry else []
+        scores = _of_entry(entry, measure, zero, unit) if entry else []
         if scores:
             found[dataset] = np.array(scores)
     return found
 
 
-def _of_entry(entry: Entry, measure: Measure, form: str, zero: float, unit: float) -> list[float]:
-    metric, scores = measure.metric(form), []
+def _of_entry(entry: Entry, measure: Measure, zero: float, unit: float) -> list[float]:
+    metric, scores = measure.metric(FORM), []
     for result in entry.results:
         value = math.nan if result.state == "diverged" else result.value(metric.name)
         if result.state in FINISHED and value is not None:
@@ -146,7 +146,7 @@ def to_csv(found: Sequence[Overall]) -> str:
     lines = []
     for one in found:
         for line in one.lines:
-            about = (one.table, one.measure.metric(one.form).name, one.form, " ".join(one.datasets), *line.row)
+            about = (one.table, one.measure.metric(FORM).name, FORM, " ".join(one.datasets), *line.row)
             counts = (line.runs, line.fewest, line.lost, " ".join(line.lacks))
             estimates = [each or (None,) * 3 for each in (line.iqm, line.over_vae, line.over_best)]
             lines.append((*about, *counts, *(number for each in estimates for number in each)))

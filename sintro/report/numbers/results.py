@@ -53,6 +53,11 @@ class Result:
         return components.dataset(self.cell.dataset).kind
 
     @cached_property
+    def saw_labels(self) -> bool:
+        """Whether the objective learns from the classes of images."""
+        return components.objective(self.cell.objective_name).sees_labels
+
+    @cached_property
     def row(self) -> tuple[str, str, str]:
         """What a table's row is about: objective, prior, regularizers."""
         return (self.cell.objective, self.cell.prior, self.cell.regularizers)

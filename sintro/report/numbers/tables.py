@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from sintro.cells import components
 from sintro.cells.components import datasets as known_datasets
 from sintro.metrics import METRICS, Metric, noise
 from sintro.report.numbers.results import Result, count_states, grouped
@@ -53,8 +52,8 @@ class Entry:
 
     @cached_property
     def saw_labels(self) -> bool:
-        """Whether the objective learns from the classes of images."""
-        return any(components.objective(result.cell.objective_name).sees_labels for result in self.results)
+        """Whether any of the results is of a run that saw labels."""
+        return any(result.saw_labels for result in self.results)
 
     @cached_property
     def states(self) -> dict[str, int]:

@@ -44,7 +44,7 @@ def tables_of(results: Sequence[Result]) -> list[Table]:
     tables = []
     for name, (title, metrics) in TITLES.items():
         for suffix, sees, words in (("", False, "without labels"), ("-labels", True, "that learned from class labels")):
-            members = [result for result in measured if _sees_labels(result) == sees]
+            members = [result for result in measured if result.saw_labels == sees]
             stored = {metric for result in members for metric in result.metrics}
             present = [metric for metric in metrics if metric in stored]
             if present:
@@ -57,10 +57,6 @@ def _has_two_codes(result: Result) -> bool:
     return any(name in result.metrics for name in ("retrieval_class", "leakage_class")) or result.cell.data.has_factors
 
 
-def _sees_labels(result: Result) -> bool:
-    return components.objective(result.cell.objective_name).sees_labels
-
-
 def references_of(results: Sequence[Result]) -> list[dict[str, Any]]:
     """Lay out, per data set, what is scored without a model: copies of either image, and the mean image."""
     views = []
@@ -71,7 +67,10 @@ def references_of(results: Sequence[Result]) -> list[dict[str, Any]]:
         metrics = [name for name in UNSEEN if any(name in scores for scores in stored.values())]
         rows = [("the true image", {name: _perfect(name) for name in metrics})]
         rows += [(row, scores) for row, scores in stored.items() if not row.endswith("_seen")]
-        lines = [{"row": row, "texts": [_text(scores, name) for name in metrics]} for row, scores in rows]
+        lines = []
+        for row, scores in rows:
+            texts = [show_number(scores.get(name), MOST_DIGITS) for name in metrics]
+            lines.append({"row": row, "texts": texts})
         heads = [METRICS[name].label for name in metrics]
         views.append({"label": dataset_name(dataset), "heads": heads, "lines": lines, "chance": _chance(dataset)})
     return views
@@ -85,11 +84,6 @@ def _stored_references(result: Result) -> Mapping[str, Mapping[str, float]] | No
 def _perfect(name: str) -> float:
     """Score the true image itself: by the meaning of each metric."""
     return 1.0 if name.startswith("retrieval") else 0.0
-
-
-def _text(scores: Mapping[str, float], name: str) -> str:
-    value = scores.get(name)
-    return show_number(value, MOST_DIGITS) if isinstance(value, int | float) else "–"
 
 
 def _chance(dataset: str) -> str:

@@ -27,6 +27,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{ending}"
 
 
+def extent(few: int, many: int) -> str:
+    """Spell the least and the greatest of some counts: `3`, or `1 to 3`."""
+    return f"{few}" if few == many else f"{few} to {many}"
+
+
 def row_label(row: Sequence[str]) -> str:
     """Name a table row in one line: objective, prior, and the regularizers unless there are none."""
     return " · ".join(part for part in row if part != "none")

@@ -11,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 from sintro.basics.files import write_atomic
-from sintro.cells.components import UnknownComponent
 from sintro.metrics import METRICS
 from sintro.report.numbers import origins
 from sintro.report.numbers.compare import Comparison
@@ -71,7 +70,7 @@ def row_texts(row: Row) -> dict[str, str]:
         difference += f" ({_scaled(row.low, factor)} to {_scaled(row.high, factor)})"
     study, dataset, *names = row.group
     return {
-        "row": f"{study} · {_title(dataset)} · {row_label(names)}",
+        "row": f"{study} · {dataset_name(dataset)} · {row_label(names)}",
         "quantity": _quantity(row),
         "a": _scaled(row.mean_a, factor),
         "b": _scaled(row.mean_b, factor),
@@ -82,13 +81,6 @@ def row_texts(row: Row) -> dict[str, str]:
         "margin": "" if row.is_equal else _scaled(row.margin, factor),
         "equivalence": "" if row.is_equal else show_p(row.p_equivalent, absent="no test"),
     }
-
-
-def _title(dataset: str) -> str:
-    try:
-        return dataset_name(dataset)
-    except UnknownComponent:
-        return dataset
 
 
 def _scaled(value: float | None, factor: float) -> str:

@@ -23,6 +23,7 @@ from sintro.report.numbers import archived, claim_files, claims, errors
 from sintro.report.numbers.exports import FLOORS
 from sintro.report.numbers.study import StudyReport, read_study
 from sintro.report.numbers.tables import Key, Measure, Table, make_table
+from sintro.report.numbers.words import extent
 from sintro.runs.archived import FOLDER
 
 DOCUMENTS = (Path("README.md"), Path("docs/results.md"), Path("docs/translation.md"))
@@ -77,7 +78,7 @@ def verdicts_of(reports: Sequence[StudyReport]) -> str:
             if verdict.verdict != "not run":
                 ran = {state: count for state, count in verdict.counts.items() if state not in ("not run", "no number")}
                 counts = ", ".join(f"{count} {state}" for state, count in ran.items())
-                lines.append([f"{name}: {claim.title}", report.name, verdict.verdict, _range(*verdict.seeds), counts])
+                lines.append([f"{name}: {claim.title}", report.name, verdict.verdict, extent(*verdict.seeds), counts])
     return _lines(lines)
 
 
@@ -110,11 +111,7 @@ def _seeds(table: Table, row: Key) -> str:
     counts = [
         table.entries[row, dataset].states["done"] for dataset in table.datasets if (row, dataset) in table.entries
     ]
-    return _range(min(counts), max(counts))
-
-
-def _range(few: int, many: int) -> str:
-    return f"{few}" if few == many else f"{few} to {many}"
+    return extent(min(counts), max(counts))
 
 
 def main(write: bool) -> int:

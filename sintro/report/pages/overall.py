@@ -28,7 +28,7 @@ def _view(one: Overall) -> View:
 def _line_view(line: Line) -> View:
     notes = [f"{line.lost} diverged or undefined"] if line.lost else []
     if line.lacks:
-        notes.append(f"no run on {', '.join(map(dataset_name, line.lacks))}")
+        notes.append(f"no number on {', '.join(map(dataset_name, line.lacks))}")
     return {
         "label": row_label(line.row),
         "runs": f"{line.runs} ({line.fewest} or more a data set)" if line.runs else "0",

@@ -15,9 +15,11 @@ from sintro.report.figures.study import ContrastLine, draw_contrasts
 from sintro.report.numbers import audit, claim_files, claims, ledger, overall
 from sintro.report.numbers.study import StudyReport
 from sintro.report.numbers.tables import Table
-from sintro.report.numbers.words import ABSENT, dataset_name, plural, row_label, show_p
+from sintro.report.numbers.words import ABSENT, dataset_name, extent, row_label, show_p
 from sintro.report.pages.overall import overall_views
 from sintro.report.pages.writer import View, cell_page, render
+
+MOST_DRAWN = 40  # lines of a forest plot
 
 
 def build(
@@ -183,7 +185,7 @@ def _verdict_view(name: str, claim: claim_files.Claim, report: StudyReport) -> V
         "archived": report.archived,
         "verdict": verdict.verdict,
         "standard": standard.verdict if standard.claim != claim else "",
-        "seeds": plural(many, "seed") if few == many else f"{few} to {many} seeds",
+        "seeds": f"{extent(few, many)} {'seed' if many == 1 else 'seeds'}",
         "summary": ", ".join(f"{count} {state}" for state, count in verdict.counts.items()),
         "lines": [contrast_view(published, other) for published, other in both_forms],
         "svg": contrast_plot(name, report.name, verdict),
@@ -237,10 +239,10 @@ def difference_in_words(outcome: claims.Outcome) -> str:
     return f"{shown(median(finite))}{spread}{unit}"
 
 
-def contrast_plot(name: str, study: str, verdict: claims.Verdict, most: int = 40) -> str:
+def contrast_plot(name: str, study: str, verdict: claims.Verdict) -> str:
     """Draw a forest plot of the data sets: difference as the claim says, in percent of B, with its 95% interval."""
     drawn = [(outcome.contrast, stratum) for outcome in verdict.outcomes for stratum in outcome.strata]
-    drawn = [(contrast, stratum) for contrast, stratum in drawn if math.isfinite(stratum.relative[0])][:most]
+    drawn = [(contrast, stratum) for contrast, stratum in drawn if math.isfinite(stratum.relative[0])][:MOST_DRAWN]
     if not drawn:
         return ""
     panels: dict[str, list[ContrastLine]] = {}

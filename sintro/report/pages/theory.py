@@ -1,6 +1,5 @@
 """The page of the exact equilibrium, and what claim C6 takes from its results."""
 
-import math
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -93,5 +92,4 @@ def _prior_line(row: View) -> View:
 
 def _short(value: float) -> str:
     """Spell three digits; what is rounding only, as 0."""
-    is_rounding = abs(value) < LEAST or math.isnan(value)
-    return "0" if is_rounding else f"{value:.3g}"
+    return "0" if abs(value) < LEAST else f"{value:.3g}"
