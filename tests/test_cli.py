@@ -167,7 +167,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["show", "results/nope/rings/vae/normal/none/seed0"], ["study 'nope'", "quick"]),
         (["show", "results/quick/ringz/vae/normal/none/seed0"], ["dataset 'ringz'", "did you mean 'rings'?"]),
         (["show", "results/quick/rings/vae/norml/none/seed0"], ["prior 'norml'", "did you mean 'normal'?"]),
-        (["show", "results/quick/rings/vae/vamp513/none/seed0"], ["513 components", "only 512"]),
+        (["show", "results/quick/digits/vae/vamp9999/none/seed0"], ["9999 components", "digits has only"]),
         (["show", "results/quick/rings/vae/normal/clipp/seed0"], ["regularizers 'clipp'", "did you mean 'clip'?"]),
         (["show", "results/quick/rings/vae-rec-1-kl1/normal/none/seed0"], ["beta_rec -1 is not positive"]),
         (["show", "results/quick/rings/vae/normal/none"], ["<seed> missing", "results/<study>/"]),
