@@ -82,7 +82,7 @@ def test_image_cells_count_where_they_train(write_study, capsys, monkeypatch):
         monkeypatch.setattr(pace, "gpus_are_asked_for", lambda _, there=there: there)
         printed = said(capsys, "plan", "tiny")
         assert name in printed
-        assert "a guess" in printed
+        assert "a rough estimate" in printed
     finish(cells[0], seconds=3600.0)
     assert plan.needs(plan.of_cells(cells), jobs=1).gpu_hours == 0
     change = read_json(Path(cells[0].path, "provenance.json"))

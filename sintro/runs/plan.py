@@ -101,7 +101,7 @@ def describe(study: str, cells: Sequence[Cell], jobs: int, root: str | Path = ".
     hours = [f"{value:.1f} {name}" for name, value in work.items() if value]
     lines.append(f"  work left: {' and '.join(hours)} ({source})")
     if not need.measured and any(kind(cell) != "2d" for cell in cells):
-        lines.append("  the hours of image cells are a rough estimate, from one network measured on one core")
+        lines.append("  the hours of image cells are a rough estimate until one has finished")
     time = duration_in_words(need.wall_seconds)
     lines.append(f"  time with {jobs} jobs at a time: {time}, waiting in queues not counted")
     free = shutil.disk_usage(next(p for p in (Path(root, RESULTS), Path(root)) if p.exists())).free

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sintro.cells import search_results
+from sintro.cells import components, search_results
 from sintro.cells.components import UnknownComponent
 from sintro.cells.origins import applies, in_words
 from sintro.cells.settings import Settings
@@ -209,10 +209,10 @@ def adam_seen(results: Sequence[Result]) -> str:
     for result in results:
         try:
             settings = Settings.model_validate(result.record.get("settings"))
-            is_asked = applies(name, settings)
+            is_introspective = components.objective(settings.objective).introspective
         except (ValidationError, UnknownComponent):
             continue
-        if is_asked:
+        if is_introspective and applies(name, settings):
             counts[str(in_words(settings)[name])] += 1
     return _counted(counts)
 
