@@ -2,8 +2,9 @@
 
 A table's place is between ``<!-- archived STUDY: METRIC -->`` and ``<!-- end -->``: a row for each objective and prior,
 a column for each data set, mean and spread over seeds as the study's page shows them. Several metrics of a study with
-one data set, separated by commas, have a column each. Between ``<!-- verdicts of STUDY, STUDY -->`` and
-``<!-- end -->`` stands a row for each claim and each study that has cells for it.
+one data set, separated by commas, have a column each. A data set on which no run has any of them is left out. Between
+``<!-- verdicts of STUDY, STUDY -->`` and ``<!-- end -->`` stands a row for each claim and each study that has cells for
+it.
 
 Run as ``python -m sintro.report.pages.documents [--write]``: exit code 1 where a table is not what the archive says.
 """
@@ -21,6 +22,7 @@ from sintro import SintroError
 from sintro.basics.files import write_atomic
 from sintro.report.numbers import archived, claim_files, claims, errors
 from sintro.report.numbers.exports import FLOORS
+from sintro.report.numbers.statistics import is_known
 from sintro.report.numbers.study import StudyReport, read_study
 from sintro.report.numbers.tables import Key, Measure, Table, make_table
 from sintro.report.numbers.words import extent
@@ -57,9 +59,11 @@ def filled(text: str, read: Read) -> str:
     """Fill every table of a document anew; ``read`` as of :func:`archived_studies`."""
 
     def table(place: re.Match) -> str:
-        begin, study, metrics, end = place.groups()
-        results = read(study).results
-        measures = [Measure(one, one) for one in metrics.split(", ")]
+        begin, study, names, end = place.groups()
+        metrics, results = names.split(", "), read(study).results
+        measured = {one.cell.dataset for one in results if any(is_known(one.value(metric)) for metric in metrics)}
+        results = [one for one in results if one.cell.dataset in measured]
+        measures = [Measure(metric, metric) for metric in metrics]
         return begin + markdown(make_table("archived", study, results, measures, errors.floors_of(results))) + end
 
     def verdicts(place: re.Match) -> str:
