@@ -68,7 +68,8 @@ def _of_measure(table: Table, measure: Measure) -> Overall | None:
             left_out[dataset] = scale
         else:
             scales[dataset] = scale
-    rows = [row for row in table.rows if any(row in table.peers(dataset) for dataset in table.datasets)]
+    peers = {row for dataset in table.datasets for row in table.peers(dataset)}
+    rows = [row for row in table.rows if row in peers]
     if not scales or len(rows) < 2:
         return None
     scores = {row: _scores(table, row, measure, scales) for row in rows}
