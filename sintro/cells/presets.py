@@ -67,8 +67,8 @@ def resolve(
     if cell.margin is not None:
         fields["margin"] = cell.margin
     fields["training_images"] = training_images
-    if "evaluation_images" not in values:  # no more than there are real images to compare with
-        fields["evaluation_images"] = min(fields["evaluation_images"], training_images or cell.data.size)
+    if training_images and "evaluation_images" not in values:  # no more than there are real images to compare with
+        fields["evaluation_images"] = min(fields["evaluation_images"], training_images)
     fields["reconstruction"] = of_images["reconstruction"]
     if of_images["mirror"] is not None:
         fields["mirror"] = of_images["mirror"] or None

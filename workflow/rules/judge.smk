@@ -21,7 +21,9 @@ def is_forced(rule, file):
 
 
 def judge_cell(cell, *steps):
-    """Have a cell's next step done in this run if it is one of these, whatever Snakemake remembers of the cell.
+    """Have a cell's next step done in this run if it is one of these; return the step.
+
+    What Snakemake remembers of the cell does not count.
 
     Refuse the run where a trained cell's settings are not known: Snakemake deletes what it forces before the step says so.
     """
@@ -30,6 +32,7 @@ def judge_cell(cell, *steps):
         if found.state == results.OTHER and (why := results.Asked.of(cell).why):
             refuse(f"{cell.path} is trained, but whether with the settings of its study is not known: {why}")
         make_again(f"{cell.path}/{PRODUCT[found.step]}")
+    return found.step
 
 
 def there(files):

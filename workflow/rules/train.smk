@@ -19,10 +19,10 @@ def gpus(wildcards):
 def data(wildcards):
     """Name the data that a cell trains on, and judge whether to train it, when Snakemake plans that."""
     cell = Cell.from_path(f"results/{wildcards.cell}")
-    judge_cell(cell, "train")
+    step = judge_cell(cell, "train")
     if not cell.data.fetched:
         return []
-    there = fetched(cell.dataset, needed=results.needed(cell) != "nothing")
+    there = fetched(cell.dataset, needed=step != "nothing")
     return there if is_forced("train", f"{cell.path}/provenance.json") else ancient(there)
 
 
