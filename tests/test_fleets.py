@@ -17,7 +17,7 @@ from sintro.basics.files import read_json
 from sintro.basics.randomness import Tape, generator, normal, uniform
 from sintro.cells import fleets, presets, studies
 from sintro.cells.cell import Cell
-from sintro.priors import table
+from sintro.priors import expanded, mixture
 from sintro.runs import devices, history
 from sintro.runs.folder import HANDED_OVER
 from sintro.training import loop
@@ -441,7 +441,8 @@ class NoLook(TorchDispatchMode):
 def test_no_iteration_waits_for_the_device(paths, monkeypatch):
     with pytest.raises(AssertionError, match="_local_scalar_dense"), NoLook():
         float(torch.ones(1))
-    monkeypatch.setattr(table, "_may_look", lambda tensor: False)
+    monkeypatch.setattr(mixture, "FEW", 0)  # as on a GPU
+    monkeypatch.setattr(expanded, "_may_look", lambda tensor: False)
     players = Players([small(path) for path in paths])
     for iteration in range(30):  # warm-up, conversion and both players' steps
         players.enter(iteration)

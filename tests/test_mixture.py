@@ -6,8 +6,15 @@ import pytest
 import torch
 from torch import distributions
 
-from sintro.priors import table
+from sintro.priors import differences, expanded, mixture
 from sintro.priors.mixture import mixture_log_prob, shared_log_prob
+
+
+@pytest.fixture(params=["differences", "expanded"], autouse=True)
+def form(request, monkeypatch):
+    """Run every test with either form of the table, whatever the dimensions are."""
+    monkeypatch.setattr(mixture, "FEW", 1000 if request.param == "differences" else 0)
+    return request.param
 
 
 def reference(z, means, log_vars, log_weights):
@@ -132,7 +139,8 @@ def test_chunks_do_not_show(monkeypatch):
     whole = copies(tensors)
     (mixture_log_prob(*whole, mean_responsibilities=True)[1] ** 2).sum().backward()
     value = mixture_log_prob(*tensors)[0]
-    monkeypatch.setitem(table.CHUNK_ELEMENTS, "cpu", 64)
+    monkeypatch.setattr(differences, "CHUNK_ENTRIES", 64)
+    monkeypatch.setitem(expanded.CHUNK_ENTRIES, "cpu", 64)
     parts = copies(tensors)
     (mixture_log_prob(*parts, mean_responsibilities=True)[1] ** 2).sum().backward()
     torch.testing.assert_close(mixture_log_prob(*tensors)[0], value)
@@ -153,6 +161,45 @@ def test_a_fleet_is_its_cells_side_by_side():
         torch.testing.assert_close(responsibilities[index], own_responsibilities)
         for fleet, single in zip(together, alone, strict=True):
             torch.testing.assert_close(fleet.grad[index], single.grad)
+
+
+@pytest.mark.parametrize("form", ["differences"], indirect=True)  # the expanded square has lost all digits here
+def test_differences_keep_the_digits_of_narrow_modes():
+    """The needle's peak is 40 nats above those of the other modes."""
+    generator = torch.Generator().manual_seed(3)
+    means = torch.randn(4, 2, generator=generator)
+    log_vars = torch.tensor([[-40.0, -40.0], [0.0, 0.0], [-1.0, 1.0], [0.0, 0.0]])
+    log_weights = torch.full((4,), -math.log(4))
+    z = torch.cat(
+        (means[0] + 1e-7 * torch.randn(300, 2, generator=generator), torch.randn(300, 2, generator=generator))
+    )
+    single = copies((z, means, log_vars, log_weights))
+    double = copies([t.double() for t in (z, means, log_vars, log_weights)])
+    weights = torch.randn(600, generator=generator)
+    value, expected = mixture_log_prob(*single)[0], reference(*double)
+    torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=1e-4)
+    (value @ weights).backward()
+    (expected @ weights.double()).backward()
+    for mine, other in zip(single[:3], double[:3], strict=True):
+        assert (mine.grad.double() - other.grad).norm() / other.grad.norm() < 1e-4
+
+
+@pytest.mark.parametrize("distance", [8.0, 30.0, 1e3])
+def test_remote_points_of_float32_have_the_gradients_of_float64(distance):
+    """Points far from every mode, of one cell of a fleet or of both, through log p and mean responsibilities."""
+    cells = [made(200, 5, 2, seed) for seed in (1, 2)]
+    tensors = [torch.stack(t) for t in zip(*cells, strict=True)]
+    tensors[0][:, :20] *= distance
+    tensors[0][0, 20:40] *= distance
+    cotangent, weights = torch.linspace(-1, 1, 5), torch.linspace(-2, 1, 200)
+    found = []
+    for dtype in (torch.float64, torch.float32):
+        leaves = copies([t.to(dtype) for t in tensors])
+        log_prob, responsibilities = mixture_log_prob(*leaves, mean_responsibilities=True)
+        ((log_prob @ weights.to(dtype)).sum() + 50 * (responsibilities @ cotangent.to(dtype)).sum()).backward()
+        found.append([log_prob.detach(), responsibilities.detach(), *(leaf.grad for leaf in leaves)])
+    for exact, single in zip(*found, strict=True):
+        assert (single.double() - exact).norm() / exact.norm() < 1e-5
 
 
 def test_nan_and_infinite_points_are_passed_on_not_hidden():

@@ -14,7 +14,7 @@ HIDDEN = 4 * 256  # activations per row of a pass through a 2D network (docs/sci
 ROWS = 16  # passes per datum whose activations are alive at once: 7 forward, their gradients, a margin
 MOST_THREADS = 1024  # where OpenMP cannot start a thread, it ends the process without an error of Python's
 RESERVE = 0.3  # the share of free memory that is left to other work and to torch's allocator
-FIXED = 3 << 30  # bytes: the CUDA context, the mixture's table (sintro/priors/table.py) and graphs' own pools
+FIXED = 3 << 30  # bytes: the CUDA context, the mixture's table (sintro/priors/expanded.py) and graphs' own pools
 
 
 def pick_device(device: str) -> str:
@@ -55,7 +55,7 @@ def bytes_per_cell(settings: Settings) -> int:
     4 * 16 B * 1024        activations and their gradients: 16 passes of B data, 4 layers of 256
     4 * S B (8 (5 L + 6) + 4 * 4 L)
                            with a mixture, four KLs of S samples of each of B data alive at once: features, sums and
-                           slopes in float64 (sintro/priors/table.py), noise, latents and their gradients in float32
+                           slopes in float64 (sintro/priors/expanded.py), noise, latents and their gradients in float32
     """
     size, latent, event = settings.batch_size, settings.latent_size, settings.event[0]
     width = HIDDEN // 4
