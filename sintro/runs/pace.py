@@ -113,18 +113,18 @@ class Pace:
     ``ratio``, the median ratio of measured to shipped numbers over the other rows.
     """
 
-    def __init__(self, states: Mapping[Cell, State], root: str | Path = "."):
+    def __init__(self, states: Mapping[Cell, State]):
         self.lengths: dict[Row, Length] = {}
         self.found: dict[Row, list[float]] = {}
         self.evaluations: dict[Row, list[float]] = {}  # seconds
         self.counted: dict[Row, int] = {}
         self.devices: dict[Row, str] = {}  # where cells of a row were or are trained
-        self.gpus = gpus_are_asked_for(Path(root, PROFILE))
+        self.gpus = gpus_are_asked_for(PROFILE)
         for cell, state in states.items():
             row = row_of(cell)
             if state.name == "done" and self.counted.get(row, 0) < FINISHED_PER_ROW:
                 self.counted[row] = self.counted.get(row, 0) + 1
-                self._learn(row, Path(root, cell.path))
+                self._learn(row, Path(cell.path))
         for cell, state in states.items():
             if not state.progress:
                 continue

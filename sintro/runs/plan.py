@@ -45,13 +45,13 @@ class Needs(NamedTuple):
     sizes_measured: bool
 
 
-def needs(states: Mapping[Cell, State], jobs: int, root: str | Path = ".") -> Needs:
+def needs(states: Mapping[Cell, State], jobs: int) -> Needs:
     """Sum up the needs of the cells that are not finished, with ``jobs`` jobs at a time."""
-    pace = Pace(states, root)
+    pace = Pace(states)
     left = {cell: pace.seconds_left(cell, state) for cell, state in states.items()}
     on_gpu = sum(seconds for cell, seconds in left.items() if pace.on_gpu(cell))
     unfinished = [cell for cell, state in states.items() if state.name not in FINISHED]
-    size, measured = _cell_sizes(states, Path(root))
+    size, measured = _cell_sizes(states)
     at_the_end = sum(size[kind(cell)] for cell in unfinished)
     # While a checkpoint is written, the previous one is still there.
     while_training = sorted((2 * SHIPPED_SIZES[kind(cell)][1] for cell in unfinished), reverse=True)[:jobs]
@@ -74,21 +74,21 @@ def kind(cell: Cell) -> str:
     return "large image" if cell.data.event[-1] >= LARGE else "image"
 
 
-def _cell_sizes(states: Mapping[Cell, State], root: Path) -> tuple[dict[str, int], bool]:
+def _cell_sizes(states: Mapping[Cell, State]) -> tuple[dict[str, int], bool]:
     found: dict[str, list[int]] = {}
     for cell, state in states.items():
         sizes = found.setdefault(kind(cell), [])
         if state.name == "done" and len(sizes) < MEASURED_CELLS:
-            sizes.append(sum(size_of(Path(entry.path)) for entry in os.scandir(root / cell.path)))
+            sizes.append(sum(size_of(Path(entry.path)) for entry in os.scandir(cell.path)))
     mean = {name: SHIPPED_SIZES[name][0] for name in SHIPPED_SIZES}
     mean |= {name: sum(sizes) // len(sizes) for name, sizes in found.items() if sizes}
     return mean, all(found.values())
 
 
-def describe(study: str, cells: Sequence[Cell], jobs: int, root: str | Path = ".") -> list[str]:
+def describe(study: str, cells: Sequence[Cell], jobs: int) -> list[str]:
     """Describe the plan of a study, line by line."""
-    states = of_cells(cells, root)
-    need = needs(states, jobs, root)
+    states = of_cells(cells)
+    need = needs(states, jobs)
     finished = sum(need.states[name] for name in FINISHED)
     lines = [f"study {study}: {len(cells)} cells, {finished} finished, {len(cells) - finished} left"]
     others = ", ".join(f"{count} {name}" for name, count in need.states.items() if name not in (*FINISHED, "missing"))
@@ -104,7 +104,7 @@ def describe(study: str, cells: Sequence[Cell], jobs: int, root: str | Path = ".
         lines.append("  the hours of image cells are a rough estimate until one has finished")
     time = duration_in_words(need.wall_seconds)
     lines.append(f"  time with {jobs} jobs at a time: {time}, waiting in queues not counted")
-    free = shutil.disk_usage(next(p for p in (Path(root, RESULTS), Path(root)) if p.exists())).free
+    free = shutil.disk_usage(RESULTS if Path(RESULTS).exists() else ".").free
     source = "as finished cells have" if need.sizes_measured else "by shipped sizes"
     most, kept = size_in_words(need.bytes_at_most), size_in_words(need.bytes_at_the_end)
     lines.append(f"  disk: {most} while it runs, {kept} of it for good ({source}); {size_in_words(free)} free")
@@ -116,17 +116,17 @@ def describe(study: str, cells: Sequence[Cell], jobs: int, root: str | Path = ".
 # --- cleaning
 
 
-def leftovers(cells: Sequence[Cell], root: str | Path = ".") -> list[Path]:
+def leftovers(cells: Sequence[Cell]) -> list[Path]:
     """List files that nothing needs: half-written files, and the checkpoints of finished cells.
 
     Leaves cells alone whose files cannot be read, and names them on stderr.
     """
-    states = of_cells(cells, root)
+    states = of_cells(cells)
     for line in listed(states, "unreadable"):
         print(f"left alone: {line}", file=sys.stderr)
     found = []
     for cell, state in states.items():
-        folder = Path(root, cell.path)
+        folder = Path(cell.path)
         if state.name in ("running", "unreadable") or not folder.is_dir():
             continue
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
@@ -136,12 +136,12 @@ def leftovers(cells: Sequence[Cell], root: str | Path = ".") -> list[Path]:
     return found
 
 
-def everything(study: str, cells: Sequence[Cell], root: str | Path = ".") -> list[Path]:
+def everything(study: str, cells: Sequence[Cell]) -> list[Path]:
     """List all folders of a study: results, logs, pages. Raises SintroError while one of its cells trains."""
-    going = [cell.path for cell, state in of_cells(cells, root).items() if state.name == "running"]
+    going = [cell.path for cell, state in of_cells(cells).items() if state.name == "running"]
     if going:
         raise SintroError(f"{len(going)} cells of study {study} are being trained, as {going[0]}; stop them first")
-    folders = [Path(root, parent, study) for parent in (RESULTS, LOGS, REPORTS)]
+    folders = [Path(parent, study) for parent in (RESULTS, LOGS, REPORTS)]
     return [folder for folder in folders if folder.exists() or folder.is_symlink()]
 
 

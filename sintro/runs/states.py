@@ -24,13 +24,13 @@ class State(NamedTuple):
     progress: dict[str, Any] | None = None
 
 
-def of_cells(cells: Iterable[Cell], root: str | Path = ".") -> dict[Cell, State]:
+def of_cells(cells: Iterable[Cell]) -> dict[Cell, State]:
     """Return the state of every cell, in the order given."""
-    root, given = Path(root), list(cells)
+    given = list(cells)
     folders: dict[str, set[str]] = {}
     for study in dict.fromkeys(cell.study for cell in given):
-        _list(root / RESULTS / study, f"{RESULTS}/{study}", len(PARTS) - 1, folders)
-    return {cell: _state(cell, root, folders.get(cell.path)) for cell in given}
+        _list(f"{RESULTS}/{study}", len(PARTS) - 1, folders)
+    return {cell: _state(cell, folders.get(cell.path)) for cell in given}
 
 
 def listed(
@@ -42,17 +42,17 @@ def listed(
     return lines + ([f"{name}: and {len(chosen) - MOST_LISTED} more"] if len(chosen) > MOST_LISTED else [])
 
 
-def _list(folder: Path, name: str, depth: int, into: dict[str, set[str]]) -> None:
-    """Collect the names in every folder `depth` levels down, listing each folder once."""
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+def _list(name: str, depth: int, into: dict[str, set[str]]) -> None:
+    """Collect the names in every folder ``depth`` levels below the folder ``name``, listing each folder once."""
+    with contextlib.suppress(OSError), os.scandir(name) as entries:
         if depth == 0:
             into[name] = {entry.name for entry in entries}
             return
         for entry in entries:
             if entry.is_dir():
-                _list(Path(entry.path), f"{name}/{entry.name}", depth - 1, into)
+                _list(f"{name}/{entry.name}", depth - 1, into)
 
 
-def _state(cell: Cell, root: Path, names: set[str] | None) -> State:
-    found = judge(cell, root / cell.path, names)
+def _state(cell: Cell, names: set[str] | None) -> State:
+    found = judge(cell, Path(cell.path), names)
     return State(found.state, found.reason, found.progress)

@@ -5,7 +5,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -84,10 +83,10 @@ def overall(states: Mapping[Cell, State], pace: Pace, at_a_time: int) -> tuple[f
     return share, words
 
 
-def show(study: str, cells: Sequence[Cell], root: str | Path = ".") -> None:
+def show(study: str, cells: Sequence[Cell]) -> None:
     """Print the table, the cells that need attention and the time left."""
-    states = of_cells(cells, root)
-    pace = Pace(states, root)
+    states = of_cells(cells)
+    pace = Pace(states)
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
@@ -101,16 +100,16 @@ def show(study: str, cells: Sequence[Cell], root: str | Path = ".") -> None:
 GoesOn = Callable[[Mapping[Cell, State]], bool]
 
 
-def watch(study: str, cells: Sequence[Cell], goes_on: GoesOn, root: str | Path = ".") -> None:
+def watch(study: str, cells: Sequence[Cell], goes_on: GoesOn) -> None:
     """Show live bars and the table until `goes_on` is false; without a terminal, a line every few seconds."""
     console = Console(stderr=True)
     most, last = 1, -SECONDS_BETWEEN_LINES
     with Live(console=console, auto_refresh=False) if console.is_terminal else contextlib.nullcontext() as live:
         while True:
             began = time.monotonic()
-            states = of_cells(cells, root)
+            states = of_cells(cells)
             going = goes_on(states)
-            pace = Pace(states, root)
+            pace = Pace(states)
             # The most that ran at once so far: a cell between two steps runs again soon.
             most = max(most, sum(bool(state.progress) for state in states.values()))
             share, words = overall(states, pace, most)

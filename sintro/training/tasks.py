@@ -12,11 +12,9 @@ from contextlib import AbstractContextManager, ExitStack
 
 from sintro import PassingError, SintroError
 from sintro.basics.files import Damaged, remove_unfinished
-from sintro.cells.cell import Cell
 from sintro.cells.fleets import by_shape, check_equal_shape, split
-from sintro.cells.settings import Settings
 from sintro.runs import failures, results
-from sintro.runs.devices import fleet_size, pick_device, set_threads
+from sintro.runs.devices import fleet_size
 from sintro.runs.failures import INTERRUPTED
 from sintro.runs.lock import BusyError, Lock, Patience
 from sintro.runs.signals import StopSignals
@@ -24,39 +22,18 @@ from sintro.training.loop import Fleet, Options
 from sintro.training.record import Record, Task, accept, is_finished, read_checkpoint
 
 
-def train(
-    cell: Cell,
-    settings: Settings,
-    sources: dict[str, str] | None = None,
-    device: str = "auto",
-    threads: int | None = None,
-    checkpoint_every: float = 120.0,
-    restart: bool = False,
-    command: str = "",
-) -> int:
-    """Train a cell in its folder, from its checkpoint if there is one. Returns the exit code: 0, or 75 if stopped.
-
-    Args:
-        settings: the cell's resolved hyper-parameters (``sintro.cells.studies.settings``).
-        sources: the source of each of them.
-        checkpoint_every: seconds between checkpoints; 0 writes one after every iteration.
-        restart: begin anew even where there is a finished run or a checkpoint (readable or not).
-
-    Raises: SintroError for unreadable checkpoints, folders without write permission, full disks, unknown devices.
-    """
-    task = Task(cell, settings, sources or {}, command or f"sintro train {cell.path}")
-    options = Options(pick_device(device), set_threads(threads), checkpoint_every, restart)
-    return train_all([task], options)
-
-
 def train_all(tasks: Sequence[Task], options: Options, side_by_side: int | None = None) -> int:
-    """Train cells, each as :func:`train` does, ``side_by_side`` at a time (None: as many as the device holds).
+    """Train cells in their folders, each from its checkpoint if it has one.
 
     Finished cells are left out. Of a fleet, the cells with the fewest finished iterations begin, and the others join
     when these catch up. Returns 0, or 75 after a signal: then every cell that began has its checkpoint.
 
-    Raises: SintroError where cells of unequal shape are to train side by side; and, after all other cells have
-        trained, one that names every cell whose files cannot be read, or that failed in a way that does not pass.
+    Args:
+        side_by_side: how many train at a time; None: as many as the device holds.
+
+    Raises: SintroError where cells of unequal shape are to train side by side, for folders without write permission
+        and full disks; and, after all other cells have trained, one that names every cell whose files cannot be read,
+        or that failed in a way that does not pass.
     """
     if side_by_side and side_by_side > 1:
         check_equal_shape([task.settings for task in tasks])
