@@ -441,7 +441,7 @@ class NoLook(TorchDispatchMode):
 def test_no_iteration_waits_for_the_device(paths, monkeypatch):
     with pytest.raises(AssertionError, match="_local_scalar_dense"), NoLook():
         float(torch.ones(1))
-    monkeypatch.setattr(mixture, "FEW", 0)  # as on a GPU
+    monkeypatch.setattr(mixture, "_fused", lambda: None)  # as on a GPU
     monkeypatch.setattr(expanded, "_may_look", lambda tensor: False)
     players = Players([small(path) for path in paths])
     for iteration in range(30):  # warm-up, conversion and both players' steps

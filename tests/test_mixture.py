@@ -1,19 +1,21 @@
 """The fast mixture density against independent ones: torch.distributions in float64, and whole-array autograd."""
 
 import math
+import sys
 
 import pytest
 import torch
 from torch import distributions
 
-from sintro.priors import differences, expanded, mixture
+from sintro.priors import expanded, mixture
 from sintro.priors.mixture import mixture_log_prob, shared_log_prob
 
 
-@pytest.fixture(params=["differences", "expanded"], autouse=True)
+@pytest.fixture(params=["fused", "expanded"], autouse=True)
 def form(request, monkeypatch):
-    """Run every test with either form of the table, whatever the dimensions are."""
-    monkeypatch.setattr(mixture, "FEW", 1000 if request.param == "differences" else 0)
+    """Run every test with either form of the table: the fused one is for float32 in the plane alone."""
+    if request.param == "expanded":
+        monkeypatch.setattr(mixture, "_fused", lambda: None)
     return request.param
 
 
@@ -49,6 +51,47 @@ def test_value_and_every_gradient_agree_with_torch_distributions(n, k, size):
     ours[3].grad -= torch.exp(ours[3].detach()) * ours[3].grad.sum()
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine.grad, other.grad, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize(("n", "k"), [(1, 1), (300, 7), (1024, 64), (2500, 3)])  # blocks of 1,024 points
+@pytest.mark.parametrize("responsibilities", [False, True])
+def test_float32_agrees_with_torch_distributions_in_float64(n, k, responsibilities):
+    double = made(n, k, 2)
+    ours, theirs = copies(t.float() for t in double), copies(t.float().double() for t in double)
+    generator = torch.Generator().manual_seed(n)
+    weights, cotangent = (torch.randn(size, generator=generator, dtype=torch.float64) for size in (n, k))
+    log_prob, found = mixture_log_prob(*ours, mean_responsibilities=responsibilities)
+    parts = distributions.Independent(distributions.Normal(theirs[1], torch.exp(0.5 * theirs[2])), 1)
+    log_joint = parts.log_prob(theirs[0].unsqueeze(-2)) + theirs[3]
+    expected, shares = torch.logsumexp(log_joint, -1), torch.softmax(log_joint, -1).mean(0)
+    torch.testing.assert_close(log_prob.double(), expected, rtol=2e-6, atol=2e-6)
+    mine, other = log_prob @ weights.float(), expected @ weights
+    if responsibilities:
+        torch.testing.assert_close(found.double(), shares, rtol=2e-6, atol=2e-6)
+        mine, other = mine + found @ cotangent.float() * n, other + shares @ cotangent * n
+    mine.backward()
+    other.backward()
+    for one, exact in zip(ours, theirs, strict=True):
+        assert (one.grad.double() - exact.grad).norm() <= 1e-5 * exact.grad.norm() + 1e-6
+
+
+def test_the_fused_form_is_used_where_it_can_be(form):
+    single, double = torch.zeros(1, 3, 2), torch.zeros(1, 3, 2, dtype=torch.float64)
+    names = [mixture._form(*pair).__name__ for pair in ((single, single), (double, double), (double, single))]
+    assert names == (["Fused", "Expanded", "Expanded"] if form == "fused" else ["Expanded"] * 3)
+    assert mixture._form(torch.zeros(1, 3, 4), torch.zeros(1, 3, 4)).__name__ == "Expanded"
+
+
+@pytest.mark.parametrize("form", ["fused"], indirect=True)
+def test_without_numba_the_other_form_is_used(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.delitem(sys.modules, "sintro.priors.fused", raising=False)
+    monkeypatch.delattr("sintro.priors.fused", raising=False)
+    mixture._fused.cache_clear()
+    try:
+        assert mixture._form(torch.zeros(1, 3, 2), torch.zeros(1, 3, 2)).__name__ == "Expanded"
+    finally:
+        mixture._fused.cache_clear()
 
 
 def test_mean_responsibilities_are_the_mean_of_responsibilities_with_the_gradient_of_autograd():
@@ -139,7 +182,6 @@ def test_chunks_do_not_show(monkeypatch):
     whole = copies(tensors)
     (mixture_log_prob(*whole, mean_responsibilities=True)[1] ** 2).sum().backward()
     value = mixture_log_prob(*tensors)[0]
-    monkeypatch.setattr(differences, "CHUNK_ENTRIES", 64)
     monkeypatch.setitem(expanded.CHUNK_ENTRIES, "cpu", 64)
     parts = copies(tensors)
     (mixture_log_prob(*parts, mean_responsibilities=True)[1] ** 2).sum().backward()
@@ -163,8 +205,8 @@ def test_a_fleet_is_its_cells_side_by_side():
             torch.testing.assert_close(fleet.grad[index], single.grad)
 
 
-@pytest.mark.parametrize("form", ["differences"], indirect=True)  # the expanded square has lost all digits here
-def test_differences_keep_the_digits_of_narrow_modes():
+@pytest.mark.parametrize("form", ["fused"], indirect=True)  # the expanded square has lost all digits here
+def test_the_fused_form_keeps_the_digits_of_narrow_modes():
     """The needle's peak is 40 nats above those of the other modes."""
     generator = torch.Generator().manual_seed(3)
     means = torch.randn(4, 2, generator=generator)
@@ -202,12 +244,25 @@ def test_remote_points_of_float32_have_the_gradients_of_float64(distance):
         assert (single.double() - exact).norm() / exact.norm() < 1e-5
 
 
-def test_nan_and_infinite_points_are_passed_on_not_hidden():
-    z, *rest = made(4, 3, 2)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_nan_and_infinite_points_are_passed_on_not_hidden(dtype):
+    z, *rest = made(4, 3, 2, dtype=dtype)
     z[1, 0], z[2, 1] = math.nan, math.inf
-    value = mixture_log_prob(z, *rest)[0]
+    tensors = copies((z, *rest))
+    value = mixture_log_prob(*tensors)[0]
     assert torch.isfinite(value[[0, 3]]).all()
     assert not torch.isfinite(value[[1, 2]]).any()
+    value.sum().backward()
+    assert torch.isfinite(tensors[0].grad[[0, 3]]).all()
+    assert not torch.isfinite(tensors[1].grad).any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("which", [1, 2])  # means, log-variances
+def test_a_mode_that_is_not_a_number_is_passed_on(dtype, which):
+    tensors = list(made(600, 3, 2, dtype=dtype))
+    tensors[which][1, 0] = math.nan
+    assert torch.isnan(mixture_log_prob(*tensors)[0]).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

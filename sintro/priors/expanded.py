@@ -13,9 +13,13 @@ r_kn = exp(l_kn) / p(z_n),
 The expanded square cancels badly when means are large against the variances (m^2 p = 1e10 for m = 100, s = -14), so the
 products run in float64, where 1e10 costs six of sixteen digits. Once shifted, l_kn - shift_n is at most zero, and where
 it matters above -87: a float32 holds that to 4e-6, so float32 input has its exponentials in float32, at half the cost.
-The shift per point is one more column of the product: the highest peak of any mode, which cannot overflow, and for
-points so remote that all their terms underflow, those points' own maximum.
+The table is worked through in chunks that stay in the processor's second-level cache. The shift per point is one more
+column of the product: the highest peak of any mode, which cannot overflow, and for points so remote that all their
+terms underflow, those points' own maximum.
 """
+
+import math
+from collections.abc import Iterator
 
 import torch
 
@@ -37,7 +41,8 @@ class Expanded(Table):
 
     def __init__(self, means: torch.Tensor, log_vars: torch.Tensor, log_weights: torch.Tensor):
         super().__init__(means, log_vars, log_weights)
-        self.chunk_entries = CHUNK_ENTRIES.get(means.device.type, 1 << 20)
+        self.precision = torch.float64 if means.dtype == torch.float64 else torch.float32
+        self.buffers: list[torch.Tensor] = []
         self.means, self.precisions = means.double(), torch.exp(-log_vars.double())  # [F, K, L]
         products = self.means * self.precisions
         constants = (self.peaks - 0.5 * (self.means * products).sum(-1)).unsqueeze(-1)
@@ -53,7 +58,7 @@ class Expanded(Table):
         sums = torch.empty((*rows.shape[:2], features.shape[-1]), dtype=features.dtype, device=features.device)
         per_mode = torch.zeros_like(self.rows[..., :-1]) if gradients else None
         if _may_look(features):
-            for part in self.parts(features):
+            for part in self._parts(features):
                 self._add(features[..., part], rows, part, sums, per_mode)
             remote = (~self._shows(sums[:, 0])).any(0).nonzero().squeeze(-1)
         else:  # shift every point
@@ -80,7 +85,7 @@ class Expanded(Table):
             )
         if to_modes:
             weighted = features[:, :-1] * (cotangents.log_prob / total).unsqueeze(1)
-            for part in self.parts(features):
+            for part in self._parts(features):
                 per_mode += torch.bmm(self._table(features[..., part]), weighted[..., part].mT)
         to_points = None if slope is None else slope * cotangents.log_prob.unsqueeze(-1)
         return to_points, self._gradients(per_mode) if to_modes else None
@@ -91,20 +96,30 @@ class Expanded(Table):
         ones = torch.ones_like(columns[:, :1])
         return torch.cat((columns.square(), columns, ones, ones * -self.peak.unsqueeze(-1)), 1)
 
+    def _parts(self, features: torch.Tensor) -> Iterator[slice]:
+        """Yield the chunks of the points, as slices of the features' last axis."""
+        size = max(1, CHUNK_ENTRIES.get(features.device.type, 1 << 20) // self.ones.numel())
+        for start in range(0, features.shape[-1], size):
+            yield slice(start, start + size)
+
     def _table(self, features: torch.Tensor) -> torch.Tensor:
         """exp(l_kn - shift_n), float64 [F, K, C], in a buffer that the next call overwrites.
 
-        The clamp keeps exponentials out of the subnormal range, where processors are a hundred times slower; what it
-        adds is under 2e-38 (1e-299). No exponent is truly above 0. The upper clamp stops rounding: of modes so narrow
-        that m^2 p takes all digits, it would make densities far above every peak.
+        Buffers, because fresh memory for every chunk costs as much as the product. The clamp keeps exponentials out of
+        the subnormal range, where processors are a hundred times slower; what it adds is under 2e-38 (1e-299). No
+        exponent is truly above 0. The upper clamp stops rounding: of modes so narrow that m^2 p takes all digits, it
+        would make densities far above every peak.
         """
         shape = *self.shape[:2], features.shape[-1]
-        table = self.buffer(0, shape, torch.float64, features.device)
+        size = math.prod(shape)
+        if not self.buffers or self.buffers[0].numel() < size:
+            precisions = dict.fromkeys((torch.float64, self.precision))  # one buffer where they are the same
+            self.buffers = [torch.empty(size, dtype=dtype, device=features.device) for dtype in precisions]
+        table, *narrow = (buffer[:size].view(shape) for buffer in self.buffers)
         torch.bmm(self.rows, features, out=table)
-        if self.precision == torch.float64:
-            return table.clamp_(LOWEST[self.precision], 0).exp_()
-        exponents = self.buffer(1, shape, self.precision, features.device).copy_(table)
-        return table.copy_(exponents.clamp_(LOWEST[self.precision], 0).exp_())
+        exponents = narrow[0].copy_(table) if narrow else table
+        exponents.clamp_(LOWEST[self.precision], 0).exp_()
+        return table.copy_(exponents) if narrow else table
 
     def _shows(self, total: torch.Tensor) -> torch.Tensor:
         """Whether a point has a term that did not underflow at its shift; False where its sum is NaN."""
@@ -125,7 +140,7 @@ class Expanded(Table):
         counted = torch.ones_like(mended[:, 0])
         if remote is not None:  # the point may be remote to one cell of a fleet and counted already in another
             counted[self._shows(sums[:, 0, remote])] = 0
-        for part in self.parts(mended):
+        for part in self._parts(mended):
             chunk = mended[..., part]
             chunk[:, -1] -= torch.bmm(self.rows, chunk).amax(1)
             self._add(chunk, moments, part if remote is None else remote[part], sums, per_mode, counted[:, part])
@@ -141,7 +156,7 @@ class Expanded(Table):
         c = cotangents.mean_responsibilities.double()
         both = torch.cat((self.moments, self.moments * c.unsqueeze(1)), 1)
         to_points = torch.empty_like(features[:, : self.shape[-1]])
-        for part in self.parts(features):
+        for part in self._parts(features):
             chunk, table = features[..., part], self._table(features[..., part])
             plain, scaled = torch.bmm(both, table).chunk(2, 1)
             b = 1 / (total.shape[-1] * total[:, part])

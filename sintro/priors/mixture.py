@@ -1,15 +1,15 @@
 """The log density of a mixture of Gaussians: the hot spot of the benchmark, exact and fast.
 
-Autograd's view of it. The K x N table of components and points behind it has two forms: from differences
-(:mod:`sintro.priors.differences`), and from the expanded square as matrix products (:mod:`sintro.priors.expanded`).
+Autograd's view of it. The K x N table of components and points behind it has two forms: from differences, compiled
+(:mod:`sintro.priors.fused`), and from the expanded square as matrix products (:mod:`sintro.priors.expanded`).
 """
 
 import math
+from functools import cache
 
 import numpy as np
 import torch
 
-from sintro.priors.differences import FEW, Differences
 from sintro.priors.expanded import Expanded
 from sintro.priors.table import LOG_2PI, Cotangents, Table
 
@@ -34,7 +34,8 @@ class _MixtureLogProb(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, z, means, log_vars, log_weights, mean_responsibilities):
-        found = _table(means, log_vars, log_weights).sums(z, ctx.needs_input_grad[0], mean_responsibilities)
+        ctx.form = _form(z, means)
+        found = ctx.form(means, log_vars, log_weights).sums(z, ctx.needs_input_grad[0], mean_responsibilities)
         ctx.save_for_backward(means, log_vars, log_weights, found.slope, *found.kept)
         ctx.points = z.shape[:-1]
         ctx.set_materialize_grads(False)
@@ -53,7 +54,7 @@ class _MixtureLogProb(torch.autograd.Function):
         if grad_responsibilities is None and not wants_prior:
             return None if slope is None else slope * grad_log_prob.unsqueeze(-1), None, None, None, None
         cotangents = Cotangents(grad_log_prob, grad_responsibilities)
-        grad_z, found = _table(means, log_vars, log_weights).pull_back(kept, slope, cotangents, wants_prior)
+        grad_z, found = ctx.form(means, log_vars, log_weights).pull_back(kept, slope, cotangents, wants_prior)
         return grad_z, *(_for_each(found, means) if wants_prior else [None] * 3), None
 
 
@@ -72,10 +73,20 @@ class _MeanLogProb(torch.autograd.Function):
         return *_for_each(gradients * grad.view(-1, 1, 1), means), None, None
 
 
-def _table(means: torch.Tensor, log_vars: torch.Tensor, log_weights: torch.Tensor) -> Table:
-    """Choose the form of the table: differences in few dimensions, unless on a GPU."""
-    few = means.shape[-1] <= FEW and means.device.type == "cpu"
-    return (Differences if few else Expanded)(means, log_vars, log_weights)
+def _form(z: torch.Tensor, means: torch.Tensor) -> type[Table]:
+    """Choose the form of the table: fused for float32 in the plane on a processor, where numba is installed."""
+    single = z.dtype == means.dtype == torch.float32
+    plane = means.shape[-1] == 2 and means.device.type == "cpu"
+    return (_fused() if single and plane else None) or Expanded
+
+
+@cache
+def _fused() -> type[Table] | None:
+    try:
+        from sintro.priors.fused import Fused
+    except ImportError:
+        return None
+    return Fused
 
 
 def _for_each(gradients: torch.Tensor, means: torch.Tensor) -> list[torch.Tensor]:

@@ -1,12 +1,10 @@
 r"""What either form of a mixture's table is asked for: the sums of exp(l_kn) over modes and over points.
 
-The K x N table holds l_kn = log w_k + log N(z_n; m_k, diag exp(s_k)) of K modes at N points. It is worked through in
-chunks that stay in the processor's cache, and is never stored.
+The K x N table holds l_kn = log w_k + log N(z_n; m_k, diag exp(s_k)) of K modes at N points. Neither form stores it.
 """
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -33,14 +31,10 @@ class Cotangents(NamedTuple):
 class Table(ABC):
     """F mixtures of K modes: means and log_vars ``[F, K, L]``, normalised log_weights ``[F, K]``."""
 
-    chunk_entries: int  # entries of the table at a time
-
     def __init__(self, means: torch.Tensor, log_vars: torch.Tensor, log_weights: torch.Tensor):
-        self.precision = torch.float64 if means.dtype == torch.float64 else torch.float32
         self.shape = means.shape  # F, K, L
         self.peaks = log_weights.double() - 0.5 * (log_vars.double() + LOG_2PI).sum(-1)  # log w_k N(m_k), [F, K]
         self.peak = self.peaks.amax(-1, keepdim=True)  # [F, 1]
-        self._buffers: dict[tuple, torch.Tensor] = {}
 
     @abstractmethod
     def sums(self, z: torch.Tensor, slopes: bool, gradients: bool) -> Sums:
@@ -58,17 +52,3 @@ class Table(ABC):
         ``kept`` and ``slope`` are of the forward pass. Without its slope no gradient goes to the points, and none to
         the modes unless ``to_modes``.
         """
-
-    def parts(self, points: torch.Tensor) -> Iterator[slice]:
-        """Yield the chunks of the points, as slices of the last axis."""
-        cells, modes, _ = self.shape
-        size = max(1, self.chunk_entries // (cells * modes))
-        for start in range(0, points.shape[-1], size):
-            yield slice(start, start + size)
-
-    def buffer(self, place: int, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-        """Return memory that the next call for this place and shape overwrites: fresh memory costs as much as work."""
-        key = place, tuple(shape)
-        if key not in self._buffers:
-            self._buffers[key] = torch.empty(shape, dtype=dtype, device=device)
-        return self._buffers[key]

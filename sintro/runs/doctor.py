@@ -33,7 +33,7 @@ class Check(NamedTuple):
 def here(data: bool = True) -> list[Check]:
     """Check this machine. ``data``: whether to read and hash all data sets too, which takes seconds."""
     checks = [Check("machine", "ok", f"{platform.node()}, {os.cpu_count()} CPUs, {_memory()}"), _python(), _path()]
-    checks += [_torch(), _driver(), _results(), _space()]
+    checks += [_torch(), _numba(), _driver(), _results(), _space()]
     return [*checks, *extensions(), *(_data() if data else [])]
 
 
@@ -80,6 +80,14 @@ def _torch() -> Check:
     except RuntimeError as error:
         return Check("torch", "bad", f"{torch.__version__} sees {names}, but cannot use it: {error}")
     return Check("torch", "ok", f"{torch.__version__} uses {names}")
+
+
+def _numba() -> Check:
+    try:
+        import numba
+    except ImportError as error:
+        return Check("numba", "note", f"{error}: mixtures in the plane train more slowly on a processor")
+    return Check("numba", "ok", f"{numba.__version__} compiles the density of mixtures in the plane")
 
 
 def _driver() -> Check:

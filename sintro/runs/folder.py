@@ -12,6 +12,7 @@ from typing import Any
 from sintro import SintroError, __version__
 from sintro.cells.cell import RESULTS, Cell
 from sintro.runs.identity import identify
+from sintro.runs.loading import version_of
 
 PROVENANCE = "provenance.json"  # is there once a cell is trained
 HANDED_OVER = "provenance.fleet.json"  # its name after a fleet, until the cell's own `sintro train` renames it
@@ -62,6 +63,7 @@ def environment(device: str, threads: int) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,
+        "numba": version_of("numba"),
         "platform": platform.platform(),
         "hostname": this_host(),
         "cpu": _processor(),

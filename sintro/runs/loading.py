@@ -55,7 +55,7 @@ def unmet(requirements: Sequence[str]) -> list[str]:
 
     said = []
     for requirement in map(Requirement, requirements):
-        version = _version(requirement.name)
+        version = version_of(requirement.name)
         if version is None:
             said.append(f"there is no {requirement.name}")
         elif not requirement.specifier.contains(version, prereleases=True):
@@ -63,9 +63,10 @@ def unmet(requirements: Sequence[str]) -> list[str]:
     return said
 
 
-def _version(name: str) -> str | None:
+def version_of(name: str) -> str | None:
+    """Return the version of an installed package or of "python", None where it is not installed."""
     if name == "python":
-        return platform.python_version()
+        return platform.pythonversion_of()
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -9,7 +9,7 @@ from sintro.report.numbers.words import ABSENT, plural, show_setting
 
 # What provenance.json says of code, packages and machine, in the order shown.
 VERSIONS = (
-    "commit", "dirty", "sources_sha256", "version", "python", "torch", "numpy", "cuda", "device", "gpu", "cpu",
+    "commit", "dirty", "sources_sha256", "version", "python", "torch", "numpy", "numba", "cuda", "device", "gpu", "cpu",
     "platform", "hostname", "threads", "data_sha256",
 )  # fmt: skip
 MOST_VALUES = 4  # of one kind told for a side
