@@ -163,6 +163,15 @@ def test_doctor_looks_at_this_machine_and_says_what_is_missing(tmp_path, monkeyp
     assert found["results"].state == "bad"
 
 
+def test_doctor_says_what_is_slower_without_numba(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert {check.what: check for check in doctor.here(data=False)}["numba"].state == "ok"
+    monkeypatch.setitem(sys.modules, "numba", None)
+    row = {check.what: check for check in doctor.here(data=False)}["numba"]
+    assert row.state == "note"
+    assert "pip install 'sintro[fast]'" in row.found
+
+
 def fake_srun(folder, script):
     program = folder / "bin" / "srun"
     program.parent.mkdir()

@@ -86,7 +86,8 @@ def _numba() -> Check:
     try:
         import numba
     except ImportError as error:
-        return Check("numba", "note", f"{error}: mixtures in the plane train more slowly on a processor")
+        remedy = "mixtures in the plane train more slowly on a processor; run: pip install 'sintro[fast]'"
+        return Check("numba", "note", f"{error}: {remedy}")
     return Check("numba", "ok", f"{numba.__version__} compiles the density of mixtures in the plane")
 
 
