@@ -66,7 +66,7 @@ def unmet(requirements: Sequence[str]) -> list[str]:
 def version_of(name: str) -> str | None:
     """Return the version of an installed package or of "python", None where it is not installed."""
     if name == "python":
-        return platform.pythonversion_of()
+        return platform.python_version()
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
