@@ -54,6 +54,8 @@ def _compiled(function: Callable) -> Callable:
 
 @intrinsic
 def _float_of_bits(_, bits):
+    """Take the bits of an int32 for those of a float32."""
+
     def generate(context, builder, signature, arguments):
         return builder.bitcast(arguments[0], ir.FloatType())
 
