@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from trained import train_alone
 
 from sintro import SintroError
 from sintro.basics.randomness import generator
@@ -104,7 +105,7 @@ def test_the_decoder_learns_as_the_target_of_the_lagging_ones_reconstructions():
 def test_a_stopped_run_resumes_to_the_same_bits(tmp_path, monkeypatch, stop_after):
     monkeypatch.chdir(tmp_path)
     cell, settings = Cell.from_path(PATH), small()
-    assert training.train(cell, settings, device="cpu", threads=1) == 0
+    assert train_alone(cell, settings) == 0
     expected = [Path(PATH, name).read_bytes() for name in ("model.pt", "history.csv")]
     step = Players.step
 
@@ -115,6 +116,6 @@ def test_a_stopped_run_resumes_to_the_same_bits(tmp_path, monkeypatch, stop_afte
 
     with monkeypatch.context() as patched:
         patched.setattr(Players, "step", step_and_signal)
-        assert training.train(cell, settings, device="cpu", threads=1, restart=True) == training.INTERRUPTED
-    assert training.train(cell, settings, device="cpu", threads=1) == 0
+        assert train_alone(cell, settings, restart=True) == training.INTERRUPTED
+    assert train_alone(cell, settings) == 0
     assert [Path(PATH, name).read_bytes() for name in ("model.pt", "history.csv")] == expected

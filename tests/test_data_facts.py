@@ -7,6 +7,7 @@ import made_cells
 import numpy as np
 import pytest
 from made_images import TEST, TRAIN, idx, make
+from trained import train_alone
 
 from sintro import SintroError, report
 from sintro.basics.files import load_tensors, read_json, save_tensors, write_json
@@ -20,7 +21,6 @@ from sintro.report.numbers import results
 from sintro.report.pages.cell import data_note
 from sintro.runs import failures
 from sintro.training import record
-from sintro.training import tasks as training
 from sintro.training.players import Players
 
 CELL = Cell.from_path("results/tiny/fmnist/vae/normal/none/seed0")
@@ -65,7 +65,7 @@ def data(tmp_path, monkeypatch):
 
 
 def train(settings=None, **options):
-    return training.train(CELL, settings or tiny(), device="cpu", threads=1, **options)
+    return train_alone(CELL, settings or tiny(), **options)
 
 
 def interrupt(monkeypatch, after):
@@ -185,7 +185,7 @@ def test_evaluation_says_and_writes_down_what_it_measured_with(tmp_path, monkeyp
     cell = Cell.from_path("results/tiny/digits/vae/normal/none/seed0")
     changes = {"network": "residual", "latent_size": 4, "event": (1, 16, 16), "scale": 1 / 256, "dataset": "digits"}
     settings = tiny(**changes)
-    assert training.train(cell, settings, device="cpu", threads=1) == 0
+    assert train_alone(cell, settings) == 0
     capsys.readouterr()
     monkeypatch.setattr(evaluation, "ImageEvaluation", NoMeasurement)
     metrics = evaluation.evaluate(cell, device="cpu", threads=1)

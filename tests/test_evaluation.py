@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch.distributions import Independent, Normal
+from trained import train_alone
 
 from sintro import SintroError
 from sintro.basics.randomness import generator
@@ -43,7 +44,7 @@ def trained(tmp_path, monkeypatch):
 
     def train(path: str) -> Cell:
         cell = Cell.from_path(path)
-        assert training.train(cell, published(cell).model_copy(update=QUICK[path]), device="cpu", threads=1) == 0
+        assert train_alone(cell, published(cell).model_copy(update=QUICK[path])) == 0
         return cell
 
     return train

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from trained import train_alone
 
 from sintro import SintroError
 from sintro.basics.files import read_json
@@ -35,10 +36,7 @@ from sintro.objectives.model import Model
 from sintro.objectives.networks import ResidualBlock, UpsamplingBlock, residual_pair
 from sintro.priors import StandardNormal
 from sintro.training.batches import ImageBatches
-from sintro.training.loop import Options
 from sintro.training.players import Players
-from sintro.training.record import Task
-from sintro.training.tasks import train_all
 
 DIGITS = "results/tiny/digits/soft-introvae/mog4-learned-lc/clip-resp10/seed0"
 LONGER = {"iterations": 150, "warmup": 140, "conversion": 130, "snapshots": (0, 130), "learning_rate": 1e-3}
@@ -564,7 +562,7 @@ def test_a_digits_cell_from_training_to_metrics(tmp_path, monkeypatch):
     """End to end in the real formats: training, resume to the same bits, best and last, both protocols."""
     monkeypatch.chdir(tmp_path)
     cell, settings = Cell.from_path(DIGITS), small(**LONGER)
-    assert train_all([Task(cell, settings, {}, f"sintro train {cell.path}")], Options()) == 0
+    assert train_alone(cell, settings) == 0
     folder = Path(cell.path)
     assert set(snapshots.snapshots_of(folder, settings)) == {0, 130, 150}
     (folder / "snapshot-77.pt").write_bytes(b"of an earlier training of other length")
@@ -640,7 +638,7 @@ def test_bfloat16_gradients_point_where_float32_ones_do():
 def test_evaluation_is_in_float32_whatever_training_was_in(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cell, settings = Cell.from_path(DIGITS), small(precision="bfloat16", snapshots=())
-    assert train_all([Task(cell, settings, {}, f"sintro train {cell.path}")], Options()) == 0
+    assert train_alone(cell, settings) == 0
     assert read_json(Path(cell.path) / "cell.json")["settings"]["precision"] == "bfloat16"
     assert read_json(Path(cell.path) / "provenance.json")["precision"] == "bfloat16"
     model = snapshots.load_model(Path(cell.path), settings, "cpu")
@@ -666,7 +664,7 @@ def test_the_distance_to_the_data_falls_while_a_vae_learns_the_digits(tmp_path, 
     cell = Cell.from_path("results/tiny/digits/vae/normal/none/seed0")
     changes = {"iterations": 450, "warmup": 450, "conversion": None, "snapshots": (30,), "learning_rate": 1e-3}
     settings = small(cell.path, **changes, channels=(8, 16), evaluation_images=500)
-    assert train_all([Task(cell, settings, {}, f"sintro train {cell.path}")], Options()) == 0
+    assert train_alone(cell, settings) == 0
 
     def load(name):
         return snapshots.load_model(Path(cell.path), settings, "cpu", name)

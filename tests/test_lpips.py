@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from trained import train_alone
 
 from sintro import SintroError
 from sintro.__main__ import main
@@ -28,9 +29,6 @@ from sintro.metrics.translation import transfer_lpips
 from sintro.report.numbers import errors, results
 from sintro.report.numbers.results import Result
 from sintro.report.pages.cell import heading_of
-from sintro.training.loop import Options
-from sintro.training.record import Task
-from sintro.training.tasks import train_all
 
 CONVOLUTIONS = {0: (64, 3, 11), 3: (192, 64, 5), 6: (384, 192, 3), 8: (256, 384, 3), 10: (256, 256, 3)}
 STRIDES, PADDINGS, POOLED = (4, 1, 1, 1, 1), (2, 2, 1, 1, 1), (False, True, True, False, False)
@@ -260,7 +258,7 @@ def cell(root, monkeypatch):
     made = Cell.from_path("results/tiny/made-cars/vae/normal/none/seed0")
     changes = {"iterations": 2, "warmup": 2, "milestones": (), "evaluation_images": 40, "batch_size": 40}
     settings = published(made).model_copy(update=changes | {"snapshots": (0,)})
-    assert train_all([Task(made, settings, {}, f"sintro train {made.path}")], Options()) == 0
+    assert train_alone(made, settings) == 0
     return made, settings
 
 

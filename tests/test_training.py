@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from trained import train_alone
 
 from sintro import SintroError, objectives
 from sintro.basics.files import load_tensors, read_json, write_json
@@ -41,7 +42,7 @@ def small(path, **changes):
 
 def run(path, **changes):
     options = {name: changes.pop(name) for name in ("checkpoint_every", "restart") if name in changes}
-    return training.train(Cell.from_path(path), small(path, **changes), device="cpu", threads=1, **options)
+    return train_alone(Cell.from_path(path), small(path, **changes), **options)
 
 
 @pytest.fixture
