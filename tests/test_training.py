@@ -19,6 +19,7 @@ from sintro.cells.cell import Cell
 from sintro.cells.presets import published
 from sintro.priors import MixturePrior, VampPrior
 from sintro.runs import failures, history
+from sintro.runs.devices import pick_device
 from sintro.training import tasks as training
 from sintro.training.players import Players
 
@@ -591,10 +592,10 @@ def test_json_holds_numbers_that_are_not_finite_as_words(tmp_path):
 @pytest.mark.parametrize("device", ["gpu", "cuda:x", "tpu"])
 def test_unknown_devices_are_named(device):
     with pytest.raises(SintroError, match="unknown device"):
-        training.pick_device(device)
+        pick_device(device)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_missing_gpu_is_named():
     with pytest.raises(SintroError, match="sees no GPU"):
-        training.pick_device("cuda")
+        pick_device("cuda")
