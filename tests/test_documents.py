@@ -209,6 +209,14 @@ def test_a_table_of_a_study_that_no_archive_has_is_a_clear_error(tmp_path):
         documents.filled("<!-- archived table2: fid -->\n<!-- end -->\n", read)
 
 
+def test_a_table_of_an_archive_that_lacks_most_of_its_study_has_the_rows_that_were_run():
+    with documents.archived_studies(ROOT / "archive") as read:
+        found = documents.filled("<!-- archived table1: kl_published -->\n<!-- end -->\n", read).splitlines()
+    models = {tuple(path.split("/")[1:3]) for path in archived("table1")}
+    rows = [line.split(" | ")[0:2] for line in found if "normal" in line or "mog64" in line]
+    assert {(model.removeprefix("| "), prior.split(",")[0]) for model, prior in rows} == models
+
+
 def archived(study: str) -> dict[str, dict]:
     """The metrics of an archived study: {"rings/vae/normal/none/seed0": metrics.json's content}."""
     with zipfile.ZipFile(ROOT / "archive" / f"{study}.zip") as archive:

@@ -2,9 +2,9 @@
 
 A table's place is between ``<!-- archived STUDY: METRIC -->`` and ``<!-- end -->``: a row for each objective and prior,
 a column for each data set, mean and spread over seeds as the study's page shows them. Several metrics of a study with
-one data set, separated by commas, have a column each. A data set on which no run has any of them is left out. Between
-``<!-- verdicts of STUDY, STUDY -->`` and ``<!-- end -->`` stands a row for each claim and each study that has cells for
-it.
+one data set, separated by commas, have a column each. A data set or a row on which no run has any of them is left out.
+Between ``<!-- verdicts of STUDY, STUDY -->`` and ``<!-- end -->`` stands a row for each claim and each study that has
+cells for it.
 
 Run as ``python -m sintro.report.pages.documents [--write]``: exit code 1 where a table is not what the archive says.
 """
@@ -61,8 +61,9 @@ def filled(text: str, read: Read) -> str:
     def table(place: re.Match) -> str:
         begin, study, names, end = place.groups()
         metrics, results = names.split(", "), read(study).results
-        measured = {one.cell.dataset for one in results if any(is_known(one.value(metric)) for metric in metrics)}
-        results = [one for one in results if one.cell.dataset in measured]
+        measured = [one.cell.axes for one in results if any(is_known(one.value(metric)) for metric in metrics)]
+        datasets, rows = {dataset for dataset, *_ in measured}, {tuple(row) for _, *row in measured}
+        results = [one for one in results if one.cell.axes[0] in datasets and one.cell.axes[1:] in rows]
         measures = [Measure(metric, metric) for metric in metrics]
         return begin + markdown(make_table("archived", study, results, measures, errors.floors_of(results))) + end
 
