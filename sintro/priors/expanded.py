@@ -83,12 +83,11 @@ class Expanded(Table):
                 None if slope is None else to_points.mT.to(slope.dtype),
                 self._gradients(per_mode) if to_modes else None,
             )
-        if to_modes:
-            weighted = features[:, :-1] * (cotangents.log_prob / total).unsqueeze(1)
-            for part in self._parts(features):
-                per_mode += torch.bmm(self._table(features[..., part]), weighted[..., part].mT)
+        weighted = features[:, :-1] * (cotangents.log_prob / total).unsqueeze(1)
+        for part in self._parts(features):
+            per_mode += torch.bmm(self._table(features[..., part]), weighted[..., part].mT)
         to_points = None if slope is None else slope * cotangents.log_prob.unsqueeze(-1)
-        return to_points, self._gradients(per_mode) if to_modes else None
+        return to_points, self._gradients(per_mode)
 
     def _features(self, z: torch.Tensor) -> torch.Tensor:
         """Rows z^2, z, 1 and minus the shift (here the highest peak): [F, 2L + 2, N]."""

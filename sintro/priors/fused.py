@@ -74,14 +74,17 @@ def _power(x):
 
 
 @_compiled
-def _sweep(x, y, offsets, k, weight, modes, slopes, e, sums, to_x, to_y):
-    """Write e = 2^(exponent of mode k - offset) at C points; add weight e to sums, weight e dl/dz to to_x and to_y."""
+def _sweep(x, y, offsets, k, weight, modes, e, sums, to_x, to_y):
+    """Write e = 2^(exponent of mode k - offset) at C points; add weight e to sums, and weight e dl/dz to to_x and to_y.
+
+    Empty to_x and to_y ask for no slopes.
+    """
     means, scales, heights, pulls = modes
     mx, my, height = means[0, k], means[1, k], np.float32(heights[k])
     ax, ay = np.float32(scales[0, k]), np.float32(scales[1, k])
     qx, qy = np.float32(weight * pulls[0, k]), np.float32(weight * pulls[1, k])
     weight = np.float32(weight)
-    if slopes:  # asked within the loop, it would keep the loop from vectors
+    if len(to_x):  # asked within the loop, it would keep the loop from vectors
         for i in range(len(e)):
             tx, ty = (x[i] - mx) * ax, (y[i] - my) * ay
             e[i] = _power(height - offsets[i] - tx * tx - ty * ty)
@@ -143,8 +146,8 @@ def _add_far(r, tx, ty, found):
 
 
 @_compiled
-def _forward(x, y, modes, slopes, gradients, total, shifts, slope, found):
-    """Fill total and shifts [N], and on request slope [2, N] and found [K, 5], the sums of r, r t and r t^2."""
+def _forward(x, y, modes, gradients, total, shifts, slope, found):
+    """Fill total and shifts [N], slope [2, N] unless empty, and on request found [K, 5]: sums of r, r t, r t^2."""
     count = len(modes[2])
     table = np.empty((count if gradients else 1, BLOCK), np.float32)
     none, inverse = np.zeros(BLOCK, np.float32), np.empty(BLOCK, np.float32)
@@ -156,7 +159,7 @@ def _forward(x, y, modes, slopes, gradients, total, shifts, slope, found):
         n = len(xs)
         for k in range(count):
             e = table[k if gradients else 0, :n]
-            _sweep(xs, ys, none[:n], k, 1.0, modes, slopes, e, sums, to_x, to_y)
+            _sweep(xs, ys, none[:n], k, 1.0, modes, e, sums, to_x, to_y)
         for i in range(n):
             inverse[i] = ONE / sums[i] if sums[i] >= REMOTE else ZERO
         for i in range(len(to_x)):
@@ -168,7 +171,7 @@ def _forward(x, y, modes, slopes, gradients, total, shifts, slope, found):
         for i in range(n):
             if not sums[i] >= REMOTE:
                 shifts[start + i], sums[i] = _far(xs[i], ys[i], modes, tx, ty, r)
-                if slopes:
+                if len(to_x):
                     to_x[i], to_y[i] = -(modes[3][0] * r * tx).sum(), -(modes[3][1] * r * ty).sum()
                 if gradients:
                     _add_far(r, tx, ty, found)
@@ -176,7 +179,7 @@ def _forward(x, y, modes, slopes, gradients, total, shifts, slope, found):
 
 @_compiled
 def _backward(x, y, modes, offsets, remote, g, c, to_modes, shares, pulled, found):
-    """Add c_n to shares [N], sum_k c_k r_kn dl_kn / dz_n to pulled [2, N], and to found [K, 5], all of them zeros.
+    """Add c_n to shares [N], sum_k c_k r_kn dl_kn / dz_n to pulled [2, N] unless empty, and to found [K, 5], all zeros.
 
     Entry (k, n) of the table has the cotangent r_kn (g_n + c_k - c_n), with r_kn = 2^(exponent - offset_n) and
     c_n = sum_k c_k r_kn.
@@ -184,7 +187,7 @@ def _backward(x, y, modes, offsets, remote, g, c, to_modes, shares, pulled, foun
     count = len(c)
     table = np.empty((count, BLOCK), np.float32)
     offset, weights, near = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
-    tx, ty, r, added = np.empty(count), np.empty(count), np.empty(count), np.empty(5)
+    tx, ty, r = np.empty(count), np.empty(count), np.empty(count)
     for start in range(0, len(x), BLOCK):
         block = slice(start, min(start + BLOCK, len(x)))
         xs, ys, own, to_x, to_y = x[block], y[block], shares[block], pulled[0, block], pulled[1, block]
@@ -193,20 +196,19 @@ def _backward(x, y, modes, offsets, remote, g, c, to_modes, shares, pulled, foun
             near[i] = ZERO if remote[start + i] else ONE
             offset[i] = ZERO if remote[start + i] else np.float32(offsets[start + i])
         for k in range(count):
-            _sweep(xs, ys, offset[:n], k, c[k], modes, True, table[k, :n], own, to_x, to_y)
+            _sweep(xs, ys, offset[:n], k, c[k], modes, table[k, :n], own, to_x, to_y)
         if to_modes:
-            for i in range(n):
-                weights[i] = near[i] * (g[start + i] - own[i])
             for k in range(count):
+                weight = np.float32(c[k])
+                for i in range(n):
+                    weights[i] = near[i] * (g[start + i] + weight - own[i])
                 _add_over_points(xs, ys, k, modes, table[k, :n], weights[:n], found[k])
-                added[:] = 0
-                _add_over_points(xs, ys, k, modes, table[k, :n], near[:n], added)
-                found[k] += c[k] * added
         for i in range(n):
             if remote[start + i]:
                 _far(xs[i], ys[i], modes, tx, ty, r)
                 own[i] = (c * r).sum()
-                to_x[i], to_y[i] = -(c * modes[3][0] * r * tx).sum(), -(c * modes[3][1] * r * ty).sum()
+                if len(to_x):
+                    to_x[i], to_y[i] = -(c * modes[3][0] * r * tx).sum(), -(c * modes[3][1] * r * ty).sum()
                 if to_modes:
                     r *= g[start + i] - own[i] + c
                     _add_far(r, tx, ty, found)
@@ -232,7 +234,7 @@ class Fused(Table):
         found = self._no_sums()
         filled = points, total, shifts, slope, found
         for modes, (x, y), *results in zip(self.cells, *(each.numpy() for each in filled), strict=True):
-            _forward(x, y, modes, slopes, gradients, *results)
+            _forward(x, y, modes, gradients, *results)
         log_prob = total.log().double() + (shifts * math.log(2) + self.peak)
         found = self._gradients(found / count) if gradients else None
         return Sums(log_prob.to(z.dtype), slope.mT if slopes else None, found, (points, total, shifts))
@@ -244,14 +246,14 @@ class Fused(Table):
         points, total, shifts = kept
         g, c = cotangents
         to_points = None if slope is None else slope * g.unsqueeze(-1)
-        if c is None and not to_modes:
-            return to_points, None
+        through_shares = slope is not None and c is not None
         c = torch.zeros_like(self.peaks) if c is None else c.double() / points.shape[-1]
-        shares, pulled, found = torch.zeros_like(total), torch.zeros_like(points), self._no_sums()
+        shares, found = torch.zeros_like(total), self._no_sums()
+        pulled = torch.zeros_like(points if through_shares else points[..., :0])
         given = points, shifts + total.double().log2(), shifts != 0, g.float().contiguous(), c, shares, pulled, found
         for modes, (x, y), *rest in zip(self.cells, *(each.numpy() for each in given), strict=True):
             _backward(x, y, modes, *rest[:4], to_modes, *rest[4:])
-        if slope is not None:
+        if through_shares:
             to_points = to_points - slope * shares.unsqueeze(-1) + pulled.mT
         return to_points, self._gradients(found) if to_modes else None
 

@@ -50,5 +50,6 @@ class Table(ABC):
         """Compute a loss's gradient to the points, ``[F, N, L]``, and to the modes, ``[F, K, 2L + 1]``.
 
         ``kept`` and ``slope`` are of the forward pass. Without its slope no gradient goes to the points, and none to
-        the modes unless ``to_modes``.
+        the modes unless ``to_modes``. Where log p alone has a cotangent and no mode wants one, the slope is enough, and
+        nobody calls this.
         """
