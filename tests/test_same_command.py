@@ -323,6 +323,6 @@ def test_this_environment_is_what_sintro_needs() -> None:
     assert {line.partition(">=")[0] for line in required} >= {"python", "torch", "pydantic", "snakemake"}
     assert loading.unmet(required) == []
     assert loading.unmet(["torch>=99", "no-such-package>=1"]) == [
-        f"torch {loading._version('torch')} is not >=99",
+        f"torch {loading.version_of('torch')} is not >=99",
         "there is no no-such-package",
     ]
