@@ -217,6 +217,20 @@ def test_a_table_of_an_archive_that_lacks_most_of_its_study_has_the_rows_that_we
     assert {(model.removeprefix("| "), prior.split(",")[0]) for model, prior in rows} == models
 
 
+def test_several_metrics_of_several_data_sets_stand_below_each_other():
+    with documents.archived_studies(ROOT / "archive") as read:
+        text = "<!-- archived detection: kl_published, ood_uniform_elbo_auroc -->\n<!-- end -->\n"
+        rows = [line.strip("| ").split(" | ") for line in documents.filled(text, read).splitlines()[1:-1]]
+    assert rows[0] == ["data", "objective", "prior", "KL (published)", "AUROC (ELBO, off support)", "seeds"]
+    models = [["vae", "normal"], ["soft-introvae", "normal"], ["soft-introvae", "mog64-learned, clip"]]
+    expected = [
+        [dataset, *model] for dataset in ("8gaussians", "rings") for model in [*models, ["floor (a perfect model)", ""]]
+    ]
+    assert [row[:3] for row in rows[2:]] == expected
+    vae = [archived("detection")[f"rings/vae/normal/none/seed{seed}"]["kl_published"] for seed in range(3)]
+    assert float(rows[6][3].partition("±")[0]) == pytest.approx(statistics.fmean(vae), rel=1e-2)
+
+
 def archived(study: str) -> dict[str, dict]:
     """The metrics of an archived study: {"rings/vae/normal/none/seed0": metrics.json's content}."""
     with zipfile.ZipFile(ROOT / "archive" / f"{study}.zip") as archive:

@@ -1,8 +1,11 @@
 """``make readme-results``: the tables of archived runs in README.md and the docs, which no hand types.
 
 A table's place is between ``<!-- archived STUDY: METRIC -->`` and ``<!-- end -->``: a row for each objective and prior,
-a column for each data set, mean and spread over seeds as the study's page shows them. Several metrics of a study with
-one data set, separated by commas, have a column each. A data set or a row on which no run has any of them is left out.
+a column for each data set, mean and spread over seeds as the study's page shows them. Several metrics, separated by
+commas, have a column each, and then several data sets stand below each other. A data set or a row on which no run has
+any of them is left out.
+Between ``<!-- stability of STUDY -->`` and ``<!-- end -->`` stands how each objective fares over the grid of its
+hyper-parameters.
 Between ``<!-- verdicts of STUDY, STUDY -->`` and ``<!-- end -->`` stands a row for each claim and each study that has
 cells for it.
 
@@ -22,14 +25,17 @@ from sintro import SintroError
 from sintro.basics.files import write_atomic
 from sintro.report.numbers import archived, claim_files, claims, errors
 from sintro.report.numbers.exports import FLOORS
+from sintro.report.numbers.stability import numbers_of, sweeps_of
 from sintro.report.numbers.statistics import is_known
 from sintro.report.numbers.study import StudyReport, read_study
 from sintro.report.numbers.tables import Key, Measure, Table, make_table
 from sintro.report.numbers.words import extent
+from sintro.report.pages.stability import line_view
 from sintro.runs.archived import FOLDER
 
 DOCUMENTS = (Path("README.md"), Path("docs/results.md"), Path("docs/translation.md"))
 PLACE = re.compile(r"(<!-- archived ([\w-]+): ([\w, ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+STABILITY = re.compile(r"(<!-- stability of ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 VERDICTS = re.compile(r"(<!-- verdicts of ([\w, -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -71,7 +77,11 @@ def filled(text: str, read: Read) -> str:
         begin, studies, end = place.groups()
         return begin + verdicts_of([read(study) for study in studies.split(", ")]) + end
 
-    return VERDICTS.sub(verdicts, PLACE.sub(table, text))
+    def stability(place: re.Match) -> str:
+        begin, study, end = place.groups()
+        return begin + stability_of(read(study)) + end
+
+    return STABILITY.sub(stability, VERDICTS.sub(verdicts, PLACE.sub(table, text)))
 
 
 def verdicts_of(reports: Sequence[StudyReport]) -> str:
@@ -87,36 +97,60 @@ def verdicts_of(reports: Sequence[StudyReport]) -> str:
     return _lines(lines)
 
 
+def stability_of(report: StudyReport) -> str:
+    """Lay out how often each objective failed over the grid of its hyper-parameters, and the published KL there."""
+    lines = [["data", "objective", "diverged", "collapsed", "KL: median", "middle half", "best"], ["---"] * 7]
+    for sweep in sweeps_of(report.results):
+        line = line_view(numbers_of(sweep))
+        median, quartiles, best, *_ = line["spreads"]
+        fates = [line["diverged"], line["collapsed"]]
+        lines.append([line["dataset"], line["label"], *fates, median, quartiles, best])
+    return _lines(lines)
+
+
 def markdown(table: Table) -> str:
-    """Lay out a table: rows as they are on the study's page, then the floor."""
-    columns = list(itertools.product(table.datasets, table.measures))
-    heads = [dataset if len(table.measures) == 1 else measure.metric("published").label for dataset, measure in columns]
-    lines = [["objective", "prior", *heads, "seeds"], ["---"] * (len(heads) + 3)]
+    """Lay out a table: rows as they are on the study's page, then the floor.
+
+    Several metrics of several data sets stand below each other, one data set after the other.
+    """
+    if len(table.datasets) == 1 or len(table.measures) == 1:
+        return _lines([*_heads(table, table.datasets), *_rows(table, table.datasets)])
+    lines = [[head, *line] for head, line in zip(("data", "---"), _heads(table, table.datasets[:1]), strict=True)]
+    for dataset in table.datasets:
+        lines += [[dataset, *row] for row in _rows(table, [dataset])]
+    return _lines(lines)
+
+
+def _heads(table: Table, datasets: Sequence[str]) -> list[list[str]]:
+    """Name the columns for these data sets, with the rule below."""
+    labels = [measure.metric("published").label for measure in table.measures]
+    heads = labels if len(datasets) == 1 and len(labels) > 1 else datasets
+    return [["objective", "prior", *heads, "seeds"], ["---"] * (len(heads) + 3)]
+
+
+def _rows(table: Table, datasets: Sequence[str]) -> list[list[str]]:
+    """Spell the rows that were run on these data sets, then the floor."""
+    columns = list(itertools.product(datasets, table.measures))
+    rows = []
     for row in table.rows:
-        texts = [table.text(row, dataset, measure, "published", "published") for dataset, measure in columns]
-        lines.append([*_labels(row), *texts, _seeds(table, row)])
+        counts = [table.entries[row, one].states["done"] for one in datasets if (row, one) in table.entries]
+        if any(counts):
+            texts = [table.text(row, dataset, measure, "published", "published") for dataset, measure in columns]
+            rows.append([*_labels(row), *texts, extent(min(counts), max(counts))])
     floors = [table.floor_text(dataset, measure, "published") for dataset, measure in columns]
     if any(floors):
-        lines.append([FLOORS[table.floor_kind], "", *floors, ""])
-    return _lines(lines).replace(" ± ", "±")
+        rows.append([FLOORS[table.floor_kind], "", *floors, ""])
+    return rows
 
 
 def _lines(rows: list[list[str]]) -> str:
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows).replace(" ± ", "±")
 
 
 def _labels(row: Key) -> tuple[str, str]:
     """Name a row's objective, and its prior with the regularizers."""
     objective, prior, regularizers = row
     return objective, prior if regularizers == "none" else f"{prior}, {regularizers}"
-
-
-def _seeds(table: Table, row: Key) -> str:
-    """Count a row's finished seeds: one number, or the fewest and the most over the data sets."""
-    counts = [
-        table.entries[row, dataset].states["done"] for dataset in table.datasets if (row, dataset) in table.entries
-    ]
-    return extent(min(counts), max(counts))
 
 
 def main(write: bool) -> int:
