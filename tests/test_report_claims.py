@@ -166,6 +166,32 @@ def test_lost_pairs_are_counted(tmp_path):
     outcome = judged(tmp_path, made(lambda cell: math.nan if cell.seed == 4 else 1.0, states)).outcomes[0]
     assert outcome.pairs == 4 * 4 - 2
     assert outcome.lost == 4 + 2
+    assert outcome.lost_alone == (1, 1)
+    assert contrast_view(outcome, outcome)["lost"] == "6 (A alone 1, B alone 1)"
+
+
+def test_cells_that_are_to_come_lose_no_pair(tmp_path):
+    states = {("mog64-fixed", dataset, seed): "missing" for dataset in DENSITIES for seed in range(5)}
+    outcome = judged(tmp_path, made(lambda cell: 1.0, states)).outcomes[0]
+    assert (outcome.state, outcome.pairs, outcome.lost) == ("not run", 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("planted", "diverged", "verdict"),
+    [
+        (9, (), "supported"),
+        (9, ("mog64-learned",), "inconclusive"),
+        (9, ("mog64-fixed",), "supported"),
+        (9, ("mog64-learned", "mog64-fixed"), "supported"),
+        (11, ("mog64-learned",), "contradicted"),
+        (11, ("mog64-fixed",), "inconclusive"),
+    ],
+)
+def test_no_contrast_favours_a_side_that_lost_pairs_alone(planted, diverged, verdict, tmp_path):
+    rng = np.random.default_rng(7)
+    states = {(prior, dataset, 3): "diverged" for prior in diverged for dataset in DENSITIES}
+    found = made(lambda cell: rng.normal(planted if "learned" in cell.prior else 10, 0.1), states)
+    assert judged(tmp_path, found).verdict == verdict
 
 
 def test_a_margin_must_be_exceeded(tmp_path):
@@ -336,7 +362,7 @@ def test_instability_is_pooled_over_the_grid_and_counts_divergence_and_collapse(
     assert all(s.pairs == ((0.0, 0.5), (0.0, 0.5), (0.0, 1.0)) for s in outcome.strata)
     missing = {("introvae-rec1-kl1-neg1-margin5", 2): "missing"}
     outcome = judged(tmp_path, grid_results(covered, missing), POOLED).outcomes[0]
-    assert (outcome.pairs, outcome.lost) == (4 * 2, 4)  # a part of the grid is not the grid
+    assert (outcome.pairs, outcome.lost) == (4 * 2, 0)  # a part of the grid is not the grid, and the rest is to come
     found = grid_results(covered)
     for i, result in enumerate(found):
         if result.cell.seed == 2 and result.cell.margin == 5:

@@ -198,6 +198,8 @@ def _from_cell(cell: Cell, table: Mapping[str, Any]) -> dict[str, Any]:
 def _revision(cell: Cell) -> int | None:
     """Return the last of `REVISIONS` that changed the cell's numbers; None for the first."""
     prior = cell.prior_spec
+    if cell.objective_name == "soft-introvae-bootstrap":
+        return 3
     pseudo_images = cell.data.kind == "images" and prior.components is not None
     return 2 if pseudo_images or prior.cooperation == "encoder" else None
 

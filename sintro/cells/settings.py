@@ -16,6 +16,8 @@ REVISIONS = {
     1: "the first",
     2: "pseudo-inputs of images pass a hard tanh, which has no gradient at 0 and 1 (1: a clamp, which has one); in "
     "prior-encoder cooperation the prior also receives the gradients of R and of the soft exponential's target x_f",
+    3: "with a target decoder, the decoder also learns through the fakes' latents and the target decoder (1, 2: the "
+    "reconstruction of a fake was a constant)",
 }
 
 

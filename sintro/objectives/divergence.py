@@ -130,7 +130,11 @@ def _of_one_mode(prior: Prior) -> torch.Tensor | None:
 
 
 def mean_kls(
-    model: Model, batches: list[torch.Tensor], to_prior: Callable[..., torch.Tensor], weight: float
+    model: Model,
+    batches: list[torch.Tensor],
+    to_prior: Callable[..., torch.Tensor],
+    weight: float,
+    more: Callable[[torch.Tensor, Posterior], torch.Tensor] | None = None,
 ) -> tuple[list[Posterior], list[torch.Tensor]]:
     """Return q(z|x) of each batch, and the batch mean ``[...]`` of its KL, with gradients to the encoder and the batch.
 
@@ -140,14 +144,20 @@ def mean_kls(
     Args:
         to_prior: KL(q || p), ``[..., B]``, of a mean and a log-variance.
         weight: what the loss multiplies each mean by, as in :func:`differentiate_now`.
+        more: what to add to a batch's mean, ``[...]`` of the batch and its q(z|x).
     """
+
+    def mean(batch: torch.Tensor, posterior: Posterior) -> torch.Tensor:
+        divergence = to_prior(*posterior).mean(-1)
+        return divergence if more is None else divergence + more(batch, posterior)
+
     if model.stackable:
         posteriors = model.encode_each(batches)
-        return posteriors, [to_prior(*posterior).mean(-1) for posterior in posteriors]
+        return posteriors, [mean(*pair) for pair in zip(batches, posteriors, strict=True)]
     posteriors, kls = [], []
     for batch in batches:
         end = leaf_of(batch)
         posteriors.append(model.encode(end))
         places = [(end, batch), *((own, own) for own in model.encoder.parameters())]
-        kls.append(differentiate_now(to_prior(*posteriors[-1]).mean(-1), places, weight))
+        kls.append(differentiate_now(mean(end, posteriors[-1]), places, weight))
     return posteriors, kls

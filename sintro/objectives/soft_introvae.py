@@ -159,14 +159,19 @@ def decoder_loss(
         reconstruction = model.reconstruction_error(real, negatives[0]).mean(-1)
         to_target = partial(kl, prior=target, samples=samples, generator=generator, sampled=sampled)
         weight = gamma * betas.kl * 0.5
-        posteriors, kls = mean_kls(model, negatives, to_target, scale * weight)
+        weight_again = gamma * gamma_r * betas.rec * 0.5
+        errs_again = gamma * gamma_r > torch.finfo(torch.float32).eps / 2
+        by_target = None
+        if errs_again and model.target_decoder is not None:
+            by_target = partial(_error_by_target, model, weight_again / weight, generator)
+        posteriors, kls = mean_kls(model, negatives, to_target, scale * weight, by_target)
         loss = betas.rec * reconstruction + weight * sum(kls[1:], kls[0])
         if prior.learns:
             if prior_kl is None:
                 prior_kl = real_kl(posterior, prior, samples, generator, False, sampled).for_prior
             loss = loss + betas.kl * prior_kl
-        if gamma * gamma_r > torch.finfo(torch.float32).eps / 2:
-            loss = loss + gamma * gamma_r * betas.rec * 0.5 * _errors_again(model, negatives, posteriors, generator)
+        if errs_again and model.target_decoder is None:
+            loss = loss + weight_again * _errors_again(model, negatives, posteriors, generator)
     loss = scale * loss
     return Step(loss, detached({"loss_decoder": loss}, None), posterior, z)
 
@@ -174,13 +179,24 @@ def decoder_loss(
 def _errors_again(model: Model, batches, posteriors, generator: Generators) -> torch.Tensor:
     """Return the sum, over all batches of fakes, of the batch mean of rec between a batch and its reconstruction.
 
-    The decoder learns from the reconstructions that it makes here. A target decoder's are constant, so that the decoder
-    learns from the batches, which are their target.
+    The decoder learns from the reconstructions alone: their latents and the batches are constants.
     """
-    again = model.decode_each([each.detach().sample(generator) for each in posteriors], model.target_decoder)
-    targets = batches if model.target_decoder else [batch.detach() for batch in batches]
+    again = model.decode_each([each.detach().sample(generator) for each in posteriors])
+    targets = [batch.detach() for batch in batches]
     first, *others = (model.reconstruction_error(*pair).mean(-1) for pair in zip(targets, again, strict=True))
     return sum(others, first)
+
+
+def _error_by_target(
+    model: Model, weight: Weight, generator: Generators, batch: torch.Tensor, posterior: Posterior
+) -> torch.Tensor:
+    """Return the weighted batch mean of rec between a batch of fakes and the target decoder's reconstruction of it.
+
+    The decoder learns from the batch, on both sides of rec: as the target, and as what encoder and target decoder make
+    the reconstruction from.
+    """
+    again = model.target_decoder(posterior.sample(generator))
+    return weight * model.reconstruction_error(batch, again).mean(-1)
 
 
 def _nonzero(weight: Weight) -> bool:

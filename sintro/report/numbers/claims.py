@@ -5,6 +5,9 @@ with a constant, such as what chance scores: then the test is the one-sample t-t
 are combined by Stouffer's sum of normal scores, its two directions tested at 5% together, and the contrasts of a claim
 corrected by Holm. A stratum whose differences are all the same has no t-test and takes no part. So a claim about a
 difference that does not exist gets a verdict other than inconclusive in at most 5% of the cases.
+
+A pair is lost where an ended cell has no number: it diverged, is unreadable, or its metric is undefined. The pairs that
+are left flatter the side whose cell has none. So no contrast comes out in favour of a side that lost a pair alone.
 """
 
 import math
@@ -29,7 +32,7 @@ from sintro.report.numbers.statistics import (
 )
 from sintro.runs.results import FINISHED
 
-ENDED = (*FINISHED, "unreadable")  # a pair in which such a cell has no number is lost; others are still to come
+ENDED = (*FINISHED, "unreadable")  # such a cell without a number loses its pair; others are still to come
 
 Seeds = dict[int, list[Result]]  # seed -> the cells of a side with it
 Place = tuple[str, tuple[str, ...]]  # data set, and what the stars stand for
@@ -41,7 +44,8 @@ class Stratum:
 
     label: str
     pairs: tuple[tuple[float, float], ...]  # (A, B)
-    lost: int  # seeds that one side or both lack: diverged, missing, unreadable, not finite
+    lost: int  # pairs of which an ended cell has no number
+    lost_alone: tuple[int, int]  # those that A alone lost, and that B alone lost
     as_claimed: Comparison
     beyond_margin: Comparison
     noise: float | None = None  # measurement noise of the metric, pooled over the cells of both sides
@@ -80,8 +84,9 @@ def _mean_of_b(pairs: Sequence[tuple[float, float]]) -> float:
 class Outcome:
     """The outcome of a contrast.
 
-    ``state``: as claimed, against, undecided, no spread (seeds enough, but all alike, of which there is no test), too
-    few seeds, no number (the cells ran, but all pairs are lost), not run.
+    ``state``: as claimed, against, undecided (also where it favours a side that lost pairs alone), no spread (seeds
+    enough, but all alike, of which there is no test), too few seeds, no number (the cells ran, but all pairs are lost),
+    not run.
     """
 
     contrast: Contrast
@@ -104,8 +109,14 @@ class Outcome:
 
     @property
     def lost(self) -> int:
-        """The number of pairs that were lost to divergence or missing cells."""
+        """The number of pairs of which an ended cell has no number."""
         return sum(stratum.lost for stratum in self.strata)
+
+    @property
+    def lost_alone(self) -> tuple[int, int]:
+        """The number of pairs that A alone lost, and that B alone lost."""
+        alone = [stratum.lost_alone for stratum in self.strata]
+        return sum(by_a for by_a, _ in alone), sum(by_b for _, by_b in alone)
 
     @property
     def p_value(self) -> float | None:
@@ -235,15 +246,18 @@ def _stratum(
     contrast: Contrast, place: Place, a: Mapping[int, list[Result]], b: Mapping[int, list[Result]]
 ) -> Stratum | None:
     """Pair both sides over their common seeds -> a Stratum, or None where no seed has come to its end."""
-    pairs, lost = [], 0
+    pairs, lost_by = [], []
     for seed in sorted(set(a) & set(b)):
-        pair = _pair(contrast, a[seed], b[seed])
-        if pair is not None:
-            pairs.append(pair)
-        elif any(result.state in ENDED for result in (*a[seed], *b[seed])):
-            lost += 1
+        x = _pooled(contrast, a[seed])
+        y = _pooled(contrast, b[seed]) if contrast.constant is None else contrast.constant
+        if is_known(x) and is_known(y):
+            pairs.append((x, y))
+            continue
+        lost_by.append((not is_known(x) and _ended(a[seed]), not is_known(y) and _ended(b[seed])))
+    lost = sum(by_a or by_b for by_a, by_b in lost_by)
     if not pairs and not lost:
         return None
+    alone = lost_by.count((True, False)), lost_by.count((False, True))
     sign = 1.0 if contrast.expect == "higher" else -1.0
     differences = [sign * (x - y) for x, y in pairs]
     as_claimed = compare_differences(differences)
@@ -253,7 +267,7 @@ def _stratum(
         beyond = compare_differences([difference - needed for difference in differences])
     dataset, captures = place
     label = " ".join([dataset, *filter(None, captures)])
-    return Stratum(label, tuple(pairs), lost, as_claimed, beyond, _noise(contrast, (a, b)))
+    return Stratum(label, tuple(pairs), lost, alone, as_claimed, beyond, _noise(contrast, (a, b)))
 
 
 def _noise(contrast: Contrast, sides: Iterable[Mapping[int, list[Result]]]) -> float | None:
@@ -264,11 +278,9 @@ def _noise(contrast: Contrast, sides: Iterable[Mapping[int, list[Result]]]) -> f
     return noise.pooled(result.noise(contrast.metric) for result in cells.values())
 
 
-def _pair(contrast: Contrast, a: Sequence[Result], b: Sequence[Result]) -> tuple[float, float] | None:
-    """Find the numbers of both sides with one seed; None unless both are finite."""
-    x = _pooled(contrast, a)
-    y = _pooled(contrast, b) if contrast.constant is None else contrast.constant
-    return (x, y) if is_known(x) and is_known(y) else None
+def _ended(cells: Sequence[Result]) -> bool:
+    """Tell whether every cell of a side with a seed has come to its end, good or bad."""
+    return all(result.state in ENDED for result in cells)
 
 
 # --- tests and verdicts
@@ -329,7 +341,10 @@ def judge(claim: Claim, results: Sequence[Result]) -> Verdict:
     for outcome, adjusted in zip(outcomes, corrected, strict=True):
         outcome.adjusted = adjusted
         if adjusted is not None and adjusted < LEVEL:
-            outcome.state = "as claimed" if outcome.p_for < outcome.p_against else "against"
+            by_a, by_b = outcome.lost_alone
+            favours_a = outcome.p_for < outcome.p_against
+            if not (by_a if favours_a else by_b):
+                outcome.state = "as claimed" if favours_a else "against"
     return Verdict(claim, _verdict_of_every(outcomes) if claim.every else _verdict(outcomes), outcomes)
 
 

@@ -211,12 +211,18 @@ def contrast_view(outcome: claims.Outcome, standard: claims.Outcome) -> dict[str
         "state": outcome.state,
         "strata": str(len(outcome.strata)),
         "pairs": str(outcome.pairs),
-        "lost": str(outcome.lost),
+        "lost": _lost_in_words(outcome),
         "difference": difference_in_words(outcome),
         "noise": "smaller than the measurement noise on every data set" if outcome.is_noise else "",
         "p": show_p(outcome.adjusted, absent=ABSENT),
         "standard": other,
     }
+
+
+def _lost_in_words(outcome: claims.Outcome) -> str:
+    """Count the lost pairs, and say how many of them one side alone lost: `3 (A alone 2)`."""
+    sides = [f"{side} alone {count}" for side, count in zip("AB", outcome.lost_alone, strict=True) if count]
+    return f"{outcome.lost} ({', '.join(sides)})" if sides else str(outcome.lost)
 
 
 def difference_in_words(outcome: claims.Outcome) -> str:
