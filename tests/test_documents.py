@@ -1,5 +1,6 @@
 """What the documents name exists: links, commands, options, paths, cells, studies and sections; their numbers agree."""
 
+import dataclasses
 import importlib
 import json
 import re
@@ -229,6 +230,20 @@ def test_several_metrics_of_several_data_sets_stand_below_each_other():
     assert [row[:3] for row in rows[2:]] == expected
     vae = [archived("detection")[f"rings/vae/normal/none/seed{seed}"]["kl_published"] for seed in range(3)]
     assert float(rows[6][3].partition("±")[0]) == pytest.approx(statistics.fmean(vae), rel=1e-2)
+
+
+def test_a_row_that_diverged_stays_in_its_table():
+    with documents.archived_studies(ROOT / "archive") as read:
+        report = read("bootstrap")
+    spoilt = []
+    for result in report.results:
+        is_lost = result.cell.objective == "vae" or (result.cell.objective, result.cell.seed) == ("soft-introvae", 0)
+        spoilt.append(dataclasses.replace(result, state="diverged", metrics={}) if is_lost else result)
+    text = "<!-- archived bootstrap: cfid_published -->\n<!-- end -->\n"
+    lines = documents.filled(text, lambda study: dataclasses.replace(report, results=spoilt)).splitlines()
+    assert lines[3].startswith("| vae | normal | ")
+    assert lines[3].endswith("| 0, 3 diverged |")
+    assert lines[4].endswith("| 2, 1 diverged |")
 
 
 def archived(study: str) -> dict[str, dict]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from sintro.cells.cell import Cell
 from sintro.cells.presets import published
 from sintro.data.densities import density as data_density
 from sintro.evaluation import cell as evaluation
-from sintro.evaluation import plane
+from sintro.evaluation import collected, plane
 from sintro.metrics import METRICS, VERSIONS, density, noise, outdated, versions
 from sintro.metrics.plane import NAMES
 from sintro.objectives import kl
@@ -371,3 +372,17 @@ def test_a_cell_that_fails_does_not_stop_the_others(tmp_path, monkeypatch, error
     error = TypeError("a fault of the suite")
     with pytest.raises(TypeError):
         list(evaluation.evaluate_each(cells, lambda folder: None, "cpu"))
+
+
+def test_a_full_disk_is_told_before_any_image_is_made(monkeypatch, tmp_path):
+    monkeypatch.setattr(collected, "MOST_IN_MEMORY", 1000)
+    made = []
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+        with pytest.raises(SintroError, match="no room for 3,000 bytes of generated images"):
+            collected.collected(map(made.append, range(3)), 3, (1, 10, 100), tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not made
+    assert not list(tmp_path.iterdir())

@@ -111,6 +111,29 @@ def test_a_toy_prior_learns_in_both_phases_and_is_stored(here, path):
     assert torch.equal(model.mixture().log_prob(z), players.model.mixture().log_prob(z))
 
 
+def test_the_buffers_of_a_prior_are_stored_and_trying_it_out_leaves_them_alone(here):
+    text = (TOYS / "coupling.py").read_text().replace('name = "coupling"', 'name = "counting"')
+    begun = "self.kept = latent_size // 2\n"
+    text = text.replace(begun, f"{begun}                self.register_buffer('calls', torch.zeros(()))\n")
+    first = "            def log_prob(self, z):\n"
+    write(here, "counting", text.replace(first, f"{first}                self.calls += 1\n"))
+    settings = settings_of(FLOW.replace("coupling", "counting"))
+    players = Players([settings])
+    assert players.model.prior.calls == 0
+    for iteration in range(3):
+        players.step(iteration)
+    state = players.state()
+    calls = state["buffers"]["prior"]["calls"]
+    assert calls >= 3
+    assert build.stored_model(settings, state, "cpu").prior.calls == calls
+    again = Players([settings])
+    again.load([state], 3)
+    assert again.model.prior.calls == calls
+    del state["buffers"]["prior"]
+    with pytest.raises(SintroError, match="the stored state lacks the buffers of the prior; train the cell anew"):
+        build.stored_model(settings, state, "cpu")
+
+
 def test_a_prior_that_does_not_learn_is_frozen_when_the_warm_up_ends(here):
     text = (TOYS / "coupling.py").read_text().replace('name = "coupling"', 'name, learned = "still", False')
     write(here, "still", text)
@@ -216,6 +239,7 @@ def test_what_cannot_be_registered(here, case):
     ("- log_scale.sum(-1)", "- log_scale", "log_prob of three points has the shape (3, 3)"),
     ("n, self.latent_size), gen", "n, 3), gen", "three draws have the shape"),
     ("shift, log_scale = self.network(first)", "shift, log_scale = self.net(first)", "coupling.py:34: AttributeError"),
+    ("self.network", "self.parts", "coupling.py:22: AttributeError: 'parts' is something that every prior has"),
     ('name = "coupling"', 'name, has_modes = "coupling", True', "as_density returns no mixture"),
 ])  # fmt: skip
 def test_what_is_no_prior_is_one_line(here, capsys, changes):

@@ -149,6 +149,31 @@ def test_without_network_it_is_one_line(monkeypatch, tmp_path):
     assert f"copy it to {tmp_path / 'train_32x32.mat'}" in str(caught.value)
 
 
+def test_a_mirror_that_is_no_folder_is_named(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    for name, warned in (("file", True), ("missing", True), ("", False)):
+        monkeypatch.setenv("SINTRO_DATA_MIRROR", str(tmp_path / name))
+        said = []
+        fetch.fetch(["digits"], tmp_path / "data", said.append)
+        assert (f"SINTRO_DATA_MIRROR names {tmp_path / name}, which is no folder" in said[0]) == warned
+
+
+def test_what_a_killed_fetch_left_goes_with_the_next_one(monkeypatch, tmp_path, server):
+    content = made("mnist", monkeypatch, server)
+    place = tmp_path / next(iter(content.files))
+    left = place.parent / f".fetch-{place.name}-abc"
+    left.mkdir(parents=True)
+    (left / "half").write_bytes(b"half")
+    fetch.fetch(["mnist"], tmp_path, quiet)
+    assert place.exists()
+    assert not left.exists()
+
+
+def test_doctor_says_that_a_folder_cannot_be_read(tmp_path):
+    rows = doctor.rows(tmp_path / ("long" * 100))  # a name that no file system takes
+    assert {row.state for row in rows if row.path.startswith(str(tmp_path))} == {"unreadable"}
+
+
 def test_a_data_root_that_is_a_file(tmp_path):
     (tmp_path / "data").write_text("a file")
     for name in ("mnist", "svhn", "inception"):

@@ -14,7 +14,7 @@ from PIL import Image
 from sintro import SintroError
 from sintro.cells.cell import Cell
 from sintro.cells.components import datasets
-from sintro.report.figures import captions, image_cell, latent, maps, study, style
+from sintro.report.figures import captions, image_cell, latent, maps, samples, study, style
 from sintro.report.figures import cell as cell_figures
 from sintro.report.numbers.results import Result, read_history
 from sintro.report.numbers.tables import Measure, make_table
@@ -275,9 +275,33 @@ def test_bands_stand_seeds_of_different_length():
     assert "<svg" in study.draw_band({0: long, 1: short, 2: empty}, {"kl_real": "KL", "nothing": "no"}, "d")
 
 
+@pytest.mark.parametrize("shape", [(12, 1, 1, 6000), (12, 1, 6000, 1)])
+def test_long_thin_images_are_not_enlarged(shape):
+    with Image.open(io.BytesIO(samples.strip_png(np.zeros(shape)))) as strip:
+        assert strip.size == (12 * (shape[3] + samples.GAP), shape[2])
+
+
 def test_every_row_of_the_ranks_is_named_where_its_line_ends():
     drawn = study.draw_ranks({"whole": {"a": 1, "b": 2}, "short": {"a": 2}, "late": {"b": 1}}, "ranks")
     assert [drawn.count(f">{row}<") for row in ("whole", "short", "late")] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("datasets", [1, 2, 4])
+def test_the_names_of_ranked_rows_end_inside_the_picture(datasets, monkeypatch):
+    rows = [f"soft-introvae · mog{k}-learned-lc · clip-resp{k}" for k in (1, 10, 100)] + ["vae · vamp100-lc"]
+    ranks = {row: {f"data {i}": place for i in range(datasets)} for place, row in enumerate(rows, 1)}
+    drawn = []
+
+    def measured(figure, described):
+        figure.canvas.draw()
+        drawn.extend(text.get_window_extent().x1 for text in figure.axes[0].texts)
+        drawn.append(figure.bbox.width)
+
+    monkeypatch.setattr(study, "to_svg", measured)
+    study.draw_ranks(ranks, "ranks")
+    *ends, width = drawn
+    assert len(ends) == len(rows)
+    assert max(ends) < width
 
 
 def test_lines_against_r_name_the_objectives_that_they_are_of():

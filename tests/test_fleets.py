@@ -1,6 +1,8 @@
 """Fleets: the same files and results as single cells, resuming, divergence, mixed beginnings, and which cells go."""
 
+import csv
 import itertools
+import math
 import os
 import signal
 from pathlib import Path
@@ -231,6 +233,27 @@ def test_a_cell_that_diverges_leaves_and_the_others_end_as_without_it(here, monk
         theirs = parameters(alone / Path(path).relative_to("results"))
         for name, value in parameters(path).items():
             torch.testing.assert_close(value, theirs[name], rtol=2e-2, atol=5e-4, msg=name)
+
+
+def test_what_a_late_look_no_longer_knows_is_left_out(here, monkeypatch):
+    """The last row of a cell that diverged earlier has no variances of the prior as it became since."""
+    step = Players.step
+
+    def spoilt(self, iteration, mean_responsibilities=False):
+        terms = step(self, iteration, mean_responsibilities)
+        return terms | {"loss_encoder": terms["loss_encoder"] * math.nan} if iteration == 23 else terms
+
+    monkeypatch.setattr(Players, "step", spoilt)
+    monkeypatch.setattr(loop.Record, "logs", lambda self, iteration: (iteration + 1) % 10 == 0)
+    shown = {}
+    for look_every in (1, 7):
+        monkeypatch.setitem(loop.LOOK_EVERY, "cpu", look_every)
+        assert run([MOG], restart=True) == 0
+        last = list(csv.DictReader(Path(MOG, "history.csv").read_text().splitlines()))[-1]
+        assert last["iteration"] == "24"
+        shown[look_every] = [last["prior_log_var_min"], last["prior_log_var_max"]]
+    assert math.nan not in map(float, shown[1])
+    assert shown[7] in (["", ""], ["nan", "nan"])
 
 
 def test_a_fleet_whose_cells_all_diverge_is_finished(here, monkeypatch):

@@ -120,12 +120,21 @@ def test_collapse_and_copies_are_seen():
     assert copies["one_nna"] < 0.1
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e200])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e200, 1e16])
 @pytest.mark.parametrize("count", [1, 200])
-def test_samples_that_are_not_finite_have_no_score(bad, count):
+def test_samples_that_are_not_finite_or_beyond_all_digits_have_no_score(bad, count):
     real, generated = sample(n=200)[0], sample(seed=1, n=200)[0]
     generated[:count, 1] = bad
     assert all(math.isnan(value) for value in plane.two_sample_metrics(real, generated).values())
+
+
+def test_one_far_sample_costs_the_energy_distance_no_digits():
+    """The distance of shifted samples hardly moves with one of 1,000 sent to the farthest legal place."""
+    real = np.random.default_rng(0).normal(size=(1000, 2))
+    generated = np.random.default_rng(1).normal(size=(1000, 2)) + 3
+    honest = plane.energy_distance(real, generated)
+    generated[0] = [0.9 * plane.FARTHEST, 0]
+    assert plane.energy_distance(real, generated) == pytest.approx(honest, rel=0.01)
 
 
 @pytest.mark.parametrize("name", floors_of_the_plane.TABLE)

@@ -196,6 +196,30 @@ def test_a_nan_is_shown_and_never_best(small):
     assert table.best["rings", "kl_published", "published"]
 
 
+def test_a_row_of_which_a_seed_diverged_is_nowhere_best():
+    found = []
+    for prior, good in (("normal", 9.0), ("mog64-fixed", 10.0), ("mog32-fixed", 11.0)):
+        for seed in range(4):
+            one = Cell(
+                study="t", dataset="rings", objective="soft-introvae", prior=prior, regularizers="none", seed=seed
+            )
+            diverged = prior == "normal" and seed == 3
+            metrics = {} if diverged else {"kl_published": good + 0.1 * seed}
+            found.append(results.Result(one, Path(one.path), "diverged" if diverged else "done", metrics=metrics))
+    made = tables.make_table("t", "", found, [tables.Measure("kl_published", "kl")])
+    survivors, whole, _ = made.rows
+    assert made.entries[survivors, "rings"].summaries["kl_published", "published"].mean == pytest.approx(9.1)
+    place = ("rings", "kl_published", "published")
+    assert (made.top[place], made.best[place]) == (whole, {whole})
+    assert ranks.ranks_of(made, "kl_published") == {
+        "soft-introvae · mog64-fixed": {"Rings": 1.0}, "soft-introvae · mog32-fixed": {"Rings": 2.0},
+    }  # fmt: skip
+    (block,) = comparisons_view(made)
+    assert (block["best"], [line["row"] for line in block["lines"]]) == (
+        "soft-introvae · mog64-fixed", ["soft-introvae · mog32-fixed"],
+    )  # fmt: skip
+
+
 def test_a_metric_that_only_some_cells_have_says_so(small):
     def partial(cell, metrics):
         return {k: v for k, v in metrics.items() if k != "kl_published" or cell.seed != 2}
@@ -260,6 +284,9 @@ def test_table_2_keeps_the_weight_with_the_best_fid(tmp_path):
     (told,) = audit.chosen_weights(found, "fid_published")
     assert {f"clip-resp{told['chosen']}"} == {r.cell.regularizers for r in kept} == {"clip-resp10"}
     assert "r = 1:" not in told["others"]
+    found[6] = replace(found[6], state="diverged", metrics={})  # so does one that diverged
+    kept, _ = ranks.select_weight(found, "fid_published", lower_is_better=True)
+    assert {r.cell.regularizers for r in kept} == {"clip"}
 
 
 @pytest.mark.parametrize("distance", ["FID", "cFID"])

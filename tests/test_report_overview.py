@@ -48,6 +48,11 @@ def test_ours_stand_beside_a_number_of_the_same_protocol(tmp_path):
     assert far["difference"] == "-7"
     assert far["inside"] == "outside our 95% interval"
     assert ledger.compare(entries[0], results([1.0]))["why"] == "one seed gives no interval"
+    lost = ledger.compare(
+        entries[0], [*results([1.0, 2.0, 3.0, math.nan]), replace(results([0.0])[0], state="diverged")]
+    )
+    assert (lost["ours"], lost["inside"]) == ("2 ± 2.48 (n = 3)", "")
+    assert lost["why"] == "2 of 5 diverged or undefined"
     assert "no such finished cell" in ledger.compare(entries[0], [])["why"]
     assert "no such finished cell" in ledger.compare(entries[0], results([math.nan]))["why"]
 

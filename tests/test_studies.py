@@ -459,6 +459,10 @@ IMAGES = SHORT.replace("rings", "fmnist") + "image_overrides: "
              "legal is less than that"],
         ),
         (IMAGES + "{channels: [8, 9, 7]}", ["channels 8, 9, 7: each halves the images of 28 x 28", "1 to 2 numbers"]),
+        (
+            IMAGES.replace("fmnist", "digits") + "{channels: [4, 4, 4, 4], training_images: 129}",
+            ["channels 4, 4, 4, 4: they halve images of 16 x 16 pixels to one pixel", "legal is a number fewer"],
+        ),
         (IMAGES + "{channels: []}", ["image_overrides.channels:"]),
         (IMAGES + "{training_images: 60001}", ["training_images 60001: legal are 100 to 60000"]),
         (IMAGES + "{training_images: 99}", ["training_images 99: legal are 100 to 60000, since the k-NN probe has as"]),

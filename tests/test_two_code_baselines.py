@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -134,6 +135,18 @@ def test_the_penalty_is_twice_the_kl_of_noisy_codes_up_to_nothing():
     t = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
     divergence = kl_divergence(Normal(t, 1.0), Normal(0.0, 1.0)).sum(-1)
     torch.testing.assert_close(2 * divergence, t.square().sum(-1))
+
+
+def test_every_player_of_lord_has_its_own_learning_rate_with_graphs_too():
+    rates = []
+    for graphs in (None, SimpleNamespace(clear=lambda: None)):
+        players = Players([settings_of("lord")])
+        players.graphs = graphs
+        players.restart_optimisers()
+        players._set_learning_rates(0)
+        rates.append({name: float(one.param_groups[0]["lr"]) for name, one in players.optimisers.items()})
+    assert rates[1] == pytest.approx(rates[0])
+    assert rates[0]["embeddings"] == pytest.approx(10 * rates[0]["decoder"])
 
 
 def test_the_loss_of_lords_encoders_has_the_errors_of_both_codes(real):

@@ -49,8 +49,8 @@ def _not_fetched(one: ImageDataset, root: Path) -> Row:
     if one.has_factors:
         place = one.place(root)
         if place is not None:
-            state = "unverified" if place.is_dir() else "missing"
-            return Row(one.name, str(place.absolute()), state, reason=one.origin)
+            state, reason = _look_for(place)
+            return Row(one.name, str(place.absolute()), state or "unverified", reason=reason or one.origin)
         return Row(one.name, str(Path(solids.__file__)), "embedded", reason=one.origin)
     import sklearn
 
@@ -67,14 +67,26 @@ def _prepared(one: FolderImages, root: Path) -> Row:
         for split in SPLITS:
             one.read(split, root)
     except SintroError as error:
-        is_there = (place / MANIFEST).exists()
-        state, reason = ("corrupted", str(error)) if is_there else ("missing", "")
+        state, reason = _look_for(place / MANIFEST)
+        if not state:
+            state, reason = "corrupted", str(error)
         return Row(one.name, str(place.absolute()), state, reason=reason, command=one.command())
     size = sum(file["bytes"] for file in manifest["files"].values())
     reason = one.why_unpublished(manifest)
     return Row(
         one.name, str(place.absolute()), "unverified" if reason else "prepared", manifest["sha256"], size, reason
     )
+
+
+def _look_for(path: Path) -> tuple[str, str]:
+    """Say that a path is missing, or unreadable and why; two empty texts where it is there."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing", ""
+    except OSError as error:
+        return "unreadable", str(error.strerror)
+    return "", ""
 
 
 def _dataset(name: str, root: Path) -> list[Row]:

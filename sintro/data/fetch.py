@@ -8,6 +8,7 @@ replaced by a right one only. Where all files are there, nothing is written: the
 from __future__ import annotations
 
 import contextlib
+import glob
 import gzip
 import lzma
 import os
@@ -48,6 +49,8 @@ def fetch(names: Iterable[str] = (), root: str | Path | None = None, say: Say = 
     for name in names:
         if name not in legal:
             raise SintroError(f"cannot fetch {name!r}; there are {', '.join(legal)}")
+    if warning := places.wrong_mirror():
+        say(warning)
     folder = sources.data_root(root)
     for name in names:
         if name not in of_networks and not dataset(name).fetched:
@@ -160,9 +163,15 @@ def _link_or_copy(source: Path, target: Path, why_not: Verify) -> str:
 
 @contextlib.contextmanager
 def _beside(target: Path) -> Iterator[Path]:
-    """Give a path of the same name in a temporary folder beside ``target``; the folder goes at the end."""
+    """Give a path of the same name in a temporary folder beside ``target``; the folder goes at the end.
+
+    So do the folders of fetches that were killed: the caller holds the lock, so that nobody else fetches the file.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as folder:
+    prefix = f".fetch-{target.name}-"
+    for left in target.parent.glob(f"{glob.escape(prefix)}*"):
+        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=prefix) as folder:
         yield Path(folder, target.name)
 
 

@@ -66,7 +66,7 @@ class FolderImages(ImageDataset):
     def size(self) -> int:
         """The number of training images. Raises SintroError where it depends on a folder that is not prepared."""
         folder = self.folder()
-        if self.counts is not None and not (folder / MANIFEST).exists():
+        if self.counts is not None and not os.path.exists(folder / MANIFEST):
             return self.counts[0]
         return self.manifest(folder)["images"]["train"]
 

@@ -30,6 +30,14 @@ def bases(root: Path) -> list[Path]:
     return list(dict.fromkeys([*named, root, Path("data"), Path(os.path.expanduser("~/data")), DEBIAN]))
 
 
+def wrong_mirror() -> str:
+    """Say that ``$SINTRO_DATA_MIRROR`` names no folder; "" where it names one, or is not set."""
+    mirror = os.environ.get(MIRROR)
+    if not mirror or os.path.isdir(os.path.expanduser(mirror)):
+        return ""
+    return f"{MIRROR} names {mirror}, which is no folder, so no copy is taken from it"
+
+
 def candidates(name: str, file: SourceFile, root: Path) -> Iterator[Path]:
     """Yield the files on this machine with the name of ``file`` of data set ``name``, or nearly so, unverified."""
     wanted = _plain_name(file.name)

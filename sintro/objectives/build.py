@@ -99,7 +99,7 @@ def _problem(prior: Any, latent_size: int, component: components.Prior) -> str:
         return f"make returned a {type(prior).__name__}, which is no sintro.priors.Prior"
     if component.clips and not component.converted and type(prior).clip_to_modes is Prior.clip_to_modes:
         return "it says clips, and has no clip_to_modes of its own"
-    density = prior.as_density(None)
+    density = deepcopy(prior).as_density(None)  # a copy: running means and a first call's doings stay as they are
     if component.has_modes and not density.has_modes:
         return "it says has_modes, and as_density returns no mixture (sintro.priors.MixturePrior)"
     z = density.sample(3, torch.Generator().manual_seed(0))[0]
@@ -147,13 +147,20 @@ def fill(model: Model, states: Sequence[State]) -> None:
         }
         copy_into(dict(network.named_parameters()), stored)
     for player, buffers in buffers_of(model).items():
+        if player not in states[0]["buffers"]:
+            raise SintroError(f"the stored state lacks the buffers of the {player}; train the cell anew (--restart)")
         copy_into(buffers, {name: together([state["buffers"][player][name] for state in states]) for name in buffers})
 
 
 def buffers_of(model: Model) -> dict[str, dict[str, torch.Tensor]]:
-    """Return the running statistics of the batch norms, and a whole target decoder: tensors by player and name."""
+    """Return what training changes beside parameters: tensors by player and name.
+
+    These are the running statistics of the batch norms, the buffers of a prior of one's own and a whole target decoder.
+    """
     networks = {"encoder": model.encoder, "decoder": model.decoder}
     found = {player: dict(network.named_buffers()) for player, network in networks.items()}
+    if own := model.prior.named_buffers():
+        found["prior"] = own
     if model.target_decoder is not None:
         found["target_decoder"] = model.target_decoder.state_dict()
     return found

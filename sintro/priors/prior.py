@@ -6,7 +6,7 @@ Everything broadcasts over leading axes, written ``...``: none for one cell, one
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import nn
@@ -48,6 +48,10 @@ class Prior:
 
     def named_parameters(self) -> dict[str, torch.Tensor]:
         """Return every tensor that may be learned, by the name under which it is stored."""
+        return {}
+
+    def named_buffers(self) -> dict[str, torch.Tensor]:
+        """Return every tensor that training changes otherwise, such as a running mean, by its name."""
         return {}
 
     def parameters(self) -> list[torch.Tensor]:
@@ -120,18 +124,30 @@ class Prior:
 class TrainablePrior(nn.Module, Prior):
     """A density of your own, written as a torch module: parameters are registered, trained and stored by their names.
 
+    Its buffers are stored too.
+
     A subclass defines ``log_prob(z)``, ``[N, L]`` to ``[N]`` in nats, and ``draw(n, generator)``, ``[n, L]`` with
     gradients to the parameters (``sintro.basics.randomness.normal`` draws the noise). A mixture of Gaussians defines
     ``as_density(encode)`` instead, which returns a :class:`MixturePrior` made of its parameters; it then has
     responsibilities, their metrics and pictures too. ``encode`` is None where the suite only tries a prior out.
+
+    Raises AttributeError where a parameter or module has the name of something that every prior has.
     """
 
     def __init__(self, latent_size: int):
         super().__init__()
         self.latent_size = latent_size
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, (torch.Tensor, nn.Module, list)) and hasattr(type(self), name):
+            raise AttributeError(f"{name!r} is something that every prior has; give the parameter another name")
+        super().__setattr__(name, value)
+
     def named_parameters(self, *arguments, **options) -> dict[str, torch.Tensor]:
         return dict(nn.Module.named_parameters(self, *arguments, **options))
+
+    def named_buffers(self, *arguments, **options) -> dict[str, torch.Tensor]:
+        return dict(nn.Module.named_buffers(self, *arguments, **options))
 
     def parameters(self, recurse: bool = True) -> list[torch.Tensor]:
         return list(self.named_parameters(recurse=recurse).values())

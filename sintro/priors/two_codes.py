@@ -73,6 +73,9 @@ class TwoCodePrior(Prior):
     def named_parameters(self) -> dict[str, torch.Tensor]:
         return self.of_class.named_parameters()
 
+    def named_buffers(self) -> dict[str, torch.Tensor]:
+        return self.of_class.named_buffers()
+
     def to(self, device: torch.device | str) -> "TwoCodePrior":
         return self._with(self.of_class.to(device))
 

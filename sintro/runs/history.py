@@ -18,7 +18,9 @@ class Column(NamedTuple):
 HISTORY: dict[str, Column] = {
     "iteration": Column("number of iterations finished when the row was written", "iterations", "grows"),
     "phase": Column("0 in the VAE warm-up (and in every VAE), 1 in the introspective phase", "", "0 then 1"),
-    "learning_rate": Column("Adam's learning rate of every player in this iteration", "", "falls at the milestones"),
+    "learning_rate": Column(
+        "Adam's learning rate of every player in this iteration; LORD: of the decoder", "", "falls at the milestones"
+    ),
     "loss_encoder": Column("L_E, or the VAE's loss during the warm-up; batch mean", "scaled nats", "minimised"),
     "loss_decoder": Column("L_D without constant terms, or the VAE's loss", "scaled nats", "minimised"),
     "reconstruction": Column("rec(x, g(z)): squared error summed over a datum's coordinates", "data units^2", "lower"),

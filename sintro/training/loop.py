@@ -146,12 +146,13 @@ class Fleet:
             elif not logs:
                 continue
             row = diverged.get(index, len(table) - 1)
+            is_now = row == len(table) - 1  # the prior and its mean responsibilities are those of the last iteration
             record.add_row(
                 first + row,
                 self.players.learning_rate(first + row),
                 dict(zip(names, table[row, :, index].tolist(), strict=True)),
-                None if mean_responsibilities is None or row < len(table) - 1 else mean_responsibilities[index],
-                None if log_vars is None else log_vars[index],
+                mean_responsibilities[index] if is_now and mean_responsibilities is not None else None,
+                log_vars[index] if is_now and log_vars is not None else None,
             )
         if diverged:
             self._part({index: first + row for index, row in diverged.items()})

@@ -103,13 +103,13 @@ class Players:
         """Give every player that learns a new Adam; the learning rate's schedule depends on the iteration alone."""
         one = self.shared
         self.optimisers = {}
-        rate = one.learning_rate
-        if self.graphs:  # a graph knows the captured optimisers only, and reads the rate from a tensor
+        if self.graphs:  # a graph knows the captured optimisers only
             self.graphs.clear()
-            rate = torch.tensor(rate, device=self.device)
         for player, parameters in self.parameters().items():
             learning = [p for p in parameters.values() if p.requires_grad]
             if learning:
+                # A graph reads the rate from a tensor, each player's from its own: rates may differ.
+                rate = torch.tensor(one.learning_rate, device=self.device) if self.graphs else one.learning_rate
                 self.optimisers[player] = Adam(
                     learning,
                     lr=rate,
@@ -263,11 +263,11 @@ class Players:
 def _refuse_shared_parameters(name: str, prior: Prior, cells: int) -> None:
     """Raise SintroError where the cells of a fleet would share a tensor of their prior."""
     component = components.prior(name)
-    for parameter, values in prior.named_parameters().items():
+    for parameter, values in (prior.named_parameters() | prior.named_buffers()).items():
         if not component.from_data or values.shape[:1] != (cells,):  # only pseudo-inputs bring the fleet's axis along
             raise SintroError(
                 f"{component.source or 'the suite'}: prior {name!r}: {cells} cells side by side would share its "
-                f"parameter {parameter!r}; legal is stackable = False"
+                f"tensor {parameter!r}; legal is stackable = False"
             )
 
 

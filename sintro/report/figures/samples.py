@@ -15,7 +15,7 @@ from sintro.report.numbers.words import dataset_name, row_label
 IN_A_STRIP = 12
 MOST_ROWS = 16
 GAP = 2  # pixels between two images
-LEAST_PIXELS = 32  # an image's height, to which smaller ones are enlarged
+LEAST_PIXELS = 32  # an image's longer side, to which smaller ones are enlarged
 
 
 def samples_view(results: Sequence[Result], link: Callable[[Result], str]) -> list[dict[str, Any]]:
@@ -73,7 +73,7 @@ def are_images(values: np.ndarray) -> bool:
 def strip_png(images: np.ndarray) -> bytes:
     """Draw images [N, C, H, W] of values in [0, 1] side by side, as a PNG; NaN is black."""
     pixels = eight_bits(in_range(images[:IN_A_STRIP]))
-    times = max(1, round(LEAST_PIXELS / pixels.shape[2]))
+    times = max(1, round(LEAST_PIXELS / max(pixels.shape[2:])))  # the longer side, so that no strip grows beyond bounds
     large = pixels.repeat(times, axis=2).repeat(times, axis=3)
     gaps = np.full((*large.shape[:3], GAP), 255, np.uint8)
     spaced = np.concatenate([large, gaps], axis=3)  # [N, C, H, W + GAP]

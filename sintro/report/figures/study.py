@@ -23,6 +23,7 @@ MARKERS = "os^Dv<>PX*"
 BAND = {"reconstruction": "reconstruction", "kl_real": "KL of real data", "kl_fake": "KL of generated data"}
 BAND_POINTS = 150  # of a line; more cannot be told apart
 MOST_RANKED = 16  # rows
+LETTER = 0.072  # inches that a letter of a row's name takes beside the end of its line
 
 
 def study_pictures(made: Sequence[Table]) -> list[dict[str, str]]:
@@ -64,16 +65,19 @@ def draw_ranks(ranks: Mapping[str, Mapping[str, float]], described: str) -> str:
     best_first = frame.groupby("row")["rank"].mean().sort_values(kind="stable")
     rows = list(best_first.index)
     with rc_context(VECTOR):
-        figure = Figure(figsize=(2.6 + 1.2 * len(datasets), 0.9 + 0.27 * len(rows)))
-        axes = figure.add_subplot()
+        lines_wide, names_wide = 1.2 * len(datasets), LETTER * max(map(len, rows))
+        lines_high = 0.3 + 0.27 * len(rows)
+        width, height = 0.6 + lines_wide + 0.2 + names_wide, lines_high + 0.5
+        figure = Figure(figsize=(width, height), layout="none")  # a layout engine leaves names no room beside the lines
+        axes = figure.add_axes((0.6 / width, 0.4 / height, lines_wide / width, lines_high / height))
         _lines_by(axes, frame, "data set", "rank", "row", datasets, rows, errorbar=None)
         for row in rows:
             end = max(datasets.index(dataset) for dataset in ranks[row])
             place = (end, ranks[row][datasets[end]])
             axes.annotate(row, place, xytext=(9, -3), textcoords="offset points", fontsize=8.5)
-        axes.set(xlabel="", ylabel="rank (1 is best)", xlim=(-0.15, len(datasets) - 0.7))
+        axes.set(xlabel="", ylabel="rank (1 is best)", xlim=(-0.3, len(datasets) - 0.9))
         axes.set_yticks(range(1, len(rows) + 1))
-        axes.invert_yaxis()
+        axes.set_ylim(len(rows) + 0.5, 0.5)
         axes.get_legend().remove()  # the lines are named where they end
         return to_svg(figure, described)
 

@@ -19,6 +19,7 @@ IMAGES_TITLE = "Images: kernel distance, distances to the test split, density an
 CHECKS_TITLE = "Images: copies, classes, modes of the prior, reconstructions of test images (standard form)"
 
 
+SELECTION = "selection-images"
 SELECTION_TITLE = "Images: the selected checkpoint, and how much the selection favoured its value"
 DINOV2_TITLE = "Photographs: distances and manifolds in features of DINOv2 (standard form)"
 DINOV2 = tuple(f"{name}_dinov2" for name in ("fd", "kd", "precision", "recall", "density", "coverage"))
@@ -35,7 +36,7 @@ def tables_of(results: Sequence[Result], floors: Mapping[str, Floor]) -> list[Ta
         _table("errors", PLANE_TITLE, plane, PLANE, floors, what_moves()),
         _table("errors-images", IMAGES_TITLE, images, image_metrics(images), floors),
         _table("checks-images", CHECKS_TITLE, images, check_metrics(images), floors),
-        _table("selection-images", SELECTION_TITLE, images, selection_metrics(images), floors),
+        _table(SELECTION, SELECTION_TITLE, images, selection_metrics(images), floors),
         _table("dinov2-images", DINOV2_TITLE, images, DINOV2, floors),
     )
     return [table for table in candidates if table is not None]

@@ -159,7 +159,9 @@ def compare(entry: Reported, results: Iterable[Result]) -> dict[str, str]:
     values = [_ours(entry.metric, result) for result in matching]
     ours = summarise(list(filter(is_known, values)))
     if ours.n:
-        return {"study": matching[0].cell.study} | _beside(entry, ours)
+        undefined = [value for value in values if value is not None and not is_known(value)]
+        diverged = [result for result in matching if result.state == "diverged"]
+        return {"study": matching[0].cell.study} | _beside(entry, ours, len(undefined) + len(diverged))
     followed = f" that follows protocol {entry.training}" if entry.training else ""
     return nothing | {"why": f"no such finished cell in a comparable study{followed}"}
 
@@ -211,14 +213,16 @@ def _ours(metric: str, result: Result) -> float | None:
     return float(history[column][nearest])
 
 
-def _beside(entry: Reported, ours: Summary) -> dict[str, str]:
-    """Spell ours, the difference, and where the reported number lies."""
+def _beside(entry: Reported, ours: Summary, lost: int) -> dict[str, str]:
+    """Spell ours, the difference, and where the reported number lies; nothing of it where runs were lost."""
     difference = ours.mean - entry.value
     interval, inside, why = "", "", "one seed gives no interval"
     if ours.t95 is not None:
         interval, why = f" ± {ours.t95:.3g}", ""
         place = "inside" if abs(difference) <= ours.t95 else "outside"
         inside = f"{place} our 95% interval"
+    if lost:
+        inside, why = "", f"{lost} of {ours.n + lost} diverged or undefined"
     shown = f"{ours.mean:.4g}{interval} (n = {ours.n})"
     return {"ours": shown, "difference": f"{difference:+.3g}", "inside": inside, "why": why}
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from sintro.report.numbers.aggregates import Estimate, Strata, interquartile_mean, probability_of_improvement
+from sintro.report.numbers.errors import SELECTION
 from sintro.report.numbers.exports import as_csv
 from sintro.report.numbers.tables import Entry, Key, Measure, Table
 from sintro.runs.results import FINISHED
@@ -54,7 +55,11 @@ class Overall:
 
 
 def overall(tables: Sequence[Table]) -> list[Overall]:
-    """Aggregate every measure that has a floor and a scale, in its published form; those of the papers first."""
+    """Aggregate every measure that has a floor and a scale, in its published form; those of the papers first.
+
+    The table on the selection of a checkpoint repeats a distance of the papers' tables, so it takes no part.
+    """
+    tables = [table for table in tables if table.name != SELECTION]
     found = [_of_measure(table, measure) for table in tables for measure in table.measures]
     return [one for one in found if one is not None]
 
@@ -105,7 +110,7 @@ def _scale(table: Table, dataset: str, measure: Measure) -> tuple[float, float] 
     if not values:
         return "no finished VAE with N(0, I)"
     zero, vae = metric.ranked(floor[0]), float(np.mean(values))
-    if not math.isfinite(vae) or entry.states["diverged"]:
+    if not math.isfinite(vae):
         return "the VAE diverged or is undefined"
     worse = vae - zero if metric.lower_is_better else zero - vae
     if worse <= CLEARLY * (floor[1] or 0.0):

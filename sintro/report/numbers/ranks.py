@@ -21,14 +21,17 @@ def rank(means: Mapping[Any, float], lower_is_better: bool) -> dict[Any, float]:
 
 
 def ranks_of(table: Table, metric: str) -> dict[str, dict[str, float]]:
-    """Rank a table's rows by the mean of a published metric -> row -> data set -> rank, for the peers that have one."""
+    """Rank a table's rows by the mean of a published metric -> row -> data set -> rank, for the peers that have one.
+
+    A row of which a seed diverged has none.
+    """
     measure = next(m for m in table.measures if m.published == metric)
     lower = measure.metric("published").lower_is_better
     found: dict[str, dict[str, float]] = {}
     for dataset in table.datasets:
         means = {}
         for row, entry in table.peers(dataset).items():
-            means[row] = entry.summaries[metric, "published"].mean
+            means[row] = math.nan if entry.states["diverged"] else entry.summaries[metric, "published"].mean
         for row, place in rank(means, lower).items():
             places = found.setdefault(row_label(row), {})
             places[dataset_name(dataset)] = place
@@ -48,9 +51,14 @@ def by_weight(results: Iterable[Result]) -> dict[tuple[Key, str], dict[float, li
 
 
 def mean_by_weight(weights: Mapping[float, Sequence[Result]], metric: str) -> dict[float, float]:
-    """Average a metric over the results of each weight r; a weight without a finite mean is left out."""
+    """Average a metric over the results of each weight r.
+
+    A weight of which a run diverged, or without a finite mean, is left out.
+    """
     means = {}
     for weight, members in weights.items():
+        if any(result.state == "diverged" for result in members):
+            continue
         values = [result.value(metric) for result in members]
         summary = summarise([value for value in values if value is not None])
         if math.isfinite(summary.mean):

@@ -4,6 +4,7 @@ Each number is a mean over seeds in two forms (published, standard) with three s
 counted beside it.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +19,11 @@ FORMS = ("published", "standard")
 GONE = "its extension is gone"  # beside numbers that nobody can make again as things are
 SAW_LABELS = "saw labels"  # beside numbers of a row that no row without labels is compared with
 SPREADS = {"published": "sd/√n, ddof 0, as published", "t95": "95% t interval of the mean", "range": "min to max"}
+
+
+def label_in_unit(metric: Metric) -> str:
+    """Name a metric, with the unit of the numbers shown where there is one."""
+    return metric.label + {"1e-7": " × 10⁷", "%": ", %"}.get(metric.unit, "")
 
 
 @dataclass(frozen=True)
@@ -36,10 +42,9 @@ class Measure:
         return METRICS[self.published if form == "published" else self.standard]
 
     def label(self, form: str) -> str:
-        """Spell the column head; the form is said once for the whole table, so not here."""
-        metric = self.metric(form)
-        unit = {"1e-7": " × 10⁷", "%": ", %"}.get(metric.unit, "")
-        return metric.label.replace(" (published)", "") + unit
+        """Spell the column head; the form of a column with two is said once for the whole table, so not here."""
+        label = label_in_unit(self.metric(form))
+        return label if self.published == self.standard else label.replace(" (published)", "")
 
 
 @dataclass(eq=False)
@@ -80,9 +85,12 @@ class Entry:
         return {seed: value for seed, value in numbers.items() if value is not None}
 
     def ranked(self, metric: Metric) -> dict[int, float]:
-        """Map seed -> the number that its value is ranked by: the value itself, save where 1/2 is best."""
-        values = self.values(metric.name)
-        return {seed: metric.ranked(value) for seed, value in values.items()}
+        """Map seed -> the number that its value is ranked by: the value itself, save where 1/2 is best.
+
+        NaN for a seed that diverged: a mean over the others would flatter the row, so it is ranked nowhere.
+        """
+        values = {seed: metric.ranked(value) for seed, value in self.values(metric.name).items()}
+        return values | {result.cell.seed: math.nan for result in self.results if result.state == "diverged"}
 
 
 Key = tuple[str, str, str]  # objective, prior, regularizers

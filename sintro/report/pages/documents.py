@@ -3,7 +3,7 @@
 A table's place is between ``<!-- archived STUDY: METRIC -->`` and ``<!-- end -->``: a row for each objective and prior,
 a column for each data set, mean and spread over seeds as the study's page shows them. Several metrics, separated by
 commas, have a column each, and then several data sets stand below each other. A data set or a row on which no run has
-any of them is left out.
+any of them, and none diverged, is left out.
 Between ``<!-- stability of STUDY -->`` and ``<!-- end -->`` stands how each objective fares over the grid of its
 hyper-parameters.
 Between ``<!-- verdicts of STUDY, STUDY -->`` and ``<!-- end -->`` stands a row for each claim and each study that has
@@ -25,10 +25,11 @@ from sintro import SintroError
 from sintro.basics.files import write_atomic
 from sintro.report.numbers import archived, claim_files, claims, errors
 from sintro.report.numbers.exports import FLOORS
+from sintro.report.numbers.results import Result
 from sintro.report.numbers.stability import numbers_of, sweeps_of
 from sintro.report.numbers.statistics import is_known
 from sintro.report.numbers.study import StudyReport, read_study
-from sintro.report.numbers.tables import Key, Measure, Table, make_table
+from sintro.report.numbers.tables import Key, Measure, Table, label_in_unit, make_table
 from sintro.report.numbers.words import extent
 from sintro.report.pages.stability import line_view
 from sintro.runs.archived import FOLDER
@@ -67,7 +68,7 @@ def filled(text: str, read: Read) -> str:
     def table(place: re.Match) -> str:
         begin, study, names, end = place.groups()
         metrics, results = names.split(", "), read(study).results
-        measured = [one.cell.axes for one in results if any(is_known(one.value(metric)) for metric in metrics)]
+        measured = [one.cell.axes for one in results if _is_shown(one, metrics)]
         datasets, rows = {dataset for dataset, *_ in measured}, {tuple(row) for _, *row in measured}
         results = [one for one in results if one.cell.axes[0] in datasets and one.cell.axes[1:] in rows]
         measures = [Measure(metric, metric) for metric in metrics]
@@ -82,6 +83,11 @@ def filled(text: str, read: Read) -> str:
         return begin + stability_of(read(study)) + end
 
     return STABILITY.sub(stability, VERDICTS.sub(verdicts, PLACE.sub(table, text)))
+
+
+def _is_shown(result: Result, metrics: Sequence[str]) -> bool:
+    """Tell whether a run has any of these metrics, or diverged and so has none."""
+    return result.state == "diverged" or any(is_known(result.value(metric)) for metric in metrics)
 
 
 def verdicts_of(reports: Sequence[StudyReport]) -> str:
@@ -123,7 +129,7 @@ def markdown(table: Table) -> str:
 
 def _heads(table: Table, datasets: Sequence[str]) -> list[list[str]]:
     """Name the columns for these data sets, with the rule below."""
-    labels = [measure.metric("published").label for measure in table.measures]
+    labels = [label_in_unit(measure.metric("published")) for measure in table.measures]
     heads = labels if len(datasets) == 1 and len(labels) > 1 else datasets
     return [["objective", "prior", *heads, "seeds"], ["---"] * (len(heads) + 3)]
 
@@ -133,10 +139,12 @@ def _rows(table: Table, datasets: Sequence[str]) -> list[list[str]]:
     columns = list(itertools.product(datasets, table.measures))
     rows = []
     for row in table.rows:
-        counts = [table.entries[row, one].states["done"] for one in datasets if (row, one) in table.entries]
-        if any(counts):
+        states = [table.entries[row, one].states for one in datasets if (row, one) in table.entries]
+        done, diverged = [each["done"] for each in states], sum(each["diverged"] for each in states)
+        if any(done) or diverged:
             texts = [table.text(row, dataset, measure, "published", "published") for dataset, measure in columns]
-            rows.append([*_labels(row), *texts, extent(min(counts), max(counts))])
+            seeds = extent(min(done), max(done)) + (f", {diverged} diverged" if diverged else "")
+            rows.append([*_labels(row), *texts, seeds])
     floors = [table.floor_text(dataset, measure, "published") for dataset, measure in columns]
     if any(floors):
         rows.append([FLOORS[table.floor_kind], "", *floors, ""])
