@@ -236,6 +236,7 @@ ELSEWHERE.remove(("root", "torchvision"))  # that is the data root's own layout
 def test_a_copy_on_this_machine_is_taken_before_a_network_is_asked(place, layout, packed, monkeypatch, tmp_path):
     content = make("fmnist", monkeypatch)
     mirror = tmp_path / "mirror"
+    mirror.mkdir(exist_ok=True)
     monkeypatch.setenv(places.MIRROR, str(mirror))
     roots = {"mirror": mirror, "here": Path("data"), "home": Path("~/data").expanduser(), "debian": places.DEBIAN}
     base = roots.get(place, tmp_path / "root")
