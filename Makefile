@@ -46,7 +46,7 @@ gallery: setup
 	@$(RUN) -m sintro report --archive
 
 readme-results: setup
-	@$(RUN) -m sintro.report.pages.documents $(if $(WRITE),--write)
+	@$(RUN) -m sintro.report.pages.documents $(if $(filter 1,$(WRITE)),--write)
 
 # One fleet at a time has the GPU; the evaluations that follow share it.
 table1: setup

@@ -75,16 +75,25 @@ Graph = Annotated[bool, typer.Option("--graph", help="On a GPU, replay whole ite
 
 
 @app.command(epilog="Example: sintro studies")
-def studies() -> None:
-    """List the studies: how many cells each has and what it is for."""
+def studies() -> int:
+    """List the studies: how many cells each has and what it is for.
+
+    A broken study file does not hide the others; the exit code is then 2.
+    """
     from sintro.cells import studies as known
 
+    codes = [0]
     table = Table("study", "cells", "length", "comparable", "what")
     for name in known.names():
-        study = known.load(name)
+        try:
+            study = known.load(name)
+        except SintroError as error:
+            codes.append(print_error(str(error)))
+            continue
         length = "" if study.include else f"{study.length:.3g}"
         table.add_row(name, str(len(study.cells())), length, "yes" if study.comparable else "no", study.title)
     print_table(table)
+    return max(codes)
 
 
 @app.command(epilog="Example: sintro cells table1")
@@ -172,6 +181,8 @@ def fleet(
     if name is None:
         for each, members in found.items():
             print(f"{each}  {len(members)} cells")
+        if not found:
+            print(f"study {study} has no fleets: its cells train one by one (sintro train)", file=sys.stderr)
         return 0
     grid = fleets.find(found, study, name)
     size = None if one.fleet == "auto" else one.fleet
@@ -476,7 +487,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SintroError as error:
         return print_error(str(error))
     except typer.Abort:
-        return print_error("stopped by Ctrl-C", INTERRUPTED)
+        return print_error("stopped: there is no answer to read", INTERRUPTED)
     except BrokenPipeError:
         drop_output()
         return CLOSED_PIPE
@@ -492,6 +503,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         context = getattr(error, "ctx", None)
         verb = context.command_path if context else "sintro"
         return print_error(f"{error.format_message().rstrip('.')}; see {verb} --help")
+    if code == INTERRUPTED:  # what typer makes of Ctrl-C
+        return print_error("stopped by Ctrl-C", INTERRUPTED)
     return code or 0
 
 

@@ -17,8 +17,10 @@ from sintro.cells import studies
 from sintro.cells.cell import Cell
 from sintro.metrics import VERSIONS, versions
 from sintro.runs import doctor
+from sintro.theory import experiment
 
 CELL = "results/quick/rings/soft-introvae/mog64-learned/clip/seed0"
+WHOLE = "title: Whole\nseeds: [0]\ncells:\n  - {datasets: [rings], objectives: [vae], priors: [normal]}\n"
 VAST = "9" * 400  # larger than every float, and than every integer of a machine
 VERBS = (
     "studies",
@@ -44,6 +46,49 @@ def test_studies_lists_every_study_with_its_number_of_cells(capsys: pytest.Captu
     for name in studies.names():
         (line,) = (line for line in printed.splitlines() if line.startswith(f"│ {name} "))
         assert f" {len(studies.load(name).cells())} " in line
+
+
+@pytest.mark.parametrize(("verb", "code", "word"), [("studies", 2, "error"), ("report", 0, "warning")])
+def test_a_broken_study_file_costs_the_other_studies_nothing(tmp_path, monkeypatch, capsys, verb, code, word):
+    monkeypatch.chdir(tmp_path)
+    Path("workflow", "studies").mkdir(parents=True)
+    for name, text in (("broken", "title: ["), ("whole", WHOLE)):
+        Path("workflow", "studies", f"{name}.yaml").write_text(text)
+    Path("results", "whole").mkdir(parents=True)
+    assert main([verb]) == code
+    said = capsys.readouterr()
+    assert said.err.startswith(f"{word}: workflow/studies/broken.yaml: not readable as YAML")
+    assert "whole" in said.out
+    assert main(["report", "broken"]) == 2
+
+
+def test_a_folder_of_studies_that_is_not_there_is_named(monkeypatch, capsys):
+    monkeypatch.setenv("SINTRO_STUDIES", "/nowhere")
+    assert main(["studies"]) == 2
+    assert "SINTRO_STUDIES names /nowhere, which is no folder" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_told_in_a_line(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "check", interrupted)
+    assert main(["theory"]) == 130
+    assert capsys.readouterr().err == "error: stopped by Ctrl-C\n"
+
+
+def test_a_study_without_fleets_says_so(capsys):
+    assert main(["fleet", "quick"]) == 0
+    assert "study quick has no fleets" in capsys.readouterr().err
+
+
+def test_results_that_lead_nowhere_are_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("results").symlink_to("/nowhere/disk")
+    assert main(["train", "results/quick/rings/vae/normal/none/seed0", "--device", "cpu"]) == 2
+    assert capsys.readouterr().err == "error: results leads to /nowhere/disk by a link, where nothing is\n"
+    assert main(["status", "quick"]) == 0
+    assert "10 unreadable" in capsys.readouterr().out
 
 
 def test_cells_prints_one_path_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -416,6 +416,7 @@ def test_new_writes_a_file_that_works_and_overwrites_nothing(tmp_path, monkeypat
         ("results", "legal are lower-case"),
         ("rings", "there is a component of this name"),
         ("vae", "there is a component of this name"),
+        ("folder-x-64", "there is a component of this name"),
     ],
 )
 def test_new_refuses_names_that_are_not_legal_or_not_free(name, said, tmp_path, monkeypatch) -> None:

@@ -195,6 +195,12 @@ NESTED = "host: node7\nBuilding DAG of jobs...\nUsing shell: /usr/bin/bash\n"
     ("message", "slurm", "own", "words"),
     [
         (REFUSED, None, None, "Slurm refused the job: invalid partition specified: nope; Batch job submission failed"),
+        (
+            "Job submission failed with exception: [Errno 2] No such file or directory: 'sacct'",
+            None,
+            "stopped by SIGINT after 23 iterations",
+            "Slurm could not be asked: [Errno 2] No such file or directory: 'sacct'",
+        ),
         (ENDED.format("OUT_OF_MEMORY"), NESTED, "x: 3/9, 1 ms", "it needed more memory than it had asked for"),
         (ENDED.format("TIMEOUT"), NESTED, "x: 3/9, 1 ms", "its time was up"),
         (ENDED.format("NODE_FAIL"), None, "x: 3/9, 1 ms", "its node failed"),
@@ -327,10 +333,18 @@ def test_a_fleets_failure_is_that_of_its_unfinished_cells(tiny, write_study, mon
         ("/opt/python", "/home/me/sintro-1.0_x", ""),
     ],
 )
-def test_paths_from_which_no_slurm_job_starts_are_known(interpreter: str, folder: str, word: str) -> None:
+def test_paths_from_which_no_slurm_job_starts_are_known(
+    interpreter: str, folder: str, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda command: f"/usr/bin/{command}")
     said = places.why_no_slurm_job_starts(interpreter, folder)
     assert word in said
     assert bool(said) == bool(word)
+
+
+def test_without_slurm_no_slurm_job_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert places.why_no_slurm_job_starts("/opt/python", "/home/me").startswith("there is no command sbatch here")
 
 
 def test_titles_that_the_terminal_cannot_show_are_no_error(tiny, write_study) -> None:

@@ -242,11 +242,19 @@ def test_a_complete_data_root_is_looked_at_once_and_not_written_to(fresh: Checko
         ("results/quick/rings/vae/normal/metrics.json", "<regularizers>, <seed> missing"),
         ("reports/nope/index.html", "study 'nope' is not one of other, quick"),
         ("--config=study=nope", "study 'nope' is not one of other, quick"),
-        ("--config=studdy=quick", "studdy"),
+        ("--config=studdy=quick", "--config studdy: no such setting; legal are study, threads, device, gpus, graph"),
+        ("--config=threads=0", "--config threads=0: legal is a whole number from 1"),
+        ("--config=gpus=some", "--config gpus=some: legal is images, all, none"),
+        ("--config=device=gpu", "--config device=gpu: legal is one such as auto, cpu, cuda, cuda:1"),
     ],
 )
-def test_a_target_that_makes_no_sense_is_refused_by_its_bad_part(fresh: Checkout, target: str, said: str) -> None:
-    assert said in fresh.snakemake(target, "--dry-run", succeeds=False)
+def test_a_target_that_makes_no_sense_is_refused_by_its_bad_part_in_a_line(
+    fresh: Checkout, target: str, said: str
+) -> None:
+    printed = fresh.snakemake(target, "--dry-run", succeeds=False)
+    (line,) = (line for line in printed.splitlines() if line.startswith("error: "))
+    assert said in line
+    assert "Traceback" not in printed
 
 
 def test_one_cell_run_again_gives_the_same_and_touches_no_other(finished: Checkout) -> None:

@@ -165,8 +165,13 @@ def names() -> list[str]:
 
 
 def folder() -> Path:
-    """Find the study files: in SINTRO_STUDIES, else here, else in the checkout that sintro was installed from."""
+    """Find the study files: in SINTRO_STUDIES, else here, else in the checkout that sintro was installed from.
+
+    Raises SintroError where SINTRO_STUDIES names no folder.
+    """
     if given := os.environ.get("SINTRO_STUDIES"):
+        if not os.path.isdir(given):
+            raise SintroError(f"SINTRO_STUDIES names {given}, which is no folder; legal is a folder of study files")
         return Path(given)
     here = Path("workflow", "studies")
     return here if here.is_dir() else Path(sintro.__file__).parents[1] / here

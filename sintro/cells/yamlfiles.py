@@ -1,5 +1,6 @@
 """YAML files that people write: read strictly, with one line for whatever is wrong."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -39,7 +40,9 @@ def keys(model: type[BaseModel]) -> list[str]:
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """Say a model's first error in one line: key, value, legal values. Misspelt keys come before missing ones."""
-    first, *others = sorted(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden")
+    errors = error.errors(include_url=False)
+    errors = [found for found in errors if not _is_echo(found, errors)]
+    first, *others = sorted(errors, key=lambda found: found["type"] != "extra_forbidden")
     location = first["loc"]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     more = f" (and {len(others)} more)" if others else ""
@@ -48,11 +51,23 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         return f"{key}: unknown key; legal are {', '.join(legal)}{suggestion(str(location[-1]), legal)}{more}"
     if first["type"] == "missing":
         return f"{key}: this key is missing{more}"
+    if first["type"] in ("tuple_type", "list_type"):
+        return f"{key}: legal is a list, such as [{first['input']}], not {first['input']!r}{more}"
+    if first["type"] in ("model_type", "dict_type"):
+        legal = keys(_model_at(model, location))
+        return f"{key}: legal is a mapping with the keys {', '.join(legal)}, not {first['input']!r}{more}"
     message = first["msg"][0].lower() + first["msg"][1:]
     hint = ""
     if first["type"] == "literal_error":
         hint = suggestion(str(first["input"]), first["ctx"]["expected"].replace("'", "").split(" or "))
     return f"{key}: {message}, not {first['input']!r}{hint}{more}"
+
+
+def _is_echo(error: Mapping[str, Any], errors: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell whether an error only repeats one further down: a list that is too short without its wrong item."""
+    place = error["loc"]
+    deeper = [other["loc"] for other in errors if len(other["loc"]) > len(place)]
+    return error["type"] == "too_short" and any(location[: len(place)] == place for location in deeper)
 
 
 def _model_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel]:

@@ -36,7 +36,9 @@ def run(study: str, cores: str) -> int:
         try:
             status.watch(study, cells, lambda _: snakemake.poll() is None)
         except KeyboardInterrupt:
-            _stop(snakemake)
+            print("stopping: the jobs write their checkpoints", file=sys.stderr)
+            with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C: Snakemake heard it as well
+                _stop(snakemake)
             print("stopped; the same command goes on from here", file=sys.stderr)
             return 130
         finally:

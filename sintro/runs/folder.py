@@ -19,8 +19,10 @@ HANDED_OVER = "provenance.fleet.json"  # its name after a fleet, until the cell'
 
 
 def cell_folder(cell: Cell) -> Path:
-    """Return the cell's folder under ./results. Raises SintroError where it leads elsewhere by a link."""
+    """Return the cell's folder under ./results. Raises SintroError where it leads elsewhere by a link, or nowhere."""
     folder = Path(cell.path)
+    if link := broken_link(Path(RESULTS)):
+        raise SintroError(link)
     place = Path(
         os.path.realpath(folder)
     )  # unlike Path.resolve it bears a loop of links; reading the folder reports it
@@ -28,6 +30,13 @@ def cell_folder(cell: Cell) -> Path:
     if place != expected:
         raise SintroError(f"{folder} leads to {place} by a link; a cell's folder must lie in {Path(RESULTS).resolve()}")
     return folder
+
+
+def broken_link(place: Path) -> str:
+    """Say that a place leads by a link where nothing is, perhaps a disk that is not mounted; "" where it does not."""
+    if os.path.islink(place) and not os.path.exists(place):
+        return f"{place} leads to {os.readlink(place)} by a link, where nothing is"
+    return ""
 
 
 def cell_here(path: str) -> Cell:

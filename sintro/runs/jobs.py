@@ -164,6 +164,8 @@ def find(message: str, own: str, slurm: str, began: float = 0.0) -> Cause:
     """
     if refused := re.search(r"sbatch failed. The error message was '(.*?)'\.\n", message, re.DOTALL):
         return _refused(refused[1], message)
+    if unasked := re.search(r"Job submission failed with exception: (.+)", message):
+        return Cause(f"Slurm could not be asked: {unasked[1].strip()}", "")
     said = _read(own) if own and _written_since(own, began) else []
     lines = _read(slurm) if slurm else []
     state = re.search(r"SLURM status is: '(\w+)'", message)

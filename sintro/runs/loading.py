@@ -5,6 +5,7 @@ Imports the standard library only, so that it can name the packages that an envi
 
 import importlib.metadata
 import platform
+import re
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -13,17 +14,43 @@ from typing import Any
 
 from sintro import SintroError
 
+SCHEMA = Path("workflow", "schemas", "config.schema.yaml")
 PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 
 
 def check(arguments: Sequence[str], config: Mapping[str, Any]) -> None:
-    """Raise SintroError for a wrong environment, an unknown study, or a folder as a target."""
+    """Raise SintroError for a wrong environment, an unknown study, a wrong setting or a wrong target."""
     check_packages()
     from sintro.cells.cell import check_study_name
 
     if "study" in config:  # Snakemake reads it as YAML, which makes a number of 2024
         check_study_name(str(config["study"]))
+    check_config(config)
     check_targets(arguments)
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Raise SintroError for a setting of `--config` that there is not, or that has no legal value."""
+    import yaml
+    from jsonschema import Draft202012Validator  # comes with Snakemake
+
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    settings = schema["properties"]
+    for name in config:
+        if name not in settings:
+            raise SintroError(f"--config {name}: no such setting; legal are {', '.join(settings)}")
+    for error in Draft202012Validator(schema).iter_errors(dict(config)):
+        name = str(error.path[0])
+        raise SintroError(f"--config {name}={config[name]}: legal is {_legal(settings[name])}")
+
+
+def _legal(setting: Mapping[str, Any]) -> str:
+    """Say which values of a setting are legal, from its schema."""
+    if "enum" in setting:
+        return ", ".join(dict.fromkeys(str(value).lower() for value in setting["enum"]))
+    if "minimum" in setting:
+        return f"a whole number from {setting['minimum']}"
+    return f"one such as {', '.join(setting['examples'])}"
 
 
 def check_packages() -> None:
@@ -74,10 +101,18 @@ def version_of(name: str) -> str | None:
 
 
 def check_targets(arguments: Sequence[str]) -> None:
-    """Raise SintroError where a target is a cell's folder: Snakemake makes the files in it."""
+    """Raise SintroError where a target is a cell's folder, or a file of a cell or study that there is not."""
+    from sintro.cells import studies
     from sintro.cells.cell import Cell
 
     for argument in arguments:
+        if file := re.fullmatch(r"(results/.+)/(metrics|provenance)\.json", argument):
+            Cell.from_path(file[1])
+            continue
+        if page := re.fullmatch(r"reports/([^/]+)/index\.html", argument):
+            if page[1] != "theory":
+                studies.load(page[1])
+            continue
         try:
             cell = Cell.from_path(argument)
         except SintroError:  # a file or an option, or a folder that Snakemake refuses as well

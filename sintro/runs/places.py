@@ -6,6 +6,7 @@ is, and the Snakefile's folder within double quotes.
 
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -28,6 +29,8 @@ def why_no_slurm_job_starts(interpreter: str | None = None, folder: str | Path |
         return f"Snakemake starts its Slurm jobs with the Python {interpreter!r} unquoted, so they would fail: {advice}"
     if OPEN_TO_THE_SHELL.search(folder):
         return f"Snakemake's Slurm jobs cannot start in {folder!r}: {advice}"
+    if shutil.which("sbatch") is None:
+        return "there is no command sbatch here, so no Slurm job can start: run Snakemake where Slurm is installed"
     return ""
 
 

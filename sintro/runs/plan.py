@@ -161,7 +161,7 @@ def remove(paths: Sequence[Path]) -> None:
             else:
                 path.unlink(missing_ok=True)
         except OSError as error:
-            raise SintroError(f"cannot delete {error.filename or path}: {error.strerror}") from error
+            raise SintroError(f"cannot delete {path}: {error.strerror}") from error
 
 
 def sized(paths: Sequence[Path]) -> list[str]:

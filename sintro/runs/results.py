@@ -17,7 +17,7 @@ from sintro import SintroError
 from sintro.cells import studies
 from sintro.cells.cell import Cell
 from sintro.runs import failures, lock
-from sintro.runs.folder import HANDED_OVER, PROVENANCE
+from sintro.runs.folder import HANDED_OVER, PROVENANCE, broken_link
 from sintro.runs.stored import (
     CHECKPOINT,
     METRICS,
@@ -83,8 +83,9 @@ def judge(
         try:
             names = set(os.listdir(folder))
         except FileNotFoundError:
-            if os.path.islink(folder):
-                return Judged("unreadable", f"{folder} leads to {os.readlink(folder)} by a link, where nothing is")
+            links = map(broken_link, (folder, *folder.parents))
+            if link := next(filter(None, links), ""):
+                return Judged("unreadable", link)
             names = ()
         except OSError as error:
             return Judged("unreadable", f"{folder} cannot be read: {error.strerror or error}")

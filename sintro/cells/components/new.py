@@ -7,7 +7,7 @@ from pathlib import Path
 from sintro import SintroError
 from sintro.cells.components.component import wrong_name
 from sintro.cells.components.extension_files import extensions_folder
-from sintro.cells.components.registry import current
+from sintro.cells.components.registry import current, read_name
 
 TEMPLATES = Path(__file__).with_name("templates")
 EXAMPLES = {  # a cell with a component of each kind, by its dataset, objective, prior and regularizers
@@ -29,7 +29,8 @@ def write(kind: str, name: str) -> Path:
     if path.exists():
         raise SintroError(f"{path} is there already: change it, or choose another name")
     every = [one for known in current().known.values() for one in known.values()]
-    if any(one.name == name or one.spells(name) for one in every):
+    is_read = kind in ("density", "images") and read_name(name) is not None  # the name of a prepared folder
+    if is_read or any(one.name == name or one.spells(name) for one in every):
         raise SintroError(f"{kind} name {name!r}: there is a component of this name; choose another one")
     words = re.split(r"[-_]", name)
     class_name = "".join(word.capitalize() for word in words)

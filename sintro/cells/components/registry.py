@@ -117,7 +117,7 @@ class Registry:
         if there is not None:
             whose = f"{there.source} defines it too" if there.source else "the suite itself has one of this name"
             raise SintroError(f"{component.what} {component.name!r}: {whose}")
-        if kind is Dataset and _read_name(component.name) is not None:
+        if kind is Dataset and read_name(component.name) is not None:
             raise SintroError(f"dataset {component.name!r}: such a name is that of a prepared folder")
         if kind is Objective and component.like not in (None, *self.known[kind]):
             legal = ", ".join(self.known[kind])
@@ -138,7 +138,7 @@ class Registry:
         """Find the component of this kind and name. Raises SintroError with the legal names, and what is broken."""
         found = self.known[kind].get(name)
         if found is None and kind is Dataset:
-            found = _read_name(name)
+            found = read_name(name)
         if found is None:
             names = list(self.known[kind])
             said = f"{kind.what} {name!r} is not one of {', '.join(names)}{suggestion(name, names)}"
@@ -197,7 +197,8 @@ def register_reader(read: Reader) -> Reader:
     return read
 
 
-def _read_name(name: str) -> Dataset | None:
+def read_name(name: str) -> Dataset | None:
+    """Return the data set that a name describes by itself, such as a prepared folder's; None where it does not."""
     return next((found for read in _readers if (found := read(name)) is not None), None)
 
 

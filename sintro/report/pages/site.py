@@ -4,6 +4,7 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
+from sintro import SintroError
 from sintro.basics.files import write_atomic
 from sintro.cells import studies
 from sintro.report.numbers import archived, errors
@@ -16,10 +17,22 @@ from sintro.runs.archived import FOLDER
 
 
 def present(results: Path, in_archives: Collection[str] = ()) -> list[str]:
-    """List the studies with results: a folder or archived ones, and unions with at least one part that has some."""
+    """List the studies with results: a folder or archived ones, and unions with at least one part that has some.
+
+    A study whose file is broken is told on stderr and left out, so that the others keep their pages.
+    """
     names = studies.names()
     found = {name for name in names if (Path(results) / name).is_dir() or name in in_archives}
-    return [name for name in names if not found.isdisjoint(with_parts(name))]
+    listed = []
+    for name in names:
+        try:
+            has_results = not found.isdisjoint(with_parts(name))
+        except SintroError as error:
+            print(f"warning: {error}", file=sys.stderr)
+            continue
+        if has_results:
+            listed.append(name)
+    return listed
 
 
 def _note_unknown(archives: archived.Archives) -> None:
