@@ -232,6 +232,23 @@ def test_several_metrics_of_several_data_sets_stand_below_each_other():
     assert float(rows[6][3].partition("±")[0]) == pytest.approx(statistics.fmean(vae), rel=1e-2)
 
 
+def test_the_stability_over_hyper_parameters_is_what_the_archive_holds():
+    """Collapsed runs counted again, and the median and the best of the published KL by NumPy."""
+    metrics = archived("stability-short")
+    rows = table(RESULTS, "| data | objective | diverged |")
+    parts = {"8 Gaussians": ("8gaussians", 8), "Rings": ("rings", 4)}
+    assert len(rows) == 6
+    for data, model, diverged, collapsed, median, _, best in rows:
+        dataset, labels = parts[data]
+        beginning = f"{dataset}/{model.partition(' ')[0]}-rec"
+        runs = [one for path, one in metrics.items() if path.startswith(beginning)]
+        kls = [one["kl_published"] for one in runs]
+        assert diverged.startswith(f"0/{len(runs)} ")
+        assert collapsed.startswith(f"{sum(one['modes_covered'] <= labels / 2 for one in runs)}/{len(runs)} ")
+        assert float(median) == pytest.approx(statistics.median(kls), rel=0.01)
+        assert float(best) == pytest.approx(min(kls), rel=0.01)
+
+
 def test_a_row_that_diverged_stays_in_its_table():
     with documents.archived_studies(ROOT / "archive") as read:
         report = read("bootstrap")
