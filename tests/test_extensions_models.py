@@ -194,7 +194,7 @@ def test_a_prior_whose_parameters_a_fleet_would_share_is_refused(here):
     settings = [settings_of(FLOW), settings_of(FLOW).model_copy(update={"seed": 1})]
     assert Players(settings[:1]).model.prior.parameters()
     with pytest.raises(
-        SintroError, match=r"coupling\.py: prior 'coupling': 2 cells side by side would share its param"
+        SintroError, match=r"coupling\.py: prior 'coupling': 2 cells side by side would share its tensor"
     ):
         Players(settings)
 
