@@ -10,6 +10,9 @@ from snakemake.utils import min_version, validate
 min_version("9.27")
 
 
+SCHEMA = workflow.source_path("workflow/schemas/config.schema.yaml")  # beside this file, wherever Snakemake works
+
+
 def refuse(said):
     print(f"error: {said}", file=sys.stderr)
     sys.exit(2)
@@ -24,7 +27,7 @@ except ImportError as error:
         "use the snakemake of sintro's environment (make setup makes .venv/bin/snakemake)"
     )
 try:
-    loading.check(sys.argv[1:], config)
+    loading.check(sys.argv[1:], config, SCHEMA)
 except SintroError as error:
     refuse(error)
 
@@ -33,7 +36,7 @@ from sintro.cells.cell import PARTS, Cell
 from sintro.cells.components import datasets
 from sintro.runs import jobs, places, results
 
-validate(config, "workflow/schemas/config.schema.yaml")  # also sets the defaults
+validate(config, SCHEMA)  # also sets the defaults
 
 # The same Python as Snakemake's, with or without an activated environment.
 SINTRO = f"{shlex.quote(sys.executable)} -m sintro"

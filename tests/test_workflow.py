@@ -257,6 +257,14 @@ def test_a_target_that_makes_no_sense_is_refused_by_its_bad_part_in_a_line(
     assert "Traceback" not in printed
 
 
+def test_snakemake_may_work_in_another_folder(fresh: Checkout, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert "dry-run" in fresh.snakemake("--dry-run", "--directory", str(elsewhere))
+    refused = fresh.snakemake("--dry-run", "--directory", str(elsewhere), "--config", "threads=0", succeeds=False)
+    assert "--config threads=0: legal is a whole number from 1" in refused
+
+
 def test_one_cell_run_again_gives_the_same_and_touches_no_other(finished: Checkout) -> None:
     cell = f"results/quick/{MIXTURE}"
     own_jobs = {f"train {cell}", f"evaluate {cell}"}

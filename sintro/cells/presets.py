@@ -125,14 +125,14 @@ def _why_not(cell: Cell, settings: Settings, shares: Mapping[str, Any]) -> str:
         return f"objective {cell.objective!r} is for two codes; networks with two codes take images of 32 or 64 pixels"
     height, width = settings.event[1:]
     levels = min(_halvings(height), _halvings(width))
+    numbers = ", ".join(map(str, settings.channels))
     if len(settings.channels) > levels:
-        numbers = ", ".join(map(str, settings.channels))
         legal = f"1 to {levels} numbers" if levels else "images with an even number of pixels a side"
         return f"channels {numbers}: each halves the images of {height} x {width} pixels; legal are {legal}"
     alone = modes == 1 or (images or most) % settings.batch_size == 1 or settings.batch_size == 1
     if alone and height == width == 2 ** len(settings.channels):
         return (
-            f"channels {', '.join(map(str, settings.channels))}: they halve images of {height} x {width} pixels to one "
+            f"channels {numbers}: they halve images of {height} x {width} pixels to one "
             "pixel, of which batch norm needs two images or more, and a batch here has one; legal is a number fewer, "
             "or another batch_size"
         )

@@ -14,33 +14,36 @@ from typing import Any
 
 from sintro import SintroError
 
-SCHEMA = Path("workflow", "schemas", "config.schema.yaml")
 PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 
 
-def check(arguments: Sequence[str], config: Mapping[str, Any]) -> None:
-    """Raise SintroError for a wrong environment, an unknown study, a wrong setting or a wrong target."""
+def check(arguments: Sequence[str], config: Mapping[str, Any], schema: str) -> None:
+    """Raise SintroError for a wrong environment, an unknown study, a wrong setting or a wrong target.
+
+    ``schema``: the path of the schema that the settings of `--config` follow.
+    """
     check_packages()
     from sintro.cells.cell import check_study_name
 
     if "study" in config:  # Snakemake reads it as YAML, which makes a number of 2024
         check_study_name(str(config["study"]))
-    check_config(config)
+    check_config(config, schema)
     check_targets(arguments)
 
 
-def check_config(config: Mapping[str, Any]) -> None:
+def check_config(config: Mapping[str, Any], path: str) -> None:
     """Raise SintroError for a setting of `--config` that there is not, or that has no legal value."""
     import yaml
     from jsonschema import Draft202012Validator  # comes with Snakemake
 
-    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    schema = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     settings = schema["properties"]
     for name in config:
         if name not in settings:
             raise SintroError(f"--config {name}: no such setting; legal are {', '.join(settings)}")
-    for error in Draft202012Validator(schema).iter_errors(dict(config)):
-        name = str(error.path[0])
+    error = next(Draft202012Validator(schema).iter_errors(dict(config)), None)
+    if error is not None:
+        name = error.path[0]
         raise SintroError(f"--config {name}={config[name]}: legal is {_legal(settings[name])}")
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from sintro.metrics import METRICS
 from sintro.report.numbers.results import Result, grouped
-from sintro.report.numbers.statistics import best_of, summarise
-from sintro.report.numbers.tables import Key, Table, family
+from sintro.report.numbers.statistics import best_of
+from sintro.report.numbers.tables import Entry, Key, Table, family
 from sintro.report.numbers.words import dataset_name, row_label
 
 
@@ -26,13 +27,11 @@ def ranks_of(table: Table, metric: str) -> dict[str, dict[str, float]]:
     A row of which a seed diverged has none.
     """
     measure = next(m for m in table.measures if m.published == metric)
-    lower = measure.metric("published").lower_is_better
+    form = measure.metric("published")
     found: dict[str, dict[str, float]] = {}
     for dataset in table.datasets:
-        means = {}
-        for row, entry in table.peers(dataset).items():
-            means[row] = math.nan if entry.states["diverged"] else entry.summaries[metric, "published"].mean
-        for row, place in rank(means, lower).items():
+        means = {row: entry.ranked_mean(form) for row, entry in table.peers(dataset).items()}
+        for row, place in rank(means, form.lower_is_better).items():
             places = found.setdefault(row_label(row), {})
             places[dataset_name(dataset)] = place
     return found
@@ -57,12 +56,9 @@ def mean_by_weight(weights: Mapping[float, Sequence[Result]], metric: str) -> di
     """
     means = {}
     for weight, members in weights.items():
-        if any(result.state == "diverged" for result in members):
-            continue
-        values = [result.value(metric) for result in members]
-        summary = summarise([value for value in values if value is not None])
-        if math.isfinite(summary.mean):
-            means[weight] = summary.mean
+        mean = Entry(list(members)).ranked_mean(METRICS[metric])
+        if math.isfinite(mean):
+            means[weight] = mean
     return means
 
 

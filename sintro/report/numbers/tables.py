@@ -92,6 +92,10 @@ class Entry:
         values = {seed: metric.ranked(value) for seed, value in self.values(metric.name).items()}
         return values | {result.cell.seed: math.nan for result in self.results if result.state == "diverged"}
 
+    def ranked_mean(self, metric: Metric) -> float:
+        """Average what the seeds are ranked by; NaN where one diverged or is undefined, or none has a number."""
+        return summarise(list(self.ranked(metric).values())).mean
+
 
 Key = tuple[str, str, str]  # objective, prior, regularizers
 Floor = Mapping[str, tuple[float, float | None]]  # metric -> mean, sd over draws (None where there is one draw)
