@@ -53,7 +53,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         return f"{key}: this key is missing{more}"
     if first["type"] in ("tuple_type", "list_type"):
         return f"{key}: legal is a list, such as [{first['input']}], not {first['input']!r}{more}"
-    if first["type"] in ("model_type", "dict_type"):
+    if first["type"] == "model_type":
         legal = keys(_model_at(model, location))
         return f"{key}: legal is a mapping with the keys {', '.join(legal)}, not {first['input']!r}{more}"
     message = first["msg"][0].lower() + first["msg"][1:]
