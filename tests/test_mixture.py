@@ -1,6 +1,9 @@
 """The fast mixture density against independent ones: torch.distributions in float64, and whole-array autograd."""
 
 import math
+import os
+import platform
+import subprocess
 import sys
 
 import pytest
@@ -92,6 +95,45 @@ def test_without_numba_the_other_form_is_used(monkeypatch):
         assert mixture._form(torch.zeros(1, 3, 2), torch.zeros(1, 3, 2)).__name__ == "Expanded"
     finally:
         mixture._fused.cache_clear()
+
+
+COMPILED_FOR_AVX_512 = """
+import sys
+
+from llvmlite import binding
+
+host = binding.get_host_cpu_features()
+host.update({name: True for name in ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx2", "fma")})
+binding.get_host_cpu_features = lambda: host
+
+from numba import float32, float64, int64, types
+
+from sintro.priors import fused
+
+row, modes = float32[::1], types.Tuple((float32[:, ::1], float64[:, ::1], float64[::1], float64[:, ::1]))
+for function, arguments in (
+    (fused._sweep, (row, row, row, int64, float64, modes, row, row, row, row)),
+    (fused._add_over_points, (row, row, int64, modes, row, row, float64[::1])),
+):
+    function.compile(arguments)
+    [assembly] = function.inspect_asm().values()
+    products = [line for line in assembly.splitlines() if "vfm" in line or "vfnm" in line]
+    print(sum("zmm" in line for line in products), sum("ymm" in line for line in products))
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="AVX-512 belongs to x86-64")
+@pytest.mark.parametrize("form", ["fused"], indirect=True)
+def test_avx_512_is_used_at_its_full_width(tmp_path):
+    """Compiled, not run: the machine that tests need not have AVX-512."""
+    environment = os.environ | {"NUMBA_CPU_NAME": "skylake-avx512", "NUMBA_CACHE_DIR": str(tmp_path)}
+    made = subprocess.run(
+        [sys.executable, "-c", COMPILED_FOR_AVX_512], env=environment, capture_output=True, text=True, check=True
+    )
+    for line in made.stdout.splitlines():
+        wide, narrow = map(int, line.split())
+        assert wide > 0
+        assert narrow == 0
 
 
 def test_mean_responsibilities_are_the_mean_of_responsibilities_with_the_gradient_of_autograd():

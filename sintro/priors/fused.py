@@ -21,8 +21,8 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from llvmlite import ir
-from numba import njit, types
+from llvmlite import binding, ir
+from numba import config, njit, types
 from numba.extending import intrinsic
 
 from sintro.priors.table import Cotangents, Sums, Table
@@ -38,6 +38,24 @@ P6, P5, P4, P3, P2, P1, P0 = (
     )
 )  # fmt: skip
 HALF, ZERO, ONE, BIAS, MANTISSA = np.float32(0.5), np.float32(0), np.float32(1), np.int32(127), np.int32(23)
+
+
+def _take_the_widest_vectors() -> None:
+    """Let LLVM use AVX-512's vectors of 512 bits: on Intel's processors it prefers 256, half of what a product gets.
+
+    The user's NUMBA_CPU_FEATURES and NUMBA_ENABLE_AVX win.
+    """
+    if config.CPU_FEATURES is not None or not config.ENABLE_AVX:
+        return
+    try:
+        features = binding.get_host_cpu_features()
+    except RuntimeError:  # LLVM does not know this processor
+        return
+    if features.get("avx512f"):
+        config.CPU_FEATURES = f"{features.flatten()},-prefer-256-bit"
+
+
+_take_the_widest_vectors()
 
 
 def _compiled(function: Callable) -> Callable:
