@@ -44,8 +44,7 @@ class Stratum:
 
     label: str
     pairs: tuple[tuple[float, float], ...]  # (A, B)
-    lost: int  # pairs of which an ended cell has no number
-    lost_alone: tuple[int, int]  # those that A alone lost, and that B alone lost
+    lost: tuple[tuple[bool, bool], ...]  # of each pair without a number: whether an ended cell of A, of B lacks it
     as_claimed: Comparison
     beyond_margin: Comparison
     noise: float | None = None  # measurement noise of the metric, pooled over the cells of both sides
@@ -110,13 +109,13 @@ class Outcome:
     @property
     def lost(self) -> int:
         """The number of pairs of which an ended cell has no number."""
-        return sum(stratum.lost for stratum in self.strata)
+        return sum(len(stratum.lost) for stratum in self.strata)
 
     @property
     def lost_alone(self) -> tuple[int, int]:
         """The number of pairs that A alone lost, and that B alone lost."""
-        alone = [stratum.lost_alone for stratum in self.strata]
-        return sum(by_a for by_a, _ in alone), sum(by_b for _, by_b in alone)
+        lost = [pair for stratum in self.strata for pair in stratum.lost]
+        return lost.count((True, False)), lost.count((False, True))
 
     @property
     def p_value(self) -> float | None:
@@ -246,18 +245,18 @@ def _stratum(
     contrast: Contrast, place: Place, a: Mapping[int, list[Result]], b: Mapping[int, list[Result]]
 ) -> Stratum | None:
     """Pair both sides over their common seeds -> a Stratum, or None where no seed has come to its end."""
-    pairs, lost_by = [], []
+    pairs, lost = [], []
     for seed in sorted(set(a) & set(b)):
         x = _pooled(contrast, a[seed])
         y = _pooled(contrast, b[seed]) if contrast.constant is None else contrast.constant
         if is_known(x) and is_known(y):
             pairs.append((x, y))
             continue
-        lost_by.append((not is_known(x) and _ended(a[seed]), not is_known(y) and _ended(b[seed])))
-    lost = sum(by_a or by_b for by_a, by_b in lost_by)
+        lost_by = (not is_known(x) and _ended(a[seed]), not is_known(y) and _ended(b[seed]))
+        if any(lost_by):
+            lost.append(lost_by)
     if not pairs and not lost:
         return None
-    alone = lost_by.count((True, False)), lost_by.count((False, True))
     sign = 1.0 if contrast.expect == "higher" else -1.0
     differences = [sign * (x - y) for x, y in pairs]
     as_claimed = compare_differences(differences)
@@ -267,7 +266,7 @@ def _stratum(
         beyond = compare_differences([difference - needed for difference in differences])
     dataset, captures = place
     label = " ".join([dataset, *filter(None, captures)])
-    return Stratum(label, tuple(pairs), lost, alone, as_claimed, beyond, _noise(contrast, (a, b)))
+    return Stratum(label, tuple(pairs), tuple(lost), as_claimed, beyond, _noise(contrast, (a, b)))
 
 
 def _noise(contrast: Contrast, sides: Iterable[Mapping[int, list[Result]]]) -> float | None:
