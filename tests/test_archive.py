@@ -91,7 +91,7 @@ def test_the_verb_says_what_is_packed_and_what_is_missing(stored, capsys):
     assert main(["archive", "stored", "stored-search"]) == 0
     one, other = capsys.readouterr().out.splitlines()
     assert one.startswith("archive/stored.zip: 6 cells, ")
-    assert "5 of the study's 11 are missing (1 failed, 1 made with other settings, 2 missing, 1 to evaluate)" in one
+    assert "5 of the study's 11 are not in it (1 failed, 1 made with other settings, 2 missing, 1 to evaluate)" in one
     assert other.startswith("archive/stored-search.zip: 2 cells, ")
     assert "missing" not in other
 

@@ -61,7 +61,7 @@ class Packed(NamedTuple):
         absent = sum(self.missing.values())
         if absent:
             states = ", ".join(f"{count} {state}" for state, count in sorted(self.missing.items()))
-            parts.append(f"{absent} of the study's {self.total} are missing ({states})")
+            parts.append(f"{absent} of the study's {self.total} are not in it ({states})")
         parts += [f"{count} without {what}" for what, count in sorted(self.left_out.items())]
         return "; ".join(parts)
 
