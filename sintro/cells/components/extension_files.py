@@ -5,6 +5,7 @@ import re
 import sys
 import traceback
 import types
+from functools import lru_cache
 from pathlib import Path
 
 from sintro import SintroError
@@ -15,7 +16,10 @@ VARIABLE = "SINTRO_EXTENSIONS"
 
 def extensions_folder() -> Path:
     """Find the folder of the user's components: $SINTRO_EXTENSIONS, else ``extensions`` where the suite runs."""
-    return Path(os.environ.get(VARIABLE) or FOLDER)
+    return _as_path(os.environ.get(VARIABLE) or FOLDER)
+
+
+_as_path = lru_cache(Path)  # every question to the registry asks for the folder
 
 
 def run(path: Path, content: bytes) -> None:
