@@ -518,4 +518,8 @@ def test_the_noise_of_gnelbo_is_the_spread_over_draws_of_its_points():
         values.append((grid_normalized(energies, grid_energies), normalized_nll(energies, grid_energies, 2.0)))
         errors.append(energy_noise(energies, grid_energies))
     np.testing.assert_allclose(np.mean(errors, 0), np.std(values, 0, ddof=1), rtol=0.12)
+    pairs = energies.repeat(2)  # of mirrored points that have the same energy
+    assert energy_noise(pairs, grid_energies, mirrored=True)[1] == pytest.approx(
+        energy_noise(energies, grid_energies)[1]
+    )
     assert all(map(math.isnan, energy_noise(torch.full((3,), torch.nan), grid_energies)))

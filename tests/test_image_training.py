@@ -14,6 +14,7 @@ from trained import train_alone
 from sintro import SintroError
 from sintro.basics.files import read_json
 from sintro.basics.randomness import generator, normal
+from sintro.cells import components
 from sintro.cells.cell import Cell
 from sintro.cells.presets import published
 from sintro.data import images
@@ -237,6 +238,20 @@ def test_refreshing_batch_norm_moves_running_statistics_and_nothing_else():
     refresh_batch_norm(players.model, players.data.images, players.shared)
     assert not torch.equal(norm.running_mean, before)
     assert all(torch.equal(p, q) for p, q in zip(players.model.encoder.parameters(), weights, strict=True))
+
+
+@pytest.mark.parametrize("is_mixed", [True, False])
+def test_refreshing_batch_norm_depends_on_the_order_of_mixed_files_alone(is_mixed, monkeypatch):
+    """Digits, then inverted digits, as two sub-folders lie one after the other: the statistics are of both kinds."""
+    monkeypatch.setattr(type(components.dataset("digits")), "is_mixed", is_mixed)
+    stored = Players([small()]).data.images
+    halves = torch.cat((stored.images[:750], 255 - stored.images[:750]))
+    found = []
+    for order in (torch.arange(1500), torch.randperm(1500, generator=torch.Generator().manual_seed(0))):
+        model = Players([small()]).model
+        refresh_batch_norm(model, dataclasses.replace(stored, images=halves[order]), small())
+        found.append(next(m for m in model.encoder.modules() if isinstance(m, torch.nn.BatchNorm2d)).running_mean)
+    assert bool((found[0] - found[1]).norm() > 0.15 * found[1].norm()) == is_mixed
 
 
 @torch.no_grad()

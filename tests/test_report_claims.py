@@ -150,6 +150,7 @@ def test_verdicts_need_seeds(tmp_path):
     assert one.outcomes[0].state == "too few seeds"
     assert judged(tmp_path, []).verdict == "not run"
     assert judged(tmp_path, made(lambda cell: 1.0, priors=("mog64-learned",))).verdict == "not run"
+    assert judged(tmp_path, made(lambda cell: math.nan)).verdict == "no number"
 
 
 def test_stars_pair_equal_names_only(tmp_path):

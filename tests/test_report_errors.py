@@ -96,6 +96,11 @@ def test_each_kind_of_data_has_its_table_with_its_floor(small):
     assert float(made["errors-images"].floor_text("mnist", kid, "standard")) == pytest.approx(0.002)
     assert made["table1"].floor_kind == made["errors"].floor_kind == "2d"
     assert made["table5"].floor_kind == made["errors-images"].floor_kind == "images"
+    assert made["checks-images"].floor_kind == "checks"
+    assert (made["errors"].forms, made["table1"].forms) == (("published",), tables.FORMS)
+    lines = list(csv.DictReader(exports.to_csv(made["errors"]).splitlines()))
+    assert {line["form"] for line in lines} == {"standard"}
+    assert len({(line["dataset"], line["objective"], line["prior"], line["metric"]) for line in lines}) == len(lines)
     assert "floor (training images, half against half)" in exports.to_markdown(made["table5"], "standard")
     assert [*made["table1"].measures] == [*tables.TABLE1]
 
@@ -205,6 +210,11 @@ def test_pages_show_the_tables_and_a_cell_its_floors(small):
     assert "A part that is twice as heavy raises sliced W2 and energy distance." in page
     for words in ("a metric for each kind of error", "floor: data against data", "floor: a perfect model"):
         assert words in page
+    assert 'name="form-table1"' in page
+    assert 'name="form-errors"' not in page
+    assert "<b>standard</b> (<code>sliced_w2</code>)" in page
+    assert "purity of modes, floor: Purity of modes of the same images" in page
+    assert Path("reports/small/tables/errors.md").is_file()
     cell = next(cell for cell in small if cell.dataset == "mnist")
     found = results.read_cell(cell)
     shown = {view["name"]: view for view in metric_views(found, errors.floors_of([found])["mnist"])}

@@ -12,13 +12,14 @@ from test_report import STUDY, Page, build, check_links
 from sintro import SintroError, report
 from sintro.cells import studies
 from sintro.cells.cell import Cell
+from sintro.metrics import METRICS
 from sintro.report.numbers import audit, ledger, overall, tables
 from sintro.report.numbers.results import Result
 from sintro.report.numbers.results import read_cells as results_of
 from sintro.report.pages.overall import overall_views
 from sintro.report.pages.overview import table_view
 
-LINE = "Somebody 2020,table1,r,KL,{value},,5,{protocol},{training},rings,vae,normal,none,kl_published,page 3,me"
+LINE = "Somebody 2020,table1,r,KL,{value},,5,{form},{training},rings,vae,normal,none,kl_published,page 3,me"
 
 
 def write(tmp_path: Path, *lines: str) -> Path:
@@ -38,8 +39,8 @@ def results(values: list[float]) -> list[Result]:
     ]
 
 
-def test_ours_stand_beside_a_number_of_the_same_protocol(tmp_path):
-    path = write(tmp_path, *(LINE.format(value=v, protocol="published", training="") for v in (2.0, 9.0)))
+def test_ours_stand_beside_a_number_of_the_same_form(tmp_path):
+    path = write(tmp_path, *(LINE.format(value=v, form="published", training="") for v in (2.0, 9.0)))
     entries = ledger.load(path)
     near, far = (ledger.compare(entry, results([1.0, 2.0, 3.0])) for entry in entries)
     assert near["ours"] == "2 ± 2.48 (n = 3)"
@@ -57,27 +58,27 @@ def test_ours_stand_beside_a_number_of_the_same_protocol(tmp_path):
     assert "no such finished cell" in ledger.compare(entries[0], results([math.nan]))["why"]
 
 
-@pytest.mark.parametrize("protocol", ["unknown", "standard"])
-def test_another_protocol_is_not_compared(tmp_path, protocol):
-    entry = ledger.load(write(tmp_path, LINE.format(value=2.0, protocol=protocol, training="")))[0]
+@pytest.mark.parametrize("form", ["unknown", "standard"])
+def test_another_form_is_not_compared(tmp_path, form):
+    entry = ledger.load(write(tmp_path, LINE.format(value=2.0, form=form, training="")))[0]
     compared = ledger.compare(entry, results([1.0, 2.0, 3.0]))
     assert compared["ours"] == ""
-    assert "protocol" in compared["why"]
+    assert "form" in compared["why"]
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (LINE.format(value="about 2", protocol="published", training=""), "about 2"),
-        (LINE.format(value="", protocol="published", training=""), "value"),
-        (LINE.format(value="nan", protocol="published", training=""), "nan"),
-        (LINE.format(value="1", protocol="good", training=""), "good"),
-        (LINE.format(value="1", protocol="published", training="").replace("kl_published", "kl_best"), "kl_best"),
-        (LINE.format(value="1", protocol="published", training="").replace("page 3", ""), "source is empty"),
+        (LINE.format(value="about 2", form="published", training=""), "about 2"),
+        (LINE.format(value="", form="published", training=""), "value"),
+        (LINE.format(value="nan", form="published", training=""), "nan"),
+        (LINE.format(value="1", form="good", training=""), "good"),
+        (LINE.format(value="1", form="published", training="").replace("kl_published", "kl_best"), "kl_best"),
+        (LINE.format(value="1", form="published", training="").replace("page 3", ""), "source is empty"),
         ("a,b", "16 fields"),
-        (LINE.replace("{training}", "ours").format(value="1", protocol="published"), "'ours' is not one of pl, si"),
+        (LINE.replace("{training}", "ours").format(value="1", form="published"), "'ours' is not one of pl, si"),
         (
-            LINE.replace("kl_published", "history:klreal@5").format(value="1", protocol="published", training=""),
+            LINE.replace("kl_published", "history:klreal@5").format(value="1", form="published", training=""),
             "history:COLUMN@ITERATION",
         ),
     ],
@@ -112,7 +113,7 @@ def test_a_number_of_one_papers_training_stands_beside_studies_that_follow_it_al
 
 
 def test_a_trace_stands_beside_the_nearest_row_of_the_history(tmp_path):
-    line = LINE.format(value=2.0, protocol="published", training="").replace("kl_published", "history:kl_real@25000")
+    line = LINE.format(value=2.0, form="published", training="").replace("kl_published", "history:kl_real@25000")
     entry = ledger.load(write(tmp_path, line))[0]
     cell = results([0.0])[0].cell
     result = Result(cell, tmp_path, "done")
@@ -132,7 +133,7 @@ def test_the_shipped_ledger_holds_the_sourced_numbers_only(repository):
     traces = [0.144, 0.146, 0.147, 2.117, 2.131, 34.1, 56.4, 78.2]
     assert sorted(e.value for e in entries) == sorted([4.3, 4.37, 4.6, 5.8, 6.6, 17.55, 18.63, 25.86, *traces])
     quoted = [e for e in entries if e.value in (4.6, 5.8, 6.6)]
-    assert {(e.protocol, e.training, e.place[0]) for e in quoted} == {("published", "si", "cifar10")}
+    assert {(e.form, e.training, e.place[0]) for e in quoted} == {("published", "si", "cifar10")}
     assert all(e.source and e.transcribed_by for e in entries)
 
 
@@ -145,7 +146,7 @@ def test_the_ledger_has_the_papers_columns_only():
 
 def test_ours_of_two_studies_are_not_pooled(tmp_path):
     """The cells of table1 that another study has too are the same runs, of a search they have other settings."""
-    entry = ledger.load(write(tmp_path, LINE.format(value=2.0, protocol="published", training="")))[0]
+    entry = ledger.load(write(tmp_path, LINE.format(value=2.0, form="published", training="")))[0]
     found = results([1.0, 2.0, 3.0])
     copies = [replace(each, cell=each.cell.model_copy(update={"study": "copy"})) for each in found]
     compared = ledger.compare_each(entry, [found, [], copies])
@@ -159,7 +160,7 @@ def test_ours_of_two_studies_are_not_pooled(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("protocol", "training", "shown"),
+    ("form", "training", "shown"),
     [
         ("published", "", "2 (ours 1.000)"),
         ("published", "pl", "2 (ours 1.000)"),
@@ -168,9 +169,9 @@ def test_ours_of_two_studies_are_not_pooled(tmp_path):
         ("standard", "", "2 (of another form or training)"),
     ],
 )
-def test_a_table_of_the_papers_shows_ours_where_they_may_be_compared(write_study, tmp_path, protocol, training, shown):
+def test_a_table_of_the_papers_shows_ours_where_they_may_be_compared(write_study, tmp_path, form, training, shown):
     write_study("t", STUDY.format(comparable="true", length=1))
-    entries = ledger.load(write(tmp_path, LINE.format(value=2.0, protocol=protocol, training=training)))
+    entries = ledger.load(write(tmp_path, LINE.format(value=2.0, form=form, training=training)))
     view = table_view("t", tables.make_table("table1", "t", results([1.0]), tables.TABLE1), entries)
     assert view["rows"][0]["cells"] == ["not transcribed", shown, "not transcribed"]
     assert (view["known"], view["total"]) == (1, 3)
@@ -285,7 +286,7 @@ def test_image_studies_have_tables_2_and_5(write_study, repository):
     build(["images"])
     page = Page(Path("reports/images/index.html"))
     assert {"table2", "table5"} <= page.ids
-    assert "FID against r, CIFAR-10" in page.words
+    assert "FID (published) against r, CIFAR-10: mean ± sd/√n over seeds" in page.words
     assert "r = " in page.words
     audited = Page(Path("reports/audit.html")).words
     assert "fid_published against fid_eval_train" in audited  # A1 alone
@@ -345,6 +346,14 @@ def test_scores_are_between_the_floor_and_the_vae(tmp_path, monkeypatch):
     (found,) = overall.overall([tables.make_table("table1", "", results_of(cells), [measure], floors)])
     assert found.left_out == {"spirals": "the VAE is no worse than the floor"}
     assert overall.overall([tables.make_table("table1", "", results_of(cells), [measure])]) == []
+
+
+def test_a_perfect_model_scores_zero_where_a_half_is_best():
+    """Its values lie around 1/2, so their mean has a smaller distance from it than they have on average."""
+    values = np.random.default_rng(0).normal(0.4994, 0.0084, 100_000)
+    zero = overall._zero(METRICS["one_nna"], 0.4994, 0.0084)
+    assert zero == pytest.approx(np.mean([METRICS["one_nna"].ranked(value) for value in values]), rel=0.01)
+    assert overall._zero(METRICS["kl"], 0.3, 0.1) == 0.3
 
 
 def test_the_index_and_the_study_show_the_aggregates(tmp_path, monkeypatch, write_study):

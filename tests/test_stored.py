@@ -95,7 +95,7 @@ def test_the_pages_show_the_stored_numbers(stored):
         if values:
             assert float(row["mean"]) == values[0]  # no row has two finished seeds
             shown += 1
-    assert shown > 80
+    assert shown > 60
 
 
 def test_the_page_of_a_cell_shows_its_metrics(stored):

@@ -466,6 +466,10 @@ IMAGES = SHORT.replace("rings", "fmnist") + "image_overrides: "
             IMAGES.replace("fmnist", "digits") + "{channels: [4, 4, 4, 4], training_images: 129}",
             ["channels 4, 4, 4, 4: they halve images of 16 x 16 pixels to one pixel", "legal is a number fewer"],
         ),
+        (
+            IMAGES.replace("fmnist", "digits") + "{channels: [4, 4, 4, 4], evaluation_images: 129}",
+            ["channels 4, 4, 4, 4: they halve images of 16 x 16 pixels to one pixel", "or number of images"],
+        ),
         (IMAGES + "{channels: []}", ["image_overrides.channels:"]),
         (IMAGES + "{training_images: 60001}", ["training_images 60001: legal are 100 to 60000"]),
         (IMAGES + "{training_images: 99}", ["training_images 99: legal are 100 to 60000, since the k-NN probe has as"]),

@@ -7,7 +7,19 @@ from sintro.cells import components
 from sintro.cells.components import SOFT
 from sintro.cells.presets import KL_WEIGHTS
 from sintro.cells.settings import REVISIONS, Protocol, Settings
-from sintro.cells.table import ADF, DT, SCHEDULE_ROWS, SECTION_1, SECTION_2, SECTION_4, TWO_CODES, is_like, rows
+from sintro.cells.table import (
+    ADF,
+    CHOICE,
+    DT,
+    OURS,
+    SCHEDULE_ROWS,
+    SECTION_1,
+    SECTION_2,
+    SECTION_4,
+    TWO_CODES,
+    is_like,
+    rows,
+)
 
 # The settings for which None is a convention of a released program: the convention's name and its source.
 NONE_MEANS = {
@@ -42,14 +54,21 @@ def sources(settings: Settings, protocol: Protocol = "pl") -> dict[str, str]:
             told[name] = _derived_source(name, value)
         elif name in SCHEDULE_ROWS:
             before = " before the warm-up ends" if name == "conversion" else ""
-            told[name] = f"published: {_plain(table[row])} {table['unit']}{before}; {origin[row]}"
+            whose = "ours" if _is_ours(origin[row]) else "published"
+            told[name] = f"{whose}: {_plain(table[row])} {table['unit']}{before}; {origin[row]}"
         elif table[name] != value:
-            told[name] = f"not the published {_plain(table[name])} ({origin[name]})"
+            whose = "our" if _is_ours(origin[name]) else "the published"
+            told[name] = f"not {whose} {_plain(table[name])} ({origin[name]})"
         else:
             told[name] = origin[name]
     if reason := dataset.not_published(settings.prior):
         told["prior"] = f"{told['prior']}; {reason}"
     return told
+
+
+def _is_ours(source: str) -> bool:
+    """Tell whether a row of the table is this suite's own, with no paper behind it."""
+    return source.startswith((OURS, CHOICE))
 
 
 def in_words(settings: Settings) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -125,18 +125,27 @@ def _why_not(cell: Cell, settings: Settings, shares: Mapping[str, Any]) -> str:
         return f"objective {cell.objective!r} is for two codes; networks with two codes take images of 32 or 64 pixels"
     height, width = settings.event[1:]
     levels = min(_halvings(height), _halvings(width))
-    numbers = ", ".join(map(str, settings.channels))
     if len(settings.channels) > levels:
         legal = f"1 to {levels} numbers" if levels else "images with an even number of pixels a side"
+        numbers = ", ".join(map(str, settings.channels))
         return f"channels {numbers}: each halves the images of {height} x {width} pixels; legal are {legal}"
-    alone = modes == 1 or (images or most) % settings.batch_size == 1 or settings.batch_size == 1
-    if alone and height == width == 2 ** len(settings.channels):
-        return (
-            f"channels {numbers}: they halve images of {height} x {width} pixels to one "
-            "pixel, of which batch norm needs two images or more, and a batch here has one; legal is a number fewer, "
-            "or another batch_size"
-        )
-    return ""
+    return why_alone(settings, [images or most, settings.evaluation_images], modes)
+
+
+def why_alone(settings: Settings, counts: Iterable[int], modes: int = 0) -> str:
+    """Say why batch norm would fail on a batch of one image; "" where it does not.
+
+    ``counts``: how many images pass in batches; ``modes``: how many pseudo-inputs pass at once.
+    """
+    size, (height, width) = settings.batch_size, settings.event[1:]
+    alone = modes == 1 or size == 1 or any(count % size == 1 for count in counts)
+    if not (alone and settings.channels and height == width == 2 ** len(settings.channels)):
+        return ""
+    numbers = ", ".join(map(str, settings.channels))
+    return (
+        f"channels {numbers}: they halve images of {height} x {width} pixels to one pixel, of which batch norm needs "
+        "two images or more, and a batch here has one; legal is a number fewer, another batch_size or number of images"
+    )
 
 
 def _halvings(side: int) -> int:

@@ -43,9 +43,10 @@ DT = "Daniel & Tamar 2021"
 ADF = "Athanasiadis et al. 2025"
 OURS = "ours (no paper has this data set)"
 BORROWED = f"{OURS}; the published values of 8gaussians"
-CHOSEN = "a choice of this suite, not published: no paper gives IntroVAE's settings for this data set"
+CHOICE = "a choice of this suite"
+CHOSEN = f"{CHOICE}, not published: no paper gives IntroVAE's settings for this data set"
 TWO_CODES = (
-    f"a choice of this suite after the description of {DT}, project page: two encoders, of class and of content; no "
+    f"{CHOICE} after the description of {DT}, project page: two encoders, of class and of content; no "
     "code of its image translation was released"
 )
 LORD = "Gabbay & Hoshen 2020 (LORD), released PyTorch code: networks and code sizes"

@@ -105,7 +105,7 @@ class Spirals(Density):
     name, title = "spirals", "Spirals"
     half_width = 4.0
     labels, part = 2, "arm"
-    in_papers = True
+    mirrored = in_papers = True
     rows = (
         Row(SOFT, {"beta_rec": 0.2, "beta_kl": 0.5, "beta_neg": 1.0}, README),
         Row(VAE, {"beta_rec": 1.0, "beta_kl": 0.05}, CONFIGURATION),

@@ -31,7 +31,7 @@ class Digits(ImageDataset):
 
     name, title = "digits", "Digits"
     event, size = (1, 16, 16), DIGITS_TRAIN
-    photographs = False
+    photographs, is_mixed = False, True
     origin = "embedded in scikit-learn"
     rows = (
         Row(
@@ -81,7 +81,7 @@ class Fetched(ImageDataset):
     """
 
     in_papers = True
-    fetched = True
+    fetched = is_mixed = True
     origin = "fetched"
     folders: tuple[str, ...]
 

@@ -15,6 +15,7 @@ from sintro.basics.files import remove_unfinished, save_arrays, write_json
 from sintro.basics.progress import Steps
 from sintro.cells import components
 from sintro.cells.cell import RESULTS, Cell
+from sintro.cells.presets import why_alone
 from sintro.cells.settings import Settings
 from sintro.data import images
 from sintro.evaluation import snapshots
@@ -83,6 +84,8 @@ def look(cell: Cell, count: int, device: str = "auto", threads: int | None = Non
     most = settings.evaluation_images
     if not FEWEST_IMAGES <= count <= most:
         raise SintroError(f"--images {count}: legal are {FEWEST_IMAGES} to {most} for {cell.path}")
+    if reason := why_alone(settings, [count]):
+        raise SintroError(f"--images {count}: {reason}")
     few = settings.model_copy(update={"evaluation_images": count})
     end = {settings.iterations: snapshots.snapshots_of(folder, settings)[settings.iterations]}
     try:

@@ -75,8 +75,10 @@ def measure_density(
     if has_noise:
         steps.begin(REDRAWS)
         redrawn = [points.divergences(draw)[0] | points.pairs(draw) for draw in range(1, noise.REDRAWS + 1)]
-        errors = dict(zip(("gnelbo_published", "gnelbo"), energy_noise(on_points, on_grid), strict=True))
-        metrics[noise.NOISE] = noise.over_draws([found, *redrawn]) | errors
+        errors = energy_noise(on_points, on_grid, target.mirrored)
+        metrics[noise.NOISE] = noise.over_draws([found, *redrawn]) | dict(
+            zip(("gnelbo_published", "gnelbo"), errors, strict=True)
+        )
     return metrics | state | detected, _arrays(samples, on_grid, latent, prior) | scored
 
 

@@ -135,7 +135,7 @@ def _detection() -> tuple[Metric, ...]:
             f"{meaning}. Fresh data of the model's own kind against as many {outliers}, ranked by {ranked}.",
             unit,
             direction,
-            "both",
+            "both" if source == SOFT else "standard",
             f"{source}; {SECTION}",
             display_scale=factor,
             datasets=(data,),

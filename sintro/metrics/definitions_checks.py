@@ -48,8 +48,8 @@ CHECKS = (
         "one class.", "higher",
     ),
     _of_images(
-        "mode_purity_floor", "purity of modes, floor", "The same of the same images with their classes shuffled: what "
-        "modes score that have nothing to do with classes.", "none",
+        "mode_purity_floor", "purity of modes, floor", "Purity of modes of the same images with their classes "
+        "shuffled: what modes score that have nothing to do with classes.", "none",
     ),
     _of_images(
         "psnr", "PSNR", "Mean over test images of the peak signal-to-noise ratio, -10 log10 of the mean squared error "

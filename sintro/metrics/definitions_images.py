@@ -176,6 +176,8 @@ def _dinov2() -> tuple[Metric, ...]:
 DINOV2 = tuple(metric.name for metric in _dinov2())
 
 
+CHECKS_WITH_FLOORS = ("authenticity", "class_tv", "mode_purity")
+
 # A metric -> the metric that is its floor.
 FLOORS = {
     metric: floor
@@ -185,7 +187,7 @@ FLOORS = {
         (f"{name}_published", f"{name}_floor_published"),
         (kid, f"{kid}_floor"),
     )
-} | {name: f"{name}_floor" for name in ("authenticity", "class_tv", "mode_purity", "fd_dinov2", "kd_dinov2")}
+} | {name: f"{name}_floor" for name in (*CHECKS_WITH_FLOORS, "fd_dinov2", "kd_dinov2")}
 
 
 def _manifolds() -> tuple[Metric, ...]:

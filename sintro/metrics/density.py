@@ -201,14 +201,16 @@ def normalized_nll(point_energies: Tensor, grid_energies: Tensor, half_width: fl
     return float(e.mean() + torch.logsumexp((log_cells - on_grid).flatten(), 0))
 
 
-def energy_noise(point_energies: Tensor, grid_energies: Tensor) -> tuple[float, float]:
+def energy_noise(point_energies: Tensor, grid_energies: Tensor, mirrored: bool = False) -> tuple[float, float]:
     """Return the standard errors of ``grid_normalized`` and of ``normalized_nll`` over the choice of the real points.
 
-    Both are functions of m, the mean of N independent energies: m / (N m + G), whose derivative is G / (N m + G)^2, and
-    m + log Z. NaN where an energy is not finite.
+    Both are functions of m, the mean of N energies: m / (N m + G), whose derivative is G / (N m + G)^2, and m + log Z.
+    The energies are independent, or only the means of the pairs (n, n + N/2) where they are of ``mirrored`` points. NaN
+    where an energy is not finite.
     """
     e, on_grid = point_energies.double(), float(grid_energies.double().sum())
-    error = float(e.std() / math.sqrt(len(e)))
+    independent = e.view(2, -1).mean(0) if mirrored else e
+    error = float(independent.std() / math.sqrt(len(independent)))
     total = float(e.sum()) + on_grid
     if not (math.isfinite(total) and total > 0):
         return math.nan, math.nan

@@ -66,7 +66,8 @@ class Density(Dataset):
     the parts is off it, and so is a point that is not finite.
 
     Histograms, grids and plots span ``[-half_width, half_width]`` in both coordinates. ``labels`` is the number of
-    parts, ``part`` the word for one of them.
+    parts, ``part`` the word for one of them. ``mirrored`` says whether points n and n + N/2 of a sample of N mirror
+    each other, and so are not independent.
     """
 
     kind, holds = PLANE, "points"
@@ -76,12 +77,14 @@ class Density(Dataset):
         "half_width": Check(_is_width, "a number above 0"),
         "labels": COUNT,
         "part": TEXT,
+        "mirrored": SWITCH,
     }
     event = (2,)
     size = sys.maxsize  # as many points as a prior starts from are drawn
     half_width: float
     labels: int
     part: str
+    mirrored: bool = False
     _is_tried = False
 
     def on_support(self, points: "Tensor") -> "Tensor":
@@ -138,7 +141,8 @@ class ImageDataset(Dataset):
 
     ``partner`` is the data set that serves as outliers in detection; without a partner, made-up images do.
     ``photographs`` says whether Inception's features mean anything for the images. ``realistic`` says whether LPIPS
-    does where they are no photographs. ``origin`` says where they come from, unless `sintro fetch` downloads them.
+    does where they are no photographs. ``is_mixed`` says whether the classes of the training images follow each other
+    at random. ``origin`` says where they come from, unless `sintro fetch` downloads them.
     Images without labels have one class.
     """
 
@@ -151,11 +155,13 @@ class ImageDataset(Dataset):
         "classes": COUNT,
         "photographs": SWITCH,
         "realistic": SWITCH,
+        "is_mixed": SWITCH,
     }
     classes: int = 10
     partner: str | None = None
     photographs: bool = True
     realistic: bool = False
+    is_mixed: bool = False
     origin: str = "read by its extension"
     package: tuple[str, str] | None = None  # the module that reads its files, where it is optional; what installs it
 

@@ -45,13 +45,13 @@ def _ranks_picture(table: Table, measure: Measure) -> list[dict[str, str]]:
     ranks = ranks_of(table, measure.published)
     if len(ranks) < 2:
         return []
-    label = measure.label("published")
     told = []
     for row, places in ranks.items():
         each = ", ".join(f"{dataset} {place:g}" for dataset, place in places.items())
         told.append(f"{row}: {each}")
-    described = f"Ranks by {label} over {len(table.datasets)} data sets; 1 is best. {'; '.join(told)}"
-    return [{"title": f"Ranks by {label} (published)", "svg": draw_ranks(ranks, described)}]
+    title = f"Ranks by {table.named(measure)}"
+    described = f"{title}; 1 is best. {'; '.join(told)}"
+    return [{"title": title, "svg": draw_ranks(ranks, described)}]
 
 
 def draw_ranks(ranks: Mapping[str, Mapping[str, float]], described: str) -> str:
@@ -113,7 +113,7 @@ def against_weight(table: Table, measure: Measure) -> list[dict[str, str]]:
     pictures = []
     objectives = {objective for objective, _, _ in table.rows}
     first_named = 0 if len(objectives) > 1 else 1  # one objective need not be said
-    label = measure.label("published")
+    label = measure.published_label
     factor = measure.metric("published").display_scale
     for dataset in table.datasets:
         lines = []
@@ -131,7 +131,7 @@ def against_weight(table: Table, measure: Measure) -> list[dict[str, str]]:
         if not frame.empty:
             count = plural(frame["series"].nunique(), "line")
             described = f"{label} against r on {dataset_name(dataset)}, {count}"
-            title = f"{label} against r, {dataset_name(dataset)}"
+            title = f"{label} against r, {dataset_name(dataset)}: mean ± sd/√n over seeds"
             pictures.append({"title": title, "svg": draw_against(frame, label, described)})
     return pictures
 

@@ -351,10 +351,15 @@ def _verdict_of_every(outcomes: Sequence[Outcome]) -> str:
     """Sum up the states of contrasts that must all come out as claimed; one against contradicts the claim."""
     states = [outcome.state for outcome in outcomes]
     if not any(outcome.pairs for outcome in outcomes):
-        return "not run"
+        return _without_pairs(states)
     if "against" in states:
         return "contradicted"
     return "supported" if set(states) == {"as claimed"} else "inconclusive"
+
+
+def _without_pairs(states: Sequence[str]) -> str:
+    """Name the verdict of a claim that no pair speaks of."""
+    return "no number" if "no number" in states else "not run"
 
 
 def _verdict(outcomes: Sequence[Outcome]) -> str:
@@ -362,7 +367,7 @@ def _verdict(outcomes: Sequence[Outcome]) -> str:
     states = [outcome.state for outcome in outcomes if outcome.pairs]
     favour, against = states.count("as claimed"), states.count("against")
     if not states:
-        return "not run"
+        return _without_pairs([outcome.state for outcome in outcomes])
     if favour and not against and 2 * favour >= len(states):
         return "supported"
     if against and not favour and 2 * against >= len(states):

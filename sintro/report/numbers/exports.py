@@ -6,13 +6,17 @@ from typing import Any
 
 import pandas as pd
 
-from sintro.report.numbers.tables import FORMS, Entry, Key, Measure, Table
+from sintro.report.numbers.tables import Entry, Key, Measure, Table
 from sintro.report.numbers.words import ABSENT
 from sintro.runs.results import STATES
 
 NOT_DONE = STATES[1:]  # of cells that a mean is not over
 
-FLOORS = {"2d": "floor (a perfect model)", "images": "floor (training images, half against half)"}
+FLOORS = {
+    "2d": "floor (a perfect model)",
+    "images": "floor (training images, half against half)",
+    "checks": "floor (each check's own)",
+}
 
 NOISE = "measurement noise (sd of one model's number)"
 
@@ -49,12 +53,12 @@ def as_csv(frame: pd.DataFrame) -> str:
 
 
 def long_form(table: Table) -> pd.DataFrame:
-    """Lay out every number of the table in long form: both forms and all spreads, unrounded and unscaled."""
+    """Lay out every number of the table in long form: all forms and spreads, unrounded and unscaled."""
     lines = [
         _line(table, row, dataset, entry, measure, form)
         for (row, dataset), entry in table.entries.items()
         for measure in table.measures
-        for form in FORMS
+        for form in measure.forms
     ]
     # One number at a time, as it is: pandas would make floats of whole numbers beside which one is absent.
     return pd.DataFrame(lines, columns=EXPORT_COLUMNS, dtype=object)
@@ -66,7 +70,7 @@ def _line(table: Table, row: Key, dataset: str, entry: Entry, measure: Measure, 
     summary = entry.summaries[measure.published, form]
     notes = filter(None, (entry.note, entry.why_not(metric.name)))
     place = (table.name, dataset, *row, "; ".join(notes))
-    measured = (form, metric.name, metric.display_scale)
+    measured = (metric.form, metric.name, metric.display_scale)
     absent = [entry.states[state] for state in NOT_DONE]
     counts = (summary.n, len(entry.results), *absent)
     numbers = (summary.mean, summary.published, summary.t95, summary.low, summary.high)
@@ -168,6 +172,7 @@ def to_latex(table: Table, form: str = "published") -> str:
 
 def _latex_head(table: Table, form: str) -> list[str]:
     """Lay out the lines above the first row."""
+    which = f"{form} form, " if len(table.forms) > 1 else ""
     width = len(table.measures) + 1  # columns of a data set
     groups, rules = [], []
     for i, dataset in enumerate(table.datasets):
@@ -178,7 +183,7 @@ def _latex_head(table: Table, form: str) -> list[str]:
     heads = ["objective", "prior", "regularizers", *labels * len(table.datasets)]
     alignment = "lll" + "r" * (width * len(table.datasets))
     return [
-        rf"% needs \usepackage{{booktabs}}; {form} form, mean and population sd / sqrt(n)",
+        rf"% needs \usepackage{{booktabs}}; {which}mean and population sd / sqrt(n)",
         rf"\begin{{tabular}}{{{alignment}}}",
         r"\toprule",
         rf" & & & {' & '.join(groups)} \\",

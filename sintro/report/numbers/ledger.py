@@ -31,7 +31,7 @@ COLUMNS = (
     "value",
     "spread",
     "n",
-    "protocol",
+    "form",
     "training",
     "dataset",
     "objective",
@@ -42,7 +42,7 @@ COLUMNS = (
     "transcribed_by",
 )
 NEEDED = ("paper", "source", "transcribed_by")
-PROTOCOLS = ("published", "standard", "unknown")  # of the measurement: which form of the metric
+FORMS = ("published", "standard", "unknown")  # of the metric
 HISTORY_METRIC = re.compile(r"history:(?P<column>\w+)@(?P<iteration>\d+)")  # a column of history.csv at an iteration
 NEAR = 0.01  # a history's row stands for an iteration that is at most this share of it away
 NOT_TRANSCRIBED = "not transcribed"
@@ -59,7 +59,7 @@ class Reported:
     value: float
     spread: float | None
     n: int | None
-    protocol: str
+    form: str
     training: str  # whose protocol the models were trained by (`sintro.cells.components.PROTOCOLS`); empty: either
     place: tuple[str, str, str, str]  # dataset, objective, prior, regularizers
     metric: str
@@ -96,7 +96,7 @@ def _entry(row: Mapping[str, Any], where: str) -> Reported:
         value=_number(row, "value", where, needed=True),
         spread=_number(row, "spread", where),
         n=None if n is None else int(n),
-        protocol=row["protocol"],
+        form=row["form"],
         training=row["training"],
         place=(row["dataset"], row["objective"], row["prior"], row["regularizers"]),
         metric=row["metric"],
@@ -106,12 +106,12 @@ def _entry(row: Mapping[str, Any], where: str) -> Reported:
 
 
 def _check_words(row: Mapping[str, str], where: str) -> None:
-    """Refuse a line without a source, and an unknown protocol or metric."""
+    """Refuse a line without a source, and an unknown form, protocol or metric."""
     for name in NEEDED:
         if not row[name].strip():
             raise SintroError(f"{where}: {name} is empty; a number without it is not shown")
-    if row["protocol"] not in PROTOCOLS:
-        raise SintroError(f"{where}: protocol {row['protocol']!r} is not one of {', '.join(PROTOCOLS)}")
+    if row["form"] not in FORMS:
+        raise SintroError(f"{where}: form {row['form']!r} is not one of {', '.join(FORMS)}")
     if row["training"] and row["training"] not in components.PROTOCOLS:
         legal = ", ".join(components.PROTOCOLS)
         raise SintroError(f"{where}: training {row['training']!r} is not one of {legal}, or empty for either")
@@ -150,11 +150,13 @@ def compare(entry: Reported, results: Iterable[Result]) -> dict[str, str]:
     """Set ours beside a reported number -> ours, difference, whether the reported one lies in our 95% interval.
 
     ``results``: of one study, since the settings of others differ. Empty texts, with the reason, where there is nothing
-    to compare: another protocol, no such cells, too few seeds.
+    to compare: another metric, form or protocol, no such cells, too few seeds.
     """
     nothing = {"study": "", "ours": "", "difference": "", "inside": ""}
+    if not entry.metric:
+        return nothing | {"why": "no metric of ours is named for it"}
     if not _same_form(entry):
-        return nothing | {"why": "the protocol is not the same, or not known"}
+        return nothing | {"why": "the form is not the same, or not known"}
     matching = [result for result in results if _is_of(entry, result)]
     values = [_ours(entry.metric, result) for result in matching]
     ours = summarise(list(filter(is_known, values)))
@@ -183,7 +185,7 @@ def _same_form(entry: Reported) -> bool:
         return False
     if _of_history(entry.metric):
         return True
-    return METRICS[entry.metric].form in (entry.protocol, "both")
+    return METRICS[entry.metric].form in (entry.form, "both")
 
 
 def _is_of(entry: Reported, result: Result) -> bool:

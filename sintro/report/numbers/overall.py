@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
+from sintro.metrics import Metric
 from sintro.report.numbers.aggregates import Estimate, Strata, interquartile_mean, probability_of_improvement
 from sintro.report.numbers.errors import SELECTION
 from sintro.report.numbers.exports import as_csv
@@ -42,16 +44,11 @@ class Overall:
     """All rows by one measure. ``left_out``: by data set, why it has no scale."""
 
     table: str
+    label: str  # the metric's name, its form where the other differs, and which table where there are two
     measure: Measure
     datasets: tuple[str, ...]
     left_out: Mapping[str, str]
     lines: tuple[Line, ...]
-
-    @property
-    def label(self) -> str:
-        """The metric's name, and its form where the other differs."""
-        has_one_form = self.measure.published == self.measure.standard
-        return self.measure.label(FORM) + ("" if has_one_form else f" ({FORM})")
 
 
 def overall(tables: Sequence[Table]) -> list[Overall]:
@@ -90,7 +87,7 @@ def _of_measure(table: Table, measure: Measure) -> Overall | None:
             _better(whole, row, VAE), _better(whole, row, best),
         )  # fmt: skip
         lines.append(line)
-    return Overall(table.name, measure, tuple(scales), left_out, tuple(lines))
+    return Overall(table.name, table.named(measure), measure, tuple(scales), left_out, tuple(lines))
 
 
 def _better(whole: Mapping[Key, Strata], row: Key, other: Key | None) -> Estimate | None:
@@ -109,13 +106,21 @@ def _scale(table: Table, dataset: str, measure: Measure) -> tuple[float, float] 
     values = list(entry.ranked(metric).values()) if entry else []
     if not values:
         return "no finished VAE with N(0, I)"
-    zero, vae = metric.ranked(floor[0]), float(np.mean(values))
+    zero, vae = _zero(metric, *floor), float(np.mean(values))
     if not math.isfinite(vae):
         return "the VAE diverged or is undefined"
     worse = vae - zero if metric.lower_is_better else zero - vae
     if worse <= CLEARLY * (floor[1] or 0.0):
         return "the VAE is no worse than the floor"
     return zero, vae - zero
+
+
+def _zero(metric: Metric, mean: float, deviation: float | None) -> float:
+    """Find what a perfect model's values are ranked by on average; where 1/2 is best, that is not their mean's rank."""
+    distance = metric.ranked(mean)
+    if metric.direction != "half" or not deviation:
+        return distance
+    return float(stats.foldnorm.mean(distance / deviation, scale=deviation))
 
 
 def _scores(
@@ -151,8 +156,9 @@ def to_csv(found: Sequence[Overall]) -> str:
     """Write every aggregate with all digits; a number that does not exist is an empty field."""
     lines = []
     for one in found:
+        metric = one.measure.metric(FORM)
         for line in one.lines:
-            about = (one.table, one.measure.metric(FORM).name, FORM, " ".join(one.datasets), *line.row)
+            about = (one.table, metric.name, metric.form, " ".join(one.datasets), *line.row)
             counts = (line.runs, line.fewest, line.lost, " ".join(line.lacks))
             estimates = [each or (None,) * 3 for each in (line.iqm, line.over_vae, line.over_best)]
             lines.append((*about, *counts, *(number for each in estimates for number in each)))

@@ -24,14 +24,15 @@ def rank(means: Mapping[Any, float], lower_is_better: bool) -> dict[Any, float]:
 def ranks_of(table: Table, metric: str) -> dict[str, dict[str, float]]:
     """Rank a table's rows by the mean of a published metric -> row -> data set -> rank, for the peers that have one.
 
-    A row of which a seed diverged has none.
+    A row of which a seed diverged has none, and neither has one that is alone on a data set.
     """
     measure = next(m for m in table.measures if m.published == metric)
     form = measure.metric("published")
     found: dict[str, dict[str, float]] = {}
     for dataset in table.datasets:
         means = {row: entry.ranked_mean(form) for row, entry in table.peers(dataset).items()}
-        for row, place in rank(means, form.lower_is_better).items():
+        ranked = rank(means, form.lower_is_better)
+        for row, place in ranked.items() if len(ranked) > 1 else ():
             places = found.setdefault(row_label(row), {})
             places[dataset_name(dataset)] = place
     return found

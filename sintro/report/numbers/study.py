@@ -143,4 +143,6 @@ def _image_tables(images: list[Result], floors: Mapping[str, Floor]) -> list[Tab
     chosen, notes = select_weight(images, measures[1].published, lower_is_better=True)
     distance = measures[1].label("published")
     title = f"Images, in the layout of Table 2: per row and data set the r with the best published {distance}"
-    return [make_table("table2", title, chosen, measures, floors, notes, family), every]
+    best = make_table("table2", title, chosen, measures, floors, notes, family)
+    best.which, every.which = "the best r of each row", "every r"
+    return [best, every]

@@ -11,6 +11,7 @@ from functools import cached_property
 
 from sintro.cells.components import datasets as known_datasets
 from sintro.metrics import METRICS, Metric, noise
+from sintro.metrics.definitions_images import CHECKS_WITH_FLOORS
 from sintro.report.numbers.results import Result, count_states, grouped
 from sintro.report.numbers.statistics import Summary, best_and_equals, summarise
 from sintro.report.numbers.words import ABSENT, decimal_places, format_summary, show_number
@@ -37,14 +38,24 @@ class Measure:
     standard: str
     ours: bool = False
 
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """The forms to choose from: one where the same metric stands for both."""
+        return FORMS if self.published != self.standard else FORMS[:1]
+
     def metric(self, form: str) -> Metric:
         """Find the definition of the metric in this form."""
         return METRICS[self.published if form == "published" else self.standard]
 
+    @property
+    def published_label(self) -> str:
+        """Name the published numbers where nothing else says their form."""
+        return self.label("published") + (" (published)" if len(self.forms) > 1 else "")
+
     def label(self, form: str) -> str:
         """Spell the column head; the form of a column with two is said once for the whole table, so not here."""
         label = label_in_unit(self.metric(form))
-        return label if self.published == self.standard else label.replace(" (published)", "")
+        return label if len(self.forms) == 1 else label.replace(" (published)", "")
 
 
 @dataclass(eq=False)
@@ -117,6 +128,16 @@ class Table:
     top: dict[tuple[str, str, str], Key | None] = field(default_factory=dict)  # the single best of them
     decimals: dict[tuple[str, str, str], int] = field(default_factory=dict)
     reading: str = ""  # what a reader should know of its columns, beside their definitions
+    which: str = ""  # what sets it apart from another table of the study with the same columns
+
+    def named(self, measure: Measure) -> str:
+        """Name a column's published numbers in a heading of the study, where another table may have them too."""
+        return ", ".join(filter(None, (measure.published_label, self.which)))
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """The forms to choose from: one where no column has two."""
+        return max((measure.forms for measure in self.measures), key=len, default=FORMS[:1])
 
     @property
     def reported(self) -> tuple[Measure, ...]:
@@ -178,9 +199,13 @@ class Table:
 
     @property
     def floor_kind(self) -> str:
-        """The kind of data that the floor row is of: ``2d``, ``images``, or empty where there is no such row."""
+        """What the floor row is of: ``2d``, ``images``, ``checks`` of images; empty where there is no such row."""
+        if not self.floors:
+            return ""
+        if {measure.published for measure in self.measures} & {*CHECKS_WITH_FLOORS}:
+            return "checks"
         kinds = {result.kind for result in self.results}  # a table is of one kind of data
-        return kinds.pop() if self.floors else ""
+        return kinds.pop()
 
 
 def in_order(datasets: Iterable[str]) -> tuple[str, ...]:

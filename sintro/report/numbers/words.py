@@ -13,6 +13,12 @@ ARROWS = {
     "half": "closer to 0.5 is better",
     "none": "neither low nor high is better",
 }
+FORM_WORDS = {  # of Metric.form, beside a definition
+    "published": "as published",
+    "standard": "standard",
+    "both": "published and standard alike",
+    "mixed": "one published convention, else standard",
+}
 ABSENT = "–"  # in place of a number that does not exist
 
 

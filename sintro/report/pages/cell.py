@@ -12,6 +12,7 @@ from sintro.cells import studies
 from sintro.cells.origins import in_words
 from sintro.cells.settings import Settings
 from sintro.metrics import METRICS, NOT_MEASURED, VERSIONS, Metric, definition
+from sintro.metrics.definitions_images import FLOORS
 from sintro.metrics.noise import NOISE
 from sintro.report.numbers.results import Result
 from sintro.report.numbers.study import StudyReport
@@ -117,7 +118,8 @@ def _metric_view(metric: Metric, result: Result, floor: Floor) -> View:
         shown = show_number(value * metric.display_scale)
     else:
         shown = result.why_not(metric.name) or "not in metrics.json"
-    perfect, noise = floor.get(metric.name), result.noise(metric.name)
+    own, noise = result.value(FLOORS.get(metric.name, "")), result.noise(metric.name)
+    perfect = floor.get(metric.name) if own is None else (own, None)  # what this cell's own evaluation measured
     return {
         "label": metric.label,
         "name": metric.name,

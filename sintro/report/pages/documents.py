@@ -96,7 +96,7 @@ def verdicts_of(reports: Sequence[StudyReport]) -> str:
     for name, claim in claim_files.load().items():
         for report in reports:
             verdict = claims.judge(claim, report.results)
-            if verdict.verdict != "not run":
+            if verdict.verdict not in ("not run", "no number"):
                 ran = {state: count for state, count in verdict.counts.items() if state not in ("not run", "no number")}
                 counts = ", ".join(f"{count} {state}" for state, count in ran.items())
                 lines.append([f"{name}: {claim.title}", report.name, verdict.verdict, extent(*verdict.seeds), counts])

@@ -12,7 +12,7 @@ from sintro.report.figures.translation import grids_view
 from sintro.report.numbers import detection, errors, exports, overall, translation
 from sintro.report.numbers.results import Result, grouped
 from sintro.report.numbers.study import StudyReport, tables_of
-from sintro.report.numbers.tables import FORMS, SPREADS, Entry, Floor, Table
+from sintro.report.numbers.tables import SPREADS, Entry, Floor, Table
 from sintro.report.pages.cell import build_cell
 from sintro.report.pages.group import build_group
 from sintro.report.pages.overall import overall_views
@@ -145,14 +145,15 @@ def contents_of(view: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def export(writer: Writer, study: str, table: Table) -> list[dict[str, str]]:
     """Write the table as CSV, LaTeX and Markdown beside the study's page -> address and name of each file."""
-    files = [("csv", "CSV, both forms, all spreads", exports.to_csv(table))]
-    for form in FORMS:
-        files.append((f"{form}.tex", f"LaTeX, {form}", exports.to_latex(table, form)))
-        files.append((f"{form}.md", f"Markdown, {form}", exports.to_markdown(table, form)))
+    has_two = len(table.forms) > 1
+    files = [(".csv", "CSV, both forms, all spreads" if has_two else "CSV, all spreads", exports.to_csv(table))]
+    for form in table.forms:
+        ending, which = (f"-{form}", f", {form}") if has_two else ("", "")
+        files.append((f"{ending}.tex", f"LaTeX{which}", exports.to_latex(table, form)))
+        files.append((f"{ending}.md", f"Markdown{which}", exports.to_markdown(table, form)))
     links = []
     for ending, label, text in files:
-        separator = "." if ending == "csv" else "-"
-        address = f"tables/{table.name}{separator}{ending}"
+        address = f"tables/{table.name}{ending}"
         writer.always(f"{study}/{address}", text)
         links.append({"href": address, "label": label})
     return links

@@ -4,10 +4,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sintro.metrics import noise
+from sintro.metrics import METRICS, noise
+from sintro.metrics.definitions_images import CHECKS_WITH_FLOORS, FLOORS
 from sintro.report.numbers.statistics import Comparison, compare, holm
 from sintro.report.numbers.tables import FORMS, SPREADS, Entry, Key, Measure, Table
-from sintro.report.numbers.words import ABSENT, ARROWS, dataset_name, row_label, show_number, show_p
+from sintro.report.numbers.words import ABSENT, ARROWS, FORM_WORDS, dataset_name, row_label, show_number, show_p
 from sintro.report.pages.writer import View
 
 SIGNS = {"lower": "↓", "higher": "↑", "half": "→ 0.5", "none": ""}  # beside a column's head
@@ -26,12 +27,14 @@ def table_view(table: Table, link: Callable[[Entry], str]) -> View:
         "name": table.name,
         "title": table.title,
         "datasets": [{"name": dataset, "label": dataset_name(dataset)} for dataset in table.datasets],
+        "forms": table.forms,
         "measures": [_measure_view(measure) for measure in table.measures],
         "rows": rows[:SHOWN_AT_ONCE],
         "more": rows[SHOWN_AT_ONCE:],
         "floor": _foot_view(table, table.floor_text) if table.floors else None,
         "noise": _foot_view(table, table.noise_text) if table.noise else None,
         "floor_kind": table.floor_kind,
+        "check_floors": [METRICS[FLOORS[check]] for check in CHECKS_WITH_FLOORS],
         "reading": table.reading,
         "objectives": list(dict.fromkeys(objectives)),
         "priors": list(dict.fromkeys(priors)),
@@ -40,12 +43,13 @@ def table_view(table: Table, link: Callable[[Entry], str]) -> View:
 
 
 def _measure_view(measure: Measure) -> View:
-    """Lay out a column's head and what its two forms mean."""
+    """Lay out a column's head and what each of its forms means."""
     forms = []
-    for form in FORMS:
+    for form in measure.forms:
         metric = measure.metric(form)
         meaning = {
             "form": form,
+            "said": FORM_WORDS[metric.form],
             "metric": metric.name,
             "definition": metric.definition,
             "unit": metric.unit or "none",
