@@ -426,8 +426,7 @@ def compare(
     b: Annotated[str, typer.Argument(metavar="B", help="Another one: of another machine, commit or lab")],
     out: Annotated[str | None, typer.Option(metavar="FOLDER", help="Write a page and a CSV file there")] = None,
     margin: Annotated[
-        float,
-        typer.Option(help="What counts as equivalent: so many typical standard deviations over A's seeds"),
+        float, typer.Option(help="What counts as equivalent: so many typical standard deviations over A's seeds")
     ] = 2.0,  # five seeds a side have wider intervals than a margin of one standard deviation
 ) -> int:
     """Compare two runs row by row: differs, equivalent or undecided. Exit code 1 if a row differs significantly."""

@@ -151,11 +151,7 @@ def test_an_attribute_that_is_not_legal_breaks_its_file(tmp_path, monkeypatch, o
             "-1).to(device).double(), labels",
             "points: expected torch.float32 (8, 2), not torch.float64",
         ),
-        (
-            "(first, second), -1)",
-            "(first, second, first), -1)",
-            "(8, 2), not torch.float32 (8, 3)",
-        ),
+        ("(first, second), -1)", "(first, second, first), -1)", "(8, 2), not torch.float32 (8, 3)"),
         (", labels.to(device)", "", "labels: expected torch.int64 (8,), not NoneType"),
         ("return (first > 0).long().where(on, -1)", "return None", "locate of 8 points of dataset 'bars': expected"),
     ],

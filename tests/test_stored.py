@@ -10,17 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from store_results import (
-    FAILED,
-    HANDED_OVER,
-    IMAGES,
-    MID_RUN,
-    MIXTURE,
-    OTHER_SETTINGS,
-    STORED,
-    STUDIES,
-    TO_EVALUATE,
-)
+from store_results import FAILED, HANDED_OVER, IMAGES, MID_RUN, MIXTURE, OTHER_SETTINGS, STORED, STUDIES, TO_EVALUATE
 
 import sintro.metrics
 from sintro import report

@@ -3,8 +3,6 @@
 import os
 import sys
 
-__all__ = ["has_glibc", "keep_memory"]
-
 TUNABLES = {
     "hugetlb": 1,  # ask the kernel for huge pages
     "mmap_threshold": 16 << 20,  # bytes; a larger block goes back to the system as soon as it is free

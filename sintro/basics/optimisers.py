@@ -4,8 +4,6 @@ from inspect import unwrap
 
 import torch
 
-__all__ = ["Adam"]
-
 
 class Adam(torch.optim.Adam):
     """Torch's Adam without the decorators that keep its methods out of torch.compile.

@@ -97,12 +97,8 @@ def find(fleets: Mapping[str, tuple[Cell, ...]], study: str, name: str) -> tuple
     return fleets[name]
 
 
-def digest_of(names: Sequence[str]) -> str:
-    """Return 12 hex digits that stand for all the names."""
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]
-
-
 def _name(members: Sequence[tuple[Cell, Settings]]) -> str:
     """Name a fleet for a reader, with a digest of all its cells: `soft-introvae-mog64-learned-3f2a90c1b77e`."""
     first = members[0][0]
-    return f"{first.objective_name}-{first.prior}-{digest_of([f'{cell.path} {one.digest}' for cell, one in members])}"
+    names = "\n".join(f"{cell.path} {one.digest}" for cell, one in members)
+    return f"{first.objective_name}-{first.prior}-{hashlib.sha256(names.encode()).hexdigest()[:12]}"

@@ -59,15 +59,10 @@ def _check_source(study: StudyFile) -> None:
             if getattr(study, key) is not None:
                 raise SintroError(f"{study.file}: {key}: legal beside cells_from only; a grid's own are in its cells")
         return
-    known, seen, source = names(), [study.name], study
+    seen, source = [study.name], study
     while source.cells_from is not None:
         name = source.cells_from
-        if name in seen:
-            raise SintroError(f"{study.file}: cells_from: {' -> '.join((*seen, name))} goes round in a circle")
-        if name not in known:
-            raise SintroError(
-                f"{source.file}: cells_from: study {name!r} is not one of {', '.join(known)}{suggestion(name, known)}"
-            )
+        _check_known(name, seen, f"{study.file}: cells_from", f"{source.file}: cells_from")
         path = folder() / f"{name}.yaml"
         source = yamlfiles.read(path, StudyFile)
         source._file = str(path)
@@ -126,16 +121,18 @@ def _check_runs(study: StudyFile, cells: Sequence[Cell]) -> None:
 
 def _check_includes(study: StudyFile, seen: tuple[str, ...]) -> None:
     """Refuse a union of unknown studies, of itself, and one that hides that a part of it is not comparable."""
-    known = names()
     for name in study.include or ():
-        if name in seen:
-            raise SintroError(f"{study.file}: include: {' -> '.join((*seen, name))} goes round in a circle")
-        if name not in known:
-            raise SintroError(
-                f"{study.file}: include: study {name!r} is not one of {', '.join(known)}{suggestion(name, known)}"
-            )
+        _check_known(name, seen, f"{study.file}: include", f"{study.file}: include")
         part = yamlfiles.read(folder() / f"{name}.yaml", StudyFile)
         if study.comparable and not part.comparable:
             raise SintroError(f"{study.file}: comparable: true, but study {name} is not; legal is false")
         part._file = study.file
         _check_includes(part, (*seen, name))
+
+
+def _check_known(name: str, seen: Sequence[str], where: str, there: str) -> None:
+    """Refuse a study that leads back to itself, and one that is not there."""
+    if name in seen:
+        raise SintroError(f"{where}: {' -> '.join((*seen, name))} goes round in a circle")
+    if name not in names():
+        raise SintroError(f"{there}: study {name!r} is not one of {', '.join(names())}{suggestion(name, names())}")

@@ -30,6 +30,7 @@ plane = _rows_for(lambda dataset: dataset.kind == "2d")
 images = _rows_for(lambda dataset: dataset.kind == "images")
 grey_images = _rows_for(lambda dataset: dataset.kind == "images" and dataset.event[0] == 1)
 colour_images = _rows_for(lambda dataset: dataset.kind == "images" and dataset.event[0] != 1)
+factors = _rows_for(lambda dataset: dataset.has_factors and dataset.event[1:] in ((32, 32), (64, 64)))
 small_factors = _rows_for(lambda dataset: dataset.has_factors and dataset.event[1:] == (32, 32))
 full_factors = _rows_for(lambda dataset: dataset.has_factors and dataset.event[1:] == (64, 64))
 si_images = _rows_for(lambda dataset: dataset.kind == "images" and (dataset.in_papers or dataset.in_si_program))
@@ -76,11 +77,7 @@ TABLE: tuple[KindRow, ...] = (
     plane(INTRO, {"beta_rec": 1.0, "beta_kl": 0.3, "beta_neg": 1.0, "margin": 5.0}, CHOSEN),
     plane(SOFT, {"warmup": 2_000, "conversion_lead": 100}, f"{ADF}, 2D; {SECTION_4}"),
     plane(ANY, {"batch_size": 512, "latent_size": 2}, f"{ADF}, 2D; {SECTION_4}"),
-    plane(
-        ANY,
-        {"network": "mlp", "channels": ()},
-        f"{DT} and {ADF}, 2D; docs/science.md, section 5",
-    ),
+    plane(ANY, {"network": "mlp", "channels": ()}, f"{DT} and {ADF}, 2D; docs/science.md, section 5"),
     plane(
         ANY,
         {"evaluation_points": 5_000, "evaluation_bins": 100, "evaluation_grid": 1_024, "evaluation_images": 0},
@@ -118,18 +115,9 @@ TABLE: tuple[KindRow, ...] = (
         f"{ADF}, images, IntroVAE's residual network; {SECTION_4} and 5",
     ),
     # images with factors: two encoders, of class and of content
-    *(
-        kind(ANY, {"network": "two-encoders", "channels": (), "kl_of_normal": None, "snapshots": ()}, TWO_CODES)
-        for kind in (small_factors, full_factors)
-    ),
-    *(
-        kind(ANY, {"learning_rate": 1e-3, "learning_rate_factor": 0.5}, TWO_CODES)
-        for kind in (small_factors, full_factors)
-    ),
-    *(
-        kind(SOFT, {"adam_at_introspection": "restarted"}, f"{TWO_CODES}; without a restart the decoder stands still")
-        for kind in (small_factors, full_factors)
-    ),
+    factors(ANY, {"network": "two-encoders", "channels": (), "kl_of_normal": None, "snapshots": ()}, TWO_CODES),
+    factors(ANY, {"learning_rate": 1e-3, "learning_rate_factor": 0.5}, TWO_CODES),
+    factors(SOFT, {"adam_at_introspection": "restarted"}, f"{TWO_CODES}; without a restart the decoder stands still"),
     small_factors(ANY, {"latent_size": 16, "class_latent_size": 8, "batch_size": 32}, TWO_CODES),
     small_factors(ANY, {"unit": "iterations", "length": 2_500, "milestones": (1_000,)}, TWO_CODES),
     small_factors(SOFT + INTRO, {"warmup": 1_000, "conversion_lead": 250}, TWO_CODES),
@@ -140,10 +128,7 @@ TABLE: tuple[KindRow, ...] = (
     full_factors(SOFT, {"beta_neg": 1536.0}, f"{TWO_CODES}; for a VAE with a KL of 20 nats, which is to be measured"),
     full_factors(EMBEDDED, {"length": 400, "warmup": 200, "learning_rate": 3e-4}, LORD_RUN),
     small_factors(EMBEDDED, {"length": 4_000, "warmup": 2_667}, f"{TWO_CODES}; two thirds for the codes"),
-    *(
-        kind(EMBEDDED, {"milestones": (), "adam_beta1": 0.5, "adam_at_introspection": "restarted"}, LORD_RUN)
-        for kind in (small_factors, full_factors)
-    ),
+    factors(EMBEDDED, {"milestones": (), "adam_beta1": 0.5, "adam_at_introspection": "restarted"}, LORD_RUN),
     # images as Soft-IntroVAE's own program trains them
     si_images(
         ANY,

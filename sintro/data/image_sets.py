@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from sintro.cells.components import SOFT, SPLITS, ImageDataset, Row, Splits, register
+from sintro.data.published import Source, SourceFile, idx_files
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from sintro.data.published import Source
 
     Arrays = tuple[np.ndarray, np.ndarray]  # images uint8 [N, C, H, W], labels int64 [N]
 
@@ -77,21 +76,15 @@ class Digits(ImageDataset):
 class Fetched(ImageDataset):
     """A published set of images, in torchvision's files.
 
-    ``folders``: usual names of its folder, letters and digits only.
+    ``folders``: usual names of its folder, letters and digits only. A subclass has ``published()``, which returns its
+    files with the hashes and shapes that their content must have, and ``read_files(split, paths)``, which reads one
+    split; ``paths`` are in the order of the source's files.
     """
 
     in_papers = True
     fetched = is_mixed = True
     origin = "fetched"
     folders: tuple[str, ...]
-
-    def published(self) -> Source:
-        """Return its files, with the hashes and shapes that their content must have."""
-        raise NotImplementedError
-
-    def read_files(self, split: str, paths: list[Path]) -> Arrays:
-        """Read one split; ``paths`` are in the order of the source's files."""
-        raise NotImplementedError
 
     def load(self, root: Path) -> Splits:
         """Read both splits from the data root. Raises SintroError for files that are missing or not right."""
@@ -120,8 +113,6 @@ class _Idx(Fetched):
     mirrors: tuple[str, ...]  # beginnings of addresses, in order of preference
 
     def published(self) -> Source:
-        from sintro.data.published import Source, idx_files
-
         return Source(self.name, idx_files(self.name, self.folder, self.mirrors))
 
     def read_files(self, split: str, paths: list[Path]) -> Arrays:
@@ -177,8 +168,6 @@ class Cifar10(Fetched):
     }
 
     def published(self) -> Source:
-        from sintro.data.published import Source, SourceFile
-
         files = tuple(SourceFile(f"{self.folder}/{file}", md5) for file, md5 in self.md5.items())
         return Source(self.name, files, SourceFile(*self.archive, (self.address,)))
 
@@ -206,8 +195,6 @@ class Svhn(Fetched):
     }
 
     def published(self) -> Source:
-        from sintro.data.published import Source, SourceFile
-
         files = tuple(SourceFile(file, md5, (self.address + file,)) for file, md5 in self.md5.items())
         return Source(self.name, files)
 

@@ -15,7 +15,7 @@ import os
 import shlex
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -89,16 +89,13 @@ def _begun(partial: Path, choices: dict, images: FolderImages) -> list[dict[str,
             say(f"going on after {len(done):,} of {choices['listed']:,} images")
         return done
     shutil.rmtree(partial, ignore_errors=True)
-    free, needed = shutil.disk_usage(_existing(partial)).free, choices["listed"] * int(np.prod(images.event))
+    there = next(parent for parent in partial.absolute().parents if parent.exists())
+    free, needed = shutil.disk_usage(there).free, choices["listed"] * int(np.prod(images.event))
     if free < needed:
         raise SintroError(f"{partial.parent} has {size_in_words(free)} free, and {size_in_words(needed)} are needed")
     partial.mkdir(parents=True)
     write_json(plan, choices)
     return []
-
-
-def _existing(path: Path) -> Path:
-    return next(parent for parent in path.absolute().parents if parent.exists())
 
 
 def _whole_lines(path: Path) -> list[dict[str, str]]:
@@ -208,9 +205,9 @@ def _compare(images: FolderImages, folder: Path, choices: dict, request: Request
             raise SintroError(f"{folder} is prepared already, with {what}; {remedy}")
     if hash_file(folder / LISTED) != known["files"][LISTED]["sha256"]:
         raise SintroError(f"{folder / LISTED} was changed; {remedy}")
-    rows = _whole_lines(folder / LISTED)
+    rows, paths = _whole_lines(folder / LISTED), [request.source / item.name for item in items]
     with Progress(f"compare {images.name}", len(items)) as progress, ThreadPoolExecutor(_threads()) as pool:
-        for done, (row, now) in enumerate(zip(rows, pool.map(_hash_of, _paths(request, items)), strict=True), 1):
+        for done, (row, now) in enumerate(zip(rows, pool.map(_hash_of, paths), strict=True), 1):
             if row["sha256"] != now:
                 raise SintroError(
                     f"{request.source / row['name']} is another image than {folder} was made of; {remedy}"
@@ -218,10 +215,6 @@ def _compare(images: FolderImages, folder: Path, choices: dict, request: Request
             progress.update(done)
     images.load(folder.parents[1])
     say(f"{folder} is prepared already, of these images: nothing was changed")
-
-
-def _paths(request: Request, items: Sequence[Item]) -> Iterator[Path]:
-    return (request.source / item.name for item in items)
 
 
 def _hash_of(path: Path) -> str:

@@ -64,13 +64,10 @@ def _as_rgb(image: Image.Image) -> tuple[Image.Image, str]:
     if image.has_transparency_data:
         whole = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, whole).convert("RGB"), _joined(MODES[image.mode], "transparent parts white")
+        notes = ", ".join(filter(None, (MODES[image.mode], "transparent parts white")))
+        return Image.alpha_composite(white, whole).convert("RGB"), notes
     note = MODES[image.mode]
     return image.convert("RGB"), f"{note}, made RGB" if note else ""
-
-
-def _joined(*notes: str) -> str:
-    return ", ".join(note for note in notes if note)
 
 
 def _cropped(image: Image.Image, crop: str) -> Image.Image:

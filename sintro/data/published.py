@@ -139,7 +139,8 @@ def _inspect_idx(file: SourceFile, path: Path, size: int) -> FileState:
         content = idx.read_content(path)
         if content.sha256 == file.sha256:
             return FileState(path, "verified", sha256=content.sha256, bytes=size)
-        if content.sha256 in (known := _known_contents()):
+        known = {sha256: f"{name}'s {plain}" for name, files in IDX_SHA256.items() for plain, sha256 in files.items()}
+        if content.sha256 in known:
             reason = f"its content is {known[content.sha256]}"
             return FileState(path, "wrong", reason, content.sha256, size)
         shape = idx.shape_of(content.head, content.length, len(file.shape))
@@ -150,11 +151,6 @@ def _inspect_idx(file: SourceFile, path: Path, size: int) -> FileState:
     else:
         state, reason = "unverified", f"its content is not the published one: sha256 {content.sha256[:12]}..."
     return FileState(path, state, reason, content.sha256, size)
-
-
-def _known_contents() -> dict[str, str]:
-    """Return the name in words of the file behind each published sha256."""
-    return {sha256: f"{name}'s {plain}" for name, files in IDX_SHA256.items() for plain, sha256 in files.items()}
 
 
 def _sizes(shape: tuple[int, ...]) -> str:

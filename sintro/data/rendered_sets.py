@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from sintro import SintroError
 from sintro.cells.components import FactorDataset, Factors, register, register_reader
+from sintro.data.published import Source, SourceFile
 
 if TYPE_CHECKING:
-    from sintro.data.published import Source
     from sintro.data.rendered_formats import Rendered
 
 CARS3D_ADDRESS = "http://www.scottreed.info/files/"
@@ -54,20 +54,14 @@ SHAPES3D_EVERY = {"floor_hue": 2, "wall_hue": 2, "scale": 2}  # of these factors
 class FetchedFactors(FactorDataset):
     """A published set of images with factors.
 
-    ``folders``: usual names of its folder, letters and digits only.
+    ``folders``: usual names of its folder, letters and digits only. A subclass has ``published()``, which returns its
+    files with the hashes that they must have, and ``read_files(paths)``, which reads the images and their factors;
+    ``paths`` are in the order of the source's files.
     """
 
     fetched = True
     origin = "fetched"
     folders: tuple[str, ...]
-
-    def published(self) -> Source:
-        """Return its files, with the hashes that they must have."""
-        raise NotImplementedError
-
-    def read_files(self, paths: tuple[Path, ...]) -> Rendered:
-        """Read the images and their factors; ``paths`` are in the order of the source's files."""
-        raise NotImplementedError
 
     def factors(self, root: Path) -> Factors:
         """Read everything from the data root. Raises SintroError for files that are missing or not right."""
@@ -107,8 +101,6 @@ class Cars3D(FetchedFactors):
     folders = ("cars3d", "cars")
 
     def published(self) -> Source:
-        from sintro.data.published import Source, SourceFile
-
         file = "nips2015-analogy-data.tar.gz"
         return Source(self.name, (SourceFile(f"cars3d/{file}", md5=CARS3D_MD5, urls=(CARS3D_ADDRESS + file,)),))
 
@@ -136,8 +128,6 @@ class SmallNorb(FetchedFactors):
     folders = ("smallnorb", "norbv10small", "norb")
 
     def published(self) -> Source:
-        from sintro.data.published import Source, SourceFile
-
         files = (
             SourceFile(f"smallnorb/{file}", urls=(NORB_ADDRESS + file,), sha256=sha256, size=size)
             for file, (size, sha256) in NORB_FILES.items()
@@ -173,8 +163,6 @@ class Shapes3D(FetchedFactors):
     package = ("h5py", "pip install sintro[shapes3d]")
 
     def published(self) -> Source:
-        from sintro.data.published import Source, SourceFile
-
         urls = (f"{SHAPES3D_ADDRESS}3dshapes.h5",)
         file = SourceFile("shapes3d/3dshapes.h5", urls=urls, sha256=SHAPES3D_SHA256, size=SHAPES3D_SIZE)
         return Source(self.name, (file,))

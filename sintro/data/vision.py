@@ -11,12 +11,16 @@ torchvision, or pytorch-fid, which imports it, goes through this module:
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.machinery
 import importlib.util
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
+
+from sintro import SintroError
 
 SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -24,6 +28,14 @@ SCHEMAS = (
 )
 
 _declared: list[torch.library.Library] = []  # kept, since a library takes its schemas along when it is freed
+
+
+def optional(package: str, what: str, extra: str) -> Any:
+    """Import an optional package that uses torchvision. Raises SintroError where it is missing: what installs it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise SintroError(f"{what} needs {package} ({error}); run: pip install 'sintro[{extra}]'") from None
 
 
 def _load_operators() -> None:

@@ -30,14 +30,7 @@ from sintro.evaluation.redraws import is_choice, selection_gain, spread
 from sintro.metrics import NOT_MEASURED, NotFinite, noise
 from sintro.metrics.definitions_images import DINOV2
 from sintro.metrics.distances import dinov2_metrics, floors
-from sintro.metrics.features import (
-    FOLDER,
-    FeatureExtractor,
-    Reference,
-    reference,
-    reference_indices,
-    to_uint8,
-)
+from sintro.metrics.features import FOLDER, FeatureExtractor, Reference, reference, reference_indices, to_uint8
 from sintro.metrics.fid import FeatureStatistics, sample_warning
 from sintro.metrics.latent import (
     MeanResponsibilities,

@@ -53,12 +53,7 @@ _PART = 20  # resamples at a time: small enough for the cache, and three times a
 
 @torch.no_grad()
 def scores(
-    model: Model,
-    data: Tensor,
-    prior: Prior,
-    kl_samples: int,
-    generator: Generator,
-    k: int = IMPORTANCE_SAMPLES,
+    model: Model, data: Tensor, prior: Prior, kl_samples: int, generator: Generator, k: int = IMPORTANCE_SAMPLES
 ) -> dict[str, Tensor]:
     """Score each datum of a batch -> [B] float64 by the scores' names (``SCORES``), which the module defines.
 

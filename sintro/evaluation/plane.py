@@ -100,10 +100,7 @@ class _Points:
     def divergences(self, draw: int = 0) -> tuple[dict[str, Any], torch.Tensor]:
         """Measure histograms, and where samples lie -> metrics, and the samples."""
         count, found = self.settings.evaluation_points, {}
-        measured = {
-            "kl": ("kl_published", "kl", "entropy_published", "out_of_range"),
-            "jsd": ("jsd_published", "jsd"),
-        }
+        measured = {"kl": ("kl_published", "kl", "entropy_published", "out_of_range"), "jsd": ("jsd_published", "jsd")}
         for stream, names in measured.items():
             scores = histogram_divergences(
                 self.real(stream, count, draw)[0],

@@ -58,8 +58,5 @@ def _scores(measure: Measure, draw: int) -> dict[str, float]:
         found = measure(draw)
     except NotFinite:
         return {}
-    return {name: value for name, value in found.items() if _is_score(name)}
-
-
-def _is_score(name: str) -> bool:
-    return name in METRICS and (METRICS[name].lower_is_better is not None or name in FLOORS)
+    known = {name: value for name, value in found.items() if name in METRICS}
+    return {name: value for name, value in known.items() if METRICS[name].lower_is_better is not None or name in FLOORS}

@@ -71,12 +71,7 @@ _TRANSFER: tuple[tuple[str, str, str, Direction], ...] = (
         "higher",
     ),
     ("retrieval_content", "right content", "The same for the content", "higher"),
-    (
-        "retrieval_trait",
-        "right trait",
-        "The same for a coarser property of the class, of solids the colour",
-        "higher",
-    ),
+    ("retrieval_trait", "right trait", "The same for a coarser property of the class, of solids the colour", "higher"),
     (
         "kept_class",
         "kept the class",

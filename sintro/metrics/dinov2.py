@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from sintro import SintroError
+from sintro.data.vision import optional
 from sintro.data.weights import IMAGENET_DEVIATION, IMAGENET_MEAN, reading
 
 ARCHITECTURE = "vit_large_patch14_dinov2"
@@ -33,7 +34,8 @@ class Dinov2(nn.Module):
     def __init__(self, architecture: str = ARCHITECTURE, size: int = SIZE):
         super().__init__()
         self.size = size
-        self.network = _timm().create_model(architecture, pretrained=False, num_classes=0, img_size=size)
+        timm = optional("timm", "DINOv2", "dinov2")
+        self.network = timm.create_model(architecture, pretrained=False, num_classes=0, img_size=size)
         self.network.requires_grad_(False).eval()
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION).view(3, 1, 1), persistent=False)
@@ -69,17 +71,6 @@ def _resized(image: Tensor, size: int) -> Tensor:
     pixels = image.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
     picture = Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).to(torch.float32) / 255
-
-
-def _timm():
-    """Import timm, after torchvision has been made importable. Raises SintroError where it is not installed."""
-    import sintro.data.vision  # noqa: F401
-
-    try:
-        import timm
-    except ImportError as error:
-        raise SintroError(f"DINOv2 needs timm ({error}); run: pip install 'sintro[dinov2]'") from None
-    return timm
 
 
 def load(path: Path, architecture: str = ARCHITECTURE) -> Dinov2:

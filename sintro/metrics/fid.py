@@ -112,11 +112,9 @@ class FeatureStatistics:
     """
 
     def __init__(self, dimension: int, device: torch.device | str = "cpu"):
-        self.dimension = dimension
-        self._count = 0
-        self._mean = torch.zeros(dimension, dtype=torch.float64, device=device)
+        self.dimension, self.count = dimension, 0
+        self.mean = torch.zeros(dimension, dtype=torch.float64, device=device)  # [F]
         self._scatter = torch.zeros(dimension, dimension, dtype=torch.float64, device=device)
-        self._pending: list[Tensor] = []
 
     @classmethod
     def of(cls, features: Tensor) -> FeatureStatistics:
@@ -131,7 +129,7 @@ class FeatureStatistics:
         """Make the statistics from a stored count, mean and covariance."""
         mean = torch.as_tensor(mean, dtype=torch.float64)
         statistics = cls(len(mean))
-        statistics._count, statistics._mean = int(count), mean
+        statistics.count, statistics.mean = int(count), mean
         statistics._scatter = torch.as_tensor(covariance, dtype=torch.float64) * (int(count) - 1)
         return statistics
 
@@ -139,39 +137,23 @@ class FeatureStatistics:
         """Add features[B, F] of any float type."""
         if features.dim() != 2 or features.shape[1] != self.dimension:
             raise SintroError(f"feature statistics: expected [batch, {self.dimension}], got {tuple(features.shape)}")
-        self._pending.append(features.detach().to(self._mean.device).clone())
-        if sum(map(len, self._pending)) >= FLUSH_ROWS:
-            self._flush()
-
-    def _flush(self) -> None:
-        rows = sum(map(len, self._pending))
-        if rows:
-            features = torch.cat(self._pending).to(torch.float64)  # [rows, F]
-            mean = features.mean(0)
-            centred = features - mean
-            total, shift = self._count + rows, mean - self._mean  # shift [F]
-            self._scatter += centred.T @ centred
-            self._scatter.addr_(shift, shift, alpha=self._count * rows / total)
-            self._mean = self._mean + shift * (rows / total)
-            self._count = total
-        self._pending = []
-
-    @property
-    def count(self) -> int:
-        self._flush()
-        return self._count
-
-    @property
-    def mean(self) -> Tensor:  # [F]
-        self._flush()
-        return self._mean
+        rows = features.detach().to(self.mean.device, torch.float64)  # [B, F]
+        if not len(rows):
+            return
+        mean = rows.mean(0)
+        centred = rows - mean
+        total, shift = self.count + len(rows), mean - self.mean  # shift [F]
+        self._scatter += centred.T @ centred
+        self._scatter.addr_(shift, shift, alpha=self.count * len(rows) / total)
+        self.mean = self.mean + shift * (len(rows) / total)
+        self.count = total
 
     @property
     def covariance(self) -> Tensor:
         """[F, F], divided by count - 1 as pytorch-fid does."""
         if self.count < 2:
-            raise SintroError(f"feature statistics: a covariance needs at least 2 images, got {self._count}")
-        return self._scatter / (self._count - 1)
+            raise SintroError(f"feature statistics: a covariance needs at least 2 images, got {self.count}")
+        return self._scatter / (self.count - 1)
 
     def distance(self, other: FeatureStatistics) -> float:
         """Return the Fréchet distance between the Gaussians of both statistics."""

@@ -29,12 +29,7 @@ def responsibility_entropy(mean_responsibilities: Tensor) -> Tensor:
 
 
 def published_responsibility_entropy(
-    mean: Tensor,
-    log_var: Tensor,
-    prior: Prior,
-    batch_size: int,
-    samples: int,
-    generator: torch.Generator,
+    mean: Tensor, log_var: Tensor, prior: Prior, batch_size: int, samples: int, generator: torch.Generator
 ) -> float:
     """Compute the normalised entropy of Athanasiadis et al. 2025: of every test *batch*, then averaged.
 

@@ -58,17 +58,8 @@ def load(path: Path) -> nn.Module:
 
 def _built() -> nn.Module:
     """Build the package's network with its linear heads and a random AlexNet, so that it downloads nothing."""
+    from sintro.data.vision import optional  # only here: importing torchvision takes seconds
+
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):  # the random weights are no draws of a cell
         warnings.simplefilter("ignore")  # it calls torchvision in a way that is out of date
-        return _package().LPIPS(net="alex", version="0.1", pnet_rand=True, verbose=False)
-
-
-def _package():
-    """Import lpips, after torchvision has been made importable. Raises SintroError where it is not installed."""
-    import sintro.data.vision  # noqa: F401  only here: importing torchvision takes seconds
-
-    try:
-        import lpips
-    except ImportError as error:
-        raise SintroError(f"LPIPS needs lpips ({error}); run: pip install 'sintro[lpips]'") from None
-    return lpips
+        return optional("lpips", "LPIPS", "lpips").LPIPS(net="alex", version="0.1", pnet_rand=True, verbose=False)

@@ -8,60 +8,55 @@ if TYPE_CHECKING:
     from sintro import objectives
 
 
+class _Own(Objective):
+    """An objective of the suite's own; ``made`` names its class in ``sintro.objectives``."""
+
+    made: str
+
+    def make(self) -> "objectives.Objective":
+        from sintro import objectives
+
+        return getattr(objectives, self.made)()
+
+
 @register
-class Vae(Objective):
+class Vae(_Own):
     """The evidence lower bound with weights."""
 
+    made = "Vae"
     name, example = "vae", "vae-rec0.8-kl0.05"
     introspective, stackable = False, True
 
-    def make(self) -> "objectives.Objective":
-        from sintro.objectives import Vae
-
-        return Vae()
-
 
 @register
-class SoftIntroVae(Objective):
+class SoftIntroVae(_Own):
     """Soft-IntroVAE, Daniel & Tamar 2021."""
 
+    made = "SoftIntroVae"
     name, example = "soft-introvae", "soft-introvae-rec0.2-kl0.3-neg0.9"
     stackable = True
 
-    def make(self) -> "objectives.Objective":
-        from sintro.objectives import SoftIntroVae
-
-        return SoftIntroVae()
-
 
 @register
-class Bootstrap(Objective):
+class Bootstrap(_Own):
     """Soft-IntroVAE with a target decoder, as released by Daniel & Tamar."""
 
+    made = "SoftIntroVaeBootstrap"
     name, like = "soft-introvae-bootstrap", "soft-introvae"
     needs_epochs = True  # the target decoder lags by an epoch
 
-    def make(self) -> "objectives.Objective":
-        from sintro.objectives import SoftIntroVaeBootstrap
-
-        return SoftIntroVaeBootstrap()
-
 
 @register
-class Swap(Objective):
+class Swap(_Own):
     """Soft-IntroVAE whose third fakes are translations: images of one datum's class code and another's content code."""
 
+    made = "SoftIntroVaeSwap"
     name, like = "soft-introvae-swap", "soft-introvae"
     example = "soft-introvae-swap-rec1-kl1-neg768"
     needs_factors = True
 
-    def make(self) -> "objectives.Objective":
-        from sintro.objectives import SoftIntroVaeSwap
 
-        return SoftIntroVaeSwap()
-
-
-class _OfTwoCodes(Objective):
+class _OfTwoCodes(_Own):
     """A published way to part class from content, for comparison. Its codes have the prior N(0, I), or none."""
 
     introspective, needs_factors = False, True
@@ -74,26 +69,18 @@ class _OfTwoCodes(Objective):
 class GroupVae(_OfTwoCodes):
     """The VAE whose class code is one for two images of a class, Bouchacourt et al. 2018."""
 
+    made = "GroupVae"
     name, example = "group-vae", "group-vae-rec1-kl1"
     sees_labels = in_pairs = True
-
-    def make(self) -> "objectives.Objective":
-        from sintro.objectives import GroupVae
-
-        return GroupVae()
 
 
 @register
 class Lord(_OfTwoCodes):
     """LORD, Gabbay & Hoshen 2020: a class code of each class, a content code of each image, then the encoders."""
 
+    made = "Lord"
     name, example, embeds = "lord", "lord-rec1-kl1", "class"
     sees_labels, has_density = True, False
-
-    def make(self) -> "objectives.Objective":
-        from sintro.objectives import Lord
-
-        return Lord()
 
 
 @register
@@ -105,9 +92,10 @@ class LordUnlabelled(Lord):
 
 
 @register
-class IntroVae(Objective):
+class IntroVae(_Own):
     """IntroVAE, Huang et al. 2018."""
 
+    made = "IntroVae"
     name, example = "introvae", "introvae-rec0.2-kl0.3-neg1-margin10"
     takes_margin = stackable = neg_is_relative = True
 
@@ -115,8 +103,3 @@ class IntroVae(Objective):
         if not prior.is_standard:
             return "IntroVAE is defined for N(0, I) alone; legal is normal, and soft-introvae has the other priors"
         return ""
-
-    def make(self) -> "objectives.Objective":
-        from sintro.objectives import IntroVae
-
-        return IntroVae()

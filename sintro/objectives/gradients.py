@@ -5,8 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch.autograd.function import once_differentiable
 
-__all__ = ["differentiate_now", "leaf_of"]
-
 
 class _Known(torch.autograd.Function):
     """A number whose gradients are known: number, weight and gradients in, the number out."""

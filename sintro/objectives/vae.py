@@ -30,13 +30,7 @@ class Step:
 
 
 def vae_loss(
-    model: Model,
-    real: torch.Tensor,
-    betas: Betas,
-    generator: Generators,
-    *,
-    samples: int = 100,
-    sampled: bool = False,
+    model: Model, real: torch.Tensor, betas: Betas, generator: Generators, *, samples: int = 100, sampled: bool = False
 ) -> Step:
     """beta_rec rec(x, g(z)) + beta_kl KL(x), averaged over the batch: the VAE, and the warm-up of every other run.
 

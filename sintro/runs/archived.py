@@ -17,17 +17,15 @@ import warnings
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from sintro import SintroError
 from sintro.basics.files import DAMAGED_ZIP, explained, hash_file
 from sintro.runs import thinning
 from sintro.runs.stored import in_a_line
-
-if TYPE_CHECKING:
-    import numpy as np
 
 FOLDER = Path("archive")
 MANIFEST = "manifest.json"
@@ -87,11 +85,6 @@ class Archive(NamedTuple):
     files: dict[str, bytes]
 
 
-def names_of(manifest: Manifest) -> set[str]:
-    """The names of the files that a manifest tells of."""
-    return {f"{cell}/{name}" for cell, entry in manifest.cells.items() for name in entry.files}
-
-
 def read(path: Path) -> Archive:
     """Read an archive whole. Raises SintroError: which archive, what is wrong, and what to do."""
     path = Path(path)
@@ -116,7 +109,7 @@ def _read(path: Path, opened: zipfile.ZipFile) -> Archive:
     if MANIFEST not in by_name:
         raise SintroError(f"it has no {MANIFEST}")
     manifest = _manifest(opened.read(by_name.pop(MANIFEST)))
-    expected = names_of(manifest)
+    expected = {f"{cell}/{name}" for cell, entry in manifest.cells.items() for name in entry.files}
     for name in sorted(expected ^ set(by_name)):
         where = "is not there" if name in expected else f"is not in {MANIFEST}"
         raise SintroError(f"{in_a_line(name)} {where}")
@@ -203,10 +196,8 @@ def _check_arrays(name: str, content: bytes) -> None:
                 raise SintroError(f"{name} holds an array that is not as long as it says")
 
 
-def _array_header(name: str, file: io.BytesIO) -> "tuple[tuple[int, ...], np.dtype]":
+def _array_header(name: str, file: io.BytesIO) -> tuple[tuple[int, ...], np.dtype]:
     """The shape and type that an array's first bytes tell of. Raises SintroError."""
-    import numpy as np
-
     try:
         with warnings.catch_warnings(action="error"):
             if np.lib.format.read_magic(file) == (1, 0):

@@ -135,20 +135,17 @@ class Pace:
         for cell in states:
             if row_of(cell) not in self.lengths:
                 self.lengths[row_of(cell)] = _length(cell, self.on_gpu(cell))
-        ratios = [
-            statistics.fmean(values) / self.lengths[row].milliseconds
-            for row, values in self.found.items()
-            if self.lengths[row].iterations
-        ]
+        ratios = self._ratios(self.found, "milliseconds")
         self.measured = bool(ratios)
         self.ratio = statistics.median(ratios) if ratios else 1.0
-        ratios = [
-            statistics.fmean(values) / self.lengths[row].evaluation
-            for row, values in self.evaluations.items()
-            if self.lengths[row].evaluation
-        ]
+        ratios = self._ratios(self.evaluations, "evaluation")
         # Before any evaluation was timed, trainings tell; but short ones are mostly overhead, evaluations are not.
         self.evaluation_ratio = statistics.median(ratios) if ratios else min(max(self.ratio, 0.3), 3.0)
+
+    def _ratios(self, measured: Mapping[Row, list[float]], part: str) -> list[float]:
+        """Return the ratio of measured to shipped numbers of each row; a row that waits for a search has none."""
+        shipped = {row: getattr(self.lengths[row], part) for row in measured}
+        return [statistics.fmean(values) / shipped[row] for row, values in measured.items() if shipped[row]]
 
     def _learn(self, row: Row, folder: Path) -> None:
         """Take note of the time that a finished cell took, where its provenance says it."""

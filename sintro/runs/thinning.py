@@ -9,12 +9,10 @@ import io
 import math
 import zipfile
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from sintro.runs.history import INTEGERS
-
-if TYPE_CHECKING:
-    import numpy as np
 
 ROWS = 100  # of a history
 DIGITS = 6  # of its numbers, save in the rows that claims read
@@ -78,13 +76,11 @@ def _shorter(column: str, text: str) -> str:
 # --- arrays
 
 
-def energy(on_grid: "np.ndarray") -> "np.ndarray | None":
+def energy(on_grid: np.ndarray) -> np.ndarray | None:
     """Energies [G, G] as those of a map of at most 64 x 64, in 256 levels of the density relative to its peak.
 
     A point of the map is the mean of the density over its part of the grid. None where no energy is finite.
     """
-    import numpy as np
-
     wide = np.asarray(on_grid, np.float64)
     if wide.ndim != 2 or not np.isfinite(wide).any():
         return None
@@ -96,10 +92,8 @@ def energy(on_grid: "np.ndarray") -> "np.ndarray | None":
     return nats.astype(np.float16)
 
 
-def _means(values: "np.ndarray", axis: int) -> "np.ndarray":
+def _means(values: np.ndarray, axis: int) -> np.ndarray:
     """Means over at most 64 even parts of an axis."""
-    import numpy as np
-
     count = values.shape[axis]
     if count <= MAP_SIDE:
         return values
@@ -108,30 +102,24 @@ def _means(values: "np.ndarray", axis: int) -> "np.ndarray":
     return np.add.reduceat(values, starts, axis) / np.expand_dims(widths, 1 - axis)
 
 
-def spread_out(values: "np.ndarray", count: int) -> "np.ndarray":
+def spread_out(values: np.ndarray, count: int) -> np.ndarray:
     """At most ``count`` rows at even distances: a batch of spirals has one arm in its first half."""
-    import numpy as np
-
     rows = len(values)
     return values[np.arange(count) * rows // count] if rows > count else values
 
 
-def images(pictures: "np.ndarray", count: int | None) -> "np.ndarray":
+def images(pictures: np.ndarray, count: int | None) -> np.ndarray:
     """The first images [N, C, H, W] of values in [0, 1], in 256 levels; all of them for a count of None."""
-    import numpy as np
-
     finite = np.nan_to_num(np.asarray(pictures[:count], np.float32))
     return ((np.clip(finite, 0, 1) * LEVELS).round() / LEVELS).astype(np.float16)
 
 
-def arrays(stored: "Mapping[str, np.ndarray]", room: int) -> "dict[str, np.ndarray]":
+def arrays(stored: Mapping[str, np.ndarray], room: int) -> dict[str, np.ndarray]:
     """Choose what an archive keeps of a cell's arrays; ``room`` counts the steps that its size forced upon it.
 
     Samples and real data, of a 2D cell the energy on the grid, and of translations the first rows and columns.
     ``room`` is from 0 (all) to the last step, where no samples are left.
     """
-    import numpy as np
-
     kept = {}
     is_plane = "energy" in stored
     if is_plane and (thin := energy(stored["energy"])) is not None:
@@ -148,10 +136,8 @@ def arrays(stored: "Mapping[str, np.ndarray]", room: int) -> "dict[str, np.ndarr
     return kept
 
 
-def npz(named: "Mapping[str, np.ndarray]") -> bytes:
+def npz(named: Mapping[str, np.ndarray]) -> bytes:
     """Arrays as an uncompressed ``.npz`` of the same bytes everywhere; the archive around it compresses them."""
-    import numpy as np
-
     whole = io.BytesIO()
     with zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED) as made:
         for name in sorted(named):

@@ -16,15 +16,7 @@ from scipy.ndimage import gaussian_filter
 
 from sintro import SintroError
 from sintro.cells import components
-from sintro.report.figures.style import (
-    DENSITY_MAP,
-    STYLE,
-    data_uri,
-    eight_bits,
-    relative_density,
-    small_png,
-    to_png,
-)
+from sintro.report.figures.style import DENSITY_MAP, STYLE, data_uri, eight_bits, relative_density, small_png, to_png
 from sintro.report.numbers.results import Result, grouped
 from sintro.report.numbers.tables import Key, in_order
 from sintro.report.numbers.words import dataset_name, row_label

@@ -40,12 +40,7 @@ AUDIT_ITEMS = (
         "the last",
         (("fid_published", "fid_last_published"), ("cfid_published", "cfid_last_published")),
     ),
-    AuditItem(
-        "A4",
-        "Which weight r",
-        "the r with the best value of the reported metric",
-        "an r fixed before",
-    ),
+    AuditItem("A4", "Which weight r", "the r with the best value of the reported metric", "an r fixed before"),
     AuditItem(
         "A5",
         "Form of KL and JSD",
@@ -73,12 +68,7 @@ AUDIT_ITEMS = (
         "network too (A1)",
         (("recall_published", "recall"),),
     ),
-    AuditItem(
-        "A9",
-        "What stands behind ±",
-        "population sd / √n (ddof 0)",
-        "95% t interval of the mean",
-    ),
+    AuditItem("A9", "What stands behind ±", "population sd / √n (ddof 0)", "95% t interval of the mean"),
     AuditItem(
         "A10",
         "What the probes see",
@@ -86,12 +76,7 @@ AUDIT_ITEMS = (
         "the posterior mean, logistic regression run to its optimum",
         (("svc_many", "linear_probe"),),
     ),
-    AuditItem(
-        "A11",
-        "β_neg on MNIST",
-        "128 in the released configuration",
-        "256 in the paper's text",
-    ),
+    AuditItem("A11", "β_neg on MNIST", "128 in the released configuration", "256 in the paper's text"),
     AuditItem(
         "A12",
         "Choosing hyper-parameters",

@@ -84,14 +84,9 @@ def to_csv(table: Table) -> str:
     return as_csv(long_form(table))
 
 
-LATEX = {
-    "\\": r"\textbackslash{}",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "⁷": r"$^7$",
-    "–": "--",
-    "…": r"\ldots{}",
-} | {character: f"\\{character}" for character in "&%$#_{}"}
+LATEX = {"\\": r"\textbackslash{}", "±": r"$\pm$", "×": r"$\times$", "⁷": r"$^7$", "–": "--", "…": r"\ldots{}"} | {
+    character: f"\\{character}" for character in "&%$#_{}"
+}
 
 
 def latex_text(text: str) -> str:

@@ -9,7 +9,7 @@ import csv
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +23,6 @@ from sintro.report.numbers.statistics import Summary, is_known, summarise
 from sintro.report.numbers.tables import Table
 from sintro.runs.history import HISTORY
 
-COLUMNS = (
-    "paper",
-    "table",
-    "row",
-    "column",
-    "value",
-    "spread",
-    "n",
-    "form",
-    "training",
-    "dataset",
-    "objective",
-    "prior",
-    "regularizers",
-    "metric",
-    "source",
-    "transcribed_by",
-)
 NEEDED = ("paper", "source", "transcribed_by")
 FORMS = ("published", "standard", "unknown")  # of the metric
 HISTORY_METRIC = re.compile(r"history:(?P<column>\w+)@(?P<iteration>\d+)")  # a column of history.csv at an iteration
@@ -61,10 +43,21 @@ class Reported:
     n: int | None
     form: str
     training: str  # whose protocol the models were trained by (`sintro.cells.components.PROTOCOLS`); empty: either
-    place: tuple[str, str, str, str]  # dataset, objective, prior, regularizers
+    dataset: str
+    objective: str
+    prior: str
+    regularizers: str
     metric: str
     source: str
     transcribed_by: str
+
+    @property
+    def place(self) -> tuple[str, str, str, str]:
+        """The cell: dataset, objective, prior, regularizers."""
+        return self.dataset, self.objective, self.prior, self.regularizers
+
+
+COLUMNS = tuple(field.name for field in fields(Reported))
 
 
 def load(path: Path | None = None) -> list[Reported]:
@@ -88,21 +81,8 @@ def _entry(row: Mapping[str, Any], where: str) -> Reported:
         raise SintroError(f"{where}: {len(COLUMNS)} fields are legal")
     _check_words(row, where)
     n = _number(row, "n", where)
-    return Reported(
-        paper=row["paper"],
-        table=row["table"],
-        row=row["row"],
-        column=row["column"],
-        value=_number(row, "value", where, needed=True),
-        spread=_number(row, "spread", where),
-        n=None if n is None else int(n),
-        form=row["form"],
-        training=row["training"],
-        place=(row["dataset"], row["objective"], row["prior"], row["regularizers"]),
-        metric=row["metric"],
-        source=row["source"],
-        transcribed_by=row["transcribed_by"],
-    )
+    numbers = {"value": _number(row, "value", where, needed=True), "spread": _number(row, "spread", where)}
+    return Reported(**(row | numbers | {"n": None if n is None else int(n)}))
 
 
 def _check_words(row: Mapping[str, str], where: str) -> None:

@@ -1,7 +1,7 @@
 """How the pages spell numbers, durations, sizes, settings and names."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sintro.cells import components
@@ -68,11 +68,6 @@ def show_p(value: float | None, absent: str) -> str:
     if value is None:
         return absent
     return f"{value:.3f}" if value >= 0.001 else "< 0.001"
-
-
-def show_in(spell: Callable[[float], str], value: Any) -> str:
-    """Spell a duration or a size by the function given; a dash for what is no finite number."""
-    return spell(value) if is_number(value) and math.isfinite(value) else ABSENT
 
 
 def show_setting(value: Any) -> str:

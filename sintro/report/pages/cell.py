@@ -1,5 +1,6 @@
 """The page of a cell: its pictures, metrics, hyper-parameters and provenance; the template only lays them out."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -18,40 +19,28 @@ from sintro.report.numbers.results import Result
 from sintro.report.numbers.study import StudyReport
 from sintro.report.numbers.tables import Floor
 from sintro.report.numbers.translation import REFERENCES
-from sintro.report.numbers.words import ARROWS, show_in, show_number, show_setting
+from sintro.report.numbers.words import ABSENT, ARROWS, is_number, show_number, show_setting
 from sintro.report.pages.pictures import figure_views
 from sintro.report.pages.writer import View, Writer, cell_page, group_page, page_key, render, result_stamp
 
-# Heading -> how the names of its metrics begin. A metric stands below the first heading that fits.
+LAST = "The last checkpoint, where an earlier one is published"
+# Heading, in the order shown -> how the names of its metrics begin; the longest beginning that fits decides.
 HEADINGS = {
     "Translation": ("transfer", "retrieval", "kept", "fid_transfer", "cfid_transfer"),
     "Codes of class and content": ("leakage", "control", "kl_class", "kl_content"),
-    "Bounds and reconstruction": ("elbo", "reconstruction", "kl_posterior", "mse", "drift", "psnr", "ssim", "lpips"),
     "Density against the data's": ("gnelbo", "kl", "jsd", "entropy_published", "out_of_range"),
-    "Parts, shapes and coverage": ("modes", "off", "sliced", "energy", "density", "coverage", "one_nna"),
-    "Prior": ("responsibility", "inactive"),
     "Distances between images": ("fid", "cfid", "kid", "ckid", "fd_", "kd_"),
     "Precision and recall": ("precision", "recall"),
     "Copies, classes and modes": ("authenticity", "class", "mode_purity"),
+    "Parts, shapes and coverage": ("modes", "off", "sliced", "energy", "density", "coverage", "one_nna"),
+    "Prior": ("responsibility", "inactive"),
+    "Bounds and reconstruction": ("elbo", "reconstruction", "kl_posterior", "mse", "drift", "psnr", "ssim", "lpips"),
     "Representation": ("svc", "knn", "linear_probe"),
+    "Others": ("",),
+    LAST: (),
     "Out-of-distribution detection": ("ood_",),
 }
-ORDER = (
-    "Translation",
-    "Codes of class and content",
-    "Density against the data's",
-    "Distances between images",
-    "Precision and recall",
-    "Copies, classes and modes",
-    "Parts, shapes and coverage",
-    "Prior",
-    "Bounds and reconstruction",
-    "Representation",
-    "Others",
-    "The last checkpoint, where an earlier one is published",
-    "Out-of-distribution detection",
-)
-FOLDED = ORDER[-2:]
+FOLDED = (LAST, "Out-of-distribution detection")
 
 
 def build_cell(
@@ -150,23 +139,21 @@ def _other_view(name: str, result: Result) -> View:
 
 
 def blocks_of(views: Sequence[View]) -> list[View]:
-    """Group metrics below headings, in the order of ORDER; long lists of scores are folded away."""
+    """Group metrics below headings, in the order of HEADINGS; long lists of scores are folded away."""
     found: dict[str, list[View]] = {}
     for view in views:
         title = heading_of(view["name"])
         found.setdefault(title, []).append(view)
-    present = [title for title in ORDER if title in found]
+    present = [title for title in HEADINGS if title in found]
     return [{"title": title, "metrics": found[title], "folded": title in FOLDED} for title in present]
 
 
 def heading_of(name: str) -> str:
     """Name the heading that a metric stands below."""
     if name.removesuffix("_published").endswith("_last"):
-        return ORDER[-2]
-    for title, beginnings in HEADINGS.items():
-        if name.startswith(beginnings):
-            return title
-    return "Others"
+        return LAST
+    begins = {beginning: title for title, beginnings in HEADINGS.items() for beginning in beginnings}
+    return begins[max(filter(name.startswith, begins), key=len)]
 
 
 NOT_SHOWN = (
@@ -263,7 +250,9 @@ def provenance_views(result: Result) -> list[tuple[str, str]]:
     views = []
     for name in (*first, *rest):
         value = stored[name]
-        text = show_in(IN_UNITS[name], value) if name in IN_UNITS else show_setting(value)
+        text = show_setting(value)
+        if name in IN_UNITS:
+            text = IN_UNITS[name](value) if is_number(value) and math.isfinite(value) else ABSENT
         views.append((name.replace("_", " "), text))
     return views
 
