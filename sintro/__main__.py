@@ -207,8 +207,7 @@ def evaluate(
     """
     grid = _cells(cells)
     if images is not None:
-        _look(grid, images, device, threads)
-        return 0
+        return _look(grid, images, device, threads)
     failures.refuse_repeated("evaluate", [Path(one.path) for one in grid])
     from sintro.evaluation.cell import evaluate_each
     from sintro.report import draw_cell
@@ -222,17 +221,23 @@ def evaluate(
     return max(codes)
 
 
-def _look(grid: Sequence[Cell], images: int, device: str, threads: int | None) -> None:
-    """Print the metrics of a quick look at image cells."""
+def _look(grid: Sequence[Cell], images: int, device: str, threads: int | None) -> int:
+    """Print the metrics of a quick look at image cells; return the exit code."""
     from sintro.evaluation.cell import look, numbered
 
+    codes = [0]
     for one, label in numbered(grid):
-        found = look(one, images, device, threads, label)
+        try:
+            found = look(one, images, device, threads, label)
+        except SintroError as error:
+            codes.append(print_error(str(error)))
+            continue
         table = Table("metric", "value", title=f"{one.path}, {images} images: a look, not a result")
         for name, value in found.items():
             if isinstance(value, float) and not name.endswith(("_last", "_last_published")):
                 table.add_row(name, f"{value:.4g}")
         print_table(table)
+    return max(codes)
 
 
 @app.command(epilog="Example: sintro report quick, or sintro report --self-contained to send reports/ without results/")

@@ -62,6 +62,18 @@ def test_a_broken_study_file_costs_the_other_studies_nothing(tmp_path, monkeypat
     assert main(["report", "broken"]) == 2
 
 
+def test_a_study_file_that_cannot_be_read_costs_the_others_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("workflow", "studies", "folder.yaml").mkdir(parents=True)
+    Path("workflow", "studies", "link.yaml").symlink_to("nowhere")
+    Path("workflow", "studies", "whole.yaml").write_text(WHOLE)
+    assert main(["studies"]) == 2
+    said = capsys.readouterr()
+    assert "whole" in said.out
+    assert "error: workflow/studies/folder.yaml cannot be read: Is a directory" in said.err
+    assert "error: workflow/studies/link.yaml is a link that leads nowhere" in said.err
+
+
 def test_a_folder_of_studies_that_is_not_there_is_named(monkeypatch, capsys):
     monkeypatch.setenv("SINTRO_STUDIES", "/nowhere")
     assert main(["studies"]) == 2

@@ -81,6 +81,22 @@ def test_an_error_inside_a_method_is_one_line(write, tmp_path, capsys, name, tex
     assert main(["train", "results/own/rings/vae/normal/none/seed0", "--device", "cpu"]) == 0
 
 
+def test_an_extension_that_was_edited_since_the_training_is_not_evaluated_with(write, tmp_path, capsys) -> None:
+    write("{datasets: [bars], objectives: [vae], priors: [normal]}")
+    extend(tmp_path, "bars", DENSITY)
+    assert main(["train", BARS, "--device", "cpu"]) == 0
+    extend(tmp_path, "bars", DENSITY + "# edited\n")
+    forget()
+    capsys.readouterr()
+    assert main(["evaluate", BARS, "--device", "cpu"]) == 2
+    error = capsys.readouterr().err
+    assert f"error: {BARS} was trained with another content of extensions/bars.py; restore that, or train" in error
+    assert not Path(BARS, "metrics.json").exists()
+    extend(tmp_path, "bars", DENSITY)
+    forget()
+    assert main(["evaluate", BARS, "--device", "cpu"]) == 0
+
+
 WRONG = {
     "no hyper-parameter": ('{"beta_kl": 0.4}', '{"beta_kk": 1}', "rows: 'beta_kk' is no hyper-parameter"),
     "a wrong value": ('{"beta_kl": 0.4}', '{"beta_kl": -1}', "rows: beta_kl: input should be greater than 0"),

@@ -238,6 +238,7 @@ def test_what_cannot_be_registered(here, case):
     ("return Flow(settings.latent_size)", "return 5", "coupling.py: prior 'coupling': make returned a int"),
     ("- log_scale.sum(-1)", "- log_scale", "log_prob of three points has the shape (3, 3)"),
     ("n, self.latent_size), gen", "n, 3), gen", "three draws have the shape"),
+    ("- log_scale.sum(-1)", "- log_scale.sum(-1).double()", "log_prob of draws is of torch.float64, and must be of"),
     ("shift, log_scale = self.network(first)", "shift, log_scale = self.net(first)", "coupling.py:34: AttributeError"),
     ("self.network", "self.parts", "coupling.py:22: AttributeError: 'parts' is something that every prior has"),
     ('name = "coupling"', 'name, has_modes = "coupling", True', "as_density returns no mixture"),
@@ -265,8 +266,17 @@ def test_an_objective_without_losses_is_one_line(here, capsys):
     assert "loss_decoder and loss_encoder among them" in capsys.readouterr().err
 
 
-def test_an_objective_whose_terms_are_no_tensors_is_one_line(here, capsys):
-    terms = "{'loss_encoder': 1.0, 'loss_decoder': 2.0}"
+@pytest.mark.parametrize(
+    ("terms", "said"),
+    [
+        ("{'loss_encoder': 1.0, 'loss_decoder': 2.0}", "the term 'loss_encoder' is a float; legal is a tensor of one"),
+        (
+            "dict.fromkeys(('loss_encoder', 'loss_decoder'), __import__('torch').zeros(2))",
+            "the term 'loss_encoder' is a tensor of the shape (2,); legal is a tensor of one number for each cell",
+        ),
+    ],
+)
+def test_an_objective_whose_terms_are_no_numbers_is_one_line(here, capsys, terms, said):
     text = (TOYS / "annealed.py").read_text()
     write(
         here,
@@ -274,8 +284,27 @@ def test_an_objective_whose_terms_are_no_tensors_is_one_line(here, capsys):
         text.replace("return Annealed()", f"Annealed.step = lambda self, *_: {terms}\n        return Annealed()"),
     )
     assert train(ANNEALED) == 2
-    said = "objective 'annealed-vae': the term 'loss_encoder' is a float; legal is a tensor of one number"
-    assert said in capsys.readouterr().err
+    assert f"objective 'annealed-vae': {said}" in capsys.readouterr().err
+
+
+def test_a_loss_that_returns_no_step_is_one_line(here, capsys):
+    write(
+        here,
+        "short",
+        "from sintro.cells.components import register\n"
+        "from sintro.objectives.builtin import SoftIntroVae\n\n\n"
+        "@register\n"
+        "class Short(SoftIntroVae):\n"
+        "    name = 'short-vae'\n\n"
+        "    def make(self):\n"
+        "        from sintro import objectives\n\n"
+        "        class Own(objectives.SoftIntroVae):\n"
+        "            def decoder_loss(self, *given):\n"
+        "                return super().decoder_loss(*given).loss\n\n"
+        "        return Own()\n",
+    )
+    assert train("results/own/rings/short-vae/normal/none/seed0") == 2
+    assert "objective 'short-vae': decoder_loss returned a Tensor; legal is a" in capsys.readouterr().err
 
 
 CLIPPED = "results/own/rings/soft-introvae/shared2/clip/seed0"

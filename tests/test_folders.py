@@ -214,6 +214,14 @@ def cell(dataset: str, objective: str = "soft-introvae", prior: str = "normal", 
     return Cell(study="s", dataset=dataset, objective=objective, prior=prior, regularizers=regularizers, seed=0)
 
 
+def test_a_link_to_a_folder_is_refused_not_left_out(root, tmp_path, capsys):
+    source = made(tmp_path / "pictures", 14)
+    (source / "more").symlink_to(made(tmp_path / "others", 14))
+    assert main(["prepare", "made", str(source), "--size", "32", "--test", "4"]) == 2
+    assert f"{source / 'more'} is a link to a folder, and its images would be left out" in capsys.readouterr().err
+    assert not root.exists()
+
+
 def test_a_list_of_splits_that_is_no_text_or_repeats_a_name_is_refused_in_one_line(root, tmp_path, capsys):
     source = made(tmp_path / "pictures", 14)
     listed = tmp_path / "list.txt"

@@ -180,6 +180,10 @@ def test_evaluation_tells_every_step_that_it_planned_and_a_look_leaves_the_metri
     assert {path: after[path] for path in before} == before
     found = read_json(Path(IMAGES, "look.json"))
     assert (found["images"], found["counts"]) == (32, False)
+    assert main(["evaluate", PLANE, IMAGES, "--images", "32", "--device", "cpu"]) == 2
+    printed = capsys.readouterr()
+    assert "for image cells" in printed.err
+    assert "a look, not a result" in " ".join(printed.out.split()), "one cell does not stop the other"
     for images, cell, said in (("65", IMAGES, "10 to 64"), ("9", IMAGES, "10 to 64"), ("32", PLANE, "for image cells")):
         assert main(["evaluate", cell, "--images", images, "--device", "cpu"]) == 2
         assert said in capsys.readouterr().err

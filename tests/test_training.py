@@ -1,6 +1,7 @@
 """The training loop: the prior's life, resuming to the same bits, fleets, divergence, bad checkpoints and disks."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,10 +19,11 @@ from sintro.basics.optimisers import Adam
 from sintro.cells.cell import Cell
 from sintro.cells.presets import published
 from sintro.priors import MixturePrior, VampPrior
-from sintro.runs import failures, history
+from sintro.runs import failures, history, stored
 from sintro.runs.devices import pick_device
 from sintro.training import tasks as training
 from sintro.training.players import Players
+from sintro.training.record import Record
 
 MOG = "results/tiny/rings/soft-introvae/mog4-learned-lc/clip/seed0"
 NORMAL = "results/tiny/8gaussians/soft-introvae/normal/none/seed0"
@@ -162,6 +164,7 @@ import sys
 from sintro.cells.cell import Cell
 from sintro.cells.presets import published
 from sintro.training.players import Players
+from sintro.training.record import Record
 for path in {cells}:
     short = {{"batch_size": 25, "samples": 3, "iterations": 3, "warmup": 1, "milestones": ()}}
     settings = published(Cell.from_path(path))
@@ -599,3 +602,16 @@ def test_unknown_devices_are_named(device):
 def test_a_missing_gpu_is_named():
     with pytest.raises(SintroError, match="sees no GPU"):
         pick_device("cuda")
+
+
+def test_a_folder_that_is_deleted_during_the_training_is_whole_at_its_end(here, monkeypatch):
+    path, finish = "results/quick/rings/vae/normal/none/seed0", Record.finish
+
+    def finish_in_a_deleted_folder(record, *given):
+        shutil.rmtree(record.folder)
+        finish(record, *given)
+
+    monkeypatch.setattr(Record, "finish", finish_in_a_deleted_folder)
+    run(path)
+    assert {"cell.json", "history.csv", "model.pt", "provenance.json"} <= set(os.listdir(path))
+    assert stored.read_settings(path) == small(path)

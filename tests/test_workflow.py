@@ -241,6 +241,7 @@ def test_a_complete_data_root_is_looked_at_once_and_not_written_to(fresh: Checko
         ("results/quick/ringz/vae/normal/none/seed0/metrics.json", "dataset 'ringz' is not one of 8gaussians"),
         ("results/quick/rings/vae/normal/metrics.json", "<regularizers>, <seed> missing"),
         ("reports/nope/index.html", "study 'nope' is not one of other, quick"),
+        ("results/nope/chosen.json", "study 'nope' is not one of other, quick"),
         ("--config=study=nope", "study 'nope' is not one of other, quick"),
         ("--config=studdy=quick", "--config studdy: no such setting; legal are study, threads, device, gpus, graph"),
         ("--config=threads=0", "--config threads=0: legal is a whole number from 1"),

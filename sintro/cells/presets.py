@@ -203,7 +203,7 @@ def _from_cell(cell: Cell, table: Mapping[str, Any]) -> dict[str, Any]:
         "kl_of_normal": table.get("kl_of_normal") if single else None,
         "fakes": table.get("fakes") if kind.is_standard else None,  # the program that re-uses them has N(0, I)
         "revision": _revision(cell),
-        "extension_sha256": _extension_sha256(cell),
+        "extension_sha256": extension_sha256(cell),
         "logits_at_conversion": "weights" if converted_contributions else None,
         "clip": regularizers.clip,
         "responsibility_weight": regularizers.responsibility,
@@ -220,7 +220,7 @@ def _revision(cell: Cell) -> int | None:
     return 2 if pseudo_images or prior.cooperation == "encoder" else None
 
 
-def _extension_sha256(cell: Cell) -> str | None:
+def extension_sha256(cell: Cell) -> str | None:
     """Return the sha256 of the one extension file that defines parts of the cell, or of the sha256s of several."""
     found = sorted({one.sha256 for one in cell.components if one.sha256 is not None})
     return hashlib.sha256("".join(found).encode()).hexdigest() if len(found) > 1 else next(iter(found), None)

@@ -108,7 +108,9 @@ def load(name: str) -> Study:
     path = folder() / f"{name}.yaml"
     try:
         status = path.stat()
-    except FileNotFoundError:
+    except OSError as error:
+        if path.is_symlink():
+            raise SintroError(f"{path} is a link that leads nowhere ({error.strerror})") from None
         known = names()
         listed = ", ".join(known) or "none"
         raise SintroError(f"study {name!r} is not one of {listed} (in {folder()}){suggestion(name, known)}") from None

@@ -17,6 +17,8 @@ def read(path: Path, model: type[Model]) -> Model:
     """Read a file into a model. Raises SintroError: file, key, value and the legal values in one line."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+    except OSError as error:
+        raise SintroError(f"{path} cannot be read: {error.strerror or error}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # of bytes, dates and nesting that are none
         raise SintroError(f"{path}: not readable as YAML: {_problem(error)}") from None
     if not isinstance(content, dict):

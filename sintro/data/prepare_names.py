@@ -71,6 +71,11 @@ def names_in(source: Path) -> list[str]:
     found, others = [], []
     for folder, inner, files in os.walk(source, onerror=_refuse):
         inner[:] = [name for name in inner if not name.startswith(".")]
+        if links := [name for name in inner if Path(folder, name).is_symlink()]:
+            raise SintroError(
+                f"{Path(folder, min(links))} is a link to a folder, and its images would be left out; prepare a folder "
+                "that holds them, or delete the link"
+            )
         for file in files:
             name = Path(folder, file).relative_to(source).as_posix()
             (found if Path(file).suffix.lower() in ENDINGS else others).append(name)

@@ -15,7 +15,7 @@ from sintro.basics.files import remove_unfinished, save_arrays, write_json
 from sintro.basics.progress import Steps
 from sintro.cells import components
 from sintro.cells.cell import RESULTS, Cell
-from sintro.cells.presets import why_alone
+from sintro.cells.presets import extension_sha256, why_alone
 from sintro.cells.settings import Settings
 from sintro.data import images
 from sintro.evaluation import snapshots
@@ -56,6 +56,8 @@ def evaluate(cell: Cell, device: str = "auto", threads: int | None = None, label
     metrics[VERSIONS] = versions(metrics)
     if "warning" in metrics:
         print(f"warning: {metrics['warning']}", file=sys.stderr)
+    if "ood_missing" in metrics:
+        print(f"note: {metrics['ood_missing']}", file=sys.stderr)
     if arrays is None:  # arrays of an earlier evaluation are not this model's
         (folder / "arrays.npz").unlink(missing_ok=True)
     else:
@@ -159,7 +161,19 @@ def _open(cell: Cell, device: str, threads: int | None) -> _Opened:
         return _Opened(folder, device, known, None, data)
     snapshots.check_hash(folder, provenance.model_sha256)
     settings = stored.read_settings(folder)
+    _check_extension(cell, settings)
     return _Opened(folder, device, known, settings, _checked_data(folder, settings, known))
+
+
+def _check_extension(cell: Cell, settings: Settings) -> None:
+    """Raise SintroError where an extension that defines parts of the cell is not what the cell was trained with."""
+    if extension_sha256(cell) == settings.extension_sha256:
+        return
+    files = sorted({str(one.source) for one in cell.components if one.source}) or ["an extension"]
+    raise SintroError(
+        f"{cell.path} was trained with another content of {' and '.join(files)}; restore that, or train the cell anew: "
+        f"sintro train {cell.path} --restart"
+    )
 
 
 def _checked_data(folder: Path, settings: Settings, provenance: dict[str, Any]) -> dict[str, Any]:

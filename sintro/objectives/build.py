@@ -105,8 +105,12 @@ def _problem(prior: Any, latent_size: int, component: components.Prior) -> str:
     z = density.sample(3, torch.Generator().manual_seed(0))[0]
     if z.shape != (3, latent_size):
         return f"three draws have the shape {tuple(z.shape)}, and must have {(3, latent_size)}"
-    if density.log_prob(z).shape != (3,):
-        return f"log_prob of three points has the shape {tuple(density.log_prob(z).shape)}, and must have (3,)"
+    log_prob = density.log_prob(z)
+    if log_prob.shape != (3,):
+        return f"log_prob of three points has the shape {tuple(log_prob.shape)}, and must have (3,)"
+    for what, values in (("draws are", z), ("log_prob of draws is", log_prob)):
+        if values.dtype != torch.float32:
+            return f"{what} of {values.dtype}, and must be of torch.float32"
     return ""
 
 

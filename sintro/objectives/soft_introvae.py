@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from sintro import SintroError
 from sintro.basics.randomness import Generators, normal
 from sintro.cells.components import Betas
 from sintro.objectives.divergence import joint_kl, kl, mean_kls, real_kl
@@ -246,11 +247,21 @@ class SoftIntroVae(Objective):
     def step(self, game: Game, real: torch.Tensor, noise: Generators, mean_responsibilities: bool):
         """Step the encoder, then the decoder, and the prior with the one that it cooperates with."""
         third = {game.shared.cooperation: ["prior"]} if "prior" in game.optimisers else {}
-        first = self.encoder_loss(game, real, noise, mean_responsibilities)
+        first = _step(self.encoder_loss(game, real, noise, mean_responsibilities), "encoder_loss", game)
         game.descend(first.loss, "encoder", *third.get("encoder", []))
-        second = self.decoder_loss(game, real, noise, first)
+        second = _step(self.decoder_loss(game, real, noise, first), "decoder_loss", game)
         game.descend(second.loss, "decoder", *third.get("decoder", []))
         return first.terms | second.terms
+
+
+def _step(found: Any, name: str, game: Game) -> Step:
+    """Return what a loss has found. Raises SintroError where a loss of one's own returned something else."""
+    if isinstance(found, Step):
+        return found
+    raise SintroError(
+        f"objective {game.shared.objective!r}: {name} returned a {type(found).__name__}; legal is a "
+        "sintro.objectives.Step"
+    )
 
 
 class SoftIntroVaeBootstrap(SoftIntroVae):

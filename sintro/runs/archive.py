@@ -55,7 +55,7 @@ class Packed(NamedTuple):
         """The line that `sintro archive` prints."""
         parts = [f"{self.path}: {self.new + self.kept} cells, {size_in_words(self.size)}"]
         if self.kept:
-            parts.append(f"{self.kept} of them kept from before, since {RESULTS}/ lacks them")
+            parts.append(f"{self.kept} of them kept from before, since {RESULTS}/ has no finished run of them")
         if self.foreign:
             parts.append(f"{self.foreign} made with other settings than the study asks for now")
         absent = sum(self.missing.values())

@@ -112,9 +112,9 @@ def check_targets(arguments: Sequence[str]) -> None:
         if file := re.fullmatch(r"(results/.+)/(metrics|provenance)\.json", argument):
             Cell.from_path(file[1])
             continue
-        if page := re.fullmatch(r"reports/([^/]+)/index\.html", argument):
-            if page[1] != "theory":
-                studies.load(page[1])
+        if study := re.fullmatch(r"(?:reports/([^/]+)/index\.html|results/([^/]+)/chosen\.json)", argument):
+            if study[1] != "theory":
+                studies.load(study[1] or study[2])
             continue
         try:
             cell = Cell.from_path(argument)

@@ -119,6 +119,7 @@ class Pace:
         self.evaluations: dict[Row, list[float]] = {}  # seconds
         self.counted: dict[Row, int] = {}
         self.devices: dict[Row, str] = {}  # where cells of a row were or are trained
+        self.unknown: dict[Row, str] = {}  # rows whose length is not known yet, and why
         self.gpus = gpus_are_asked_for(PROFILE)
         for cell, state in states.items():
             row = row_of(cell)
@@ -134,13 +135,20 @@ class Pace:
                 self._add(row, latest)
         for cell in states:
             if row_of(cell) not in self.lengths:
-                self.lengths[row_of(cell)] = _length(cell, self.on_gpu(cell))
+                self.lengths[row_of(cell)] = self._length(cell)
         ratios = self._ratios(self.found, "milliseconds")
         self.measured = bool(ratios)
         self.ratio = statistics.median(ratios) if ratios else 1.0
         ratios = self._ratios(self.evaluations, "evaluation")
         # Before any evaluation was timed, trainings tell; but short ones are mostly overhead, evaluations are not.
         self.evaluation_ratio = statistics.median(ratios) if ratios else min(max(self.ratio, 0.3), 3.0)
+
+    def _length(self, cell: Cell) -> Length:
+        try:
+            return length(studies.settings(cell), self.on_gpu(cell))
+        except SintroError as error:  # such as of hyper-parameters that wait for a search
+            self.unknown[row_of(cell)] = str(error)
+            return Length(0, 0.0, 0.0)
 
     def _ratios(self, measured: Mapping[Row, list[float]], part: str) -> list[float]:
         """Return the ratio of measured to shipped numbers of each row; a row that waits for a search has none."""
@@ -219,10 +227,3 @@ def gpus_are_asked_for(profile: Path) -> bool:
     except (OSError, ValueError, AttributeError, subprocess.SubprocessError, yaml.YAMLError):  # no cluster, no profile
         return False
     return "gpu" in listed and "gpus=none" not in config
-
-
-def _length(cell: Cell, on_gpu: bool) -> Length:
-    try:
-        return length(studies.settings(cell), on_gpu)
-    except SintroError:  # its hyper-parameters wait for a search, and its length is not known
-        return Length(0, 0.0, 0.0)

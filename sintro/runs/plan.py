@@ -13,7 +13,7 @@ from sintro.basics.files import UNFINISHED
 from sintro.basics.progress import duration_in_words, size_in_words
 from sintro.cells.cell import RESULTS, Cell
 from sintro.runs import lock
-from sintro.runs.pace import Pace, wall_seconds
+from sintro.runs.pace import Pace, row_of, wall_seconds
 from sintro.runs.results import FINISHED
 from sintro.runs.states import LOGS, State, listed, of_cells
 from sintro.runs.stored import ASIDE, BETWEEN, CHECKPOINT
@@ -43,6 +43,7 @@ class Needs(NamedTuple):
     bytes_at_most: int
     measured: bool
     sizes_measured: bool
+    unknown: tuple[int, str]  # how many cells cannot run yet, and why the first of them cannot
 
 
 def needs(states: Mapping[Cell, State], jobs: int) -> Needs:
@@ -51,6 +52,7 @@ def needs(states: Mapping[Cell, State], jobs: int) -> Needs:
     left = {cell: pace.seconds_left(cell, state) for cell, state in states.items()}
     on_gpu = sum(seconds for cell, seconds in left.items() if pace.on_gpu(cell))
     unfinished = [cell for cell, state in states.items() if state.name not in FINISHED]
+    why = [pace.unknown[row_of(cell)] for cell in unfinished if row_of(cell) in pace.unknown]
     size, measured = _cell_sizes(states)
     at_the_end = sum(size[kind(cell)] for cell in unfinished)
     # While a checkpoint is written, the previous one is still there.
@@ -64,6 +66,7 @@ def needs(states: Mapping[Cell, State], jobs: int) -> Needs:
         at_the_end + sum(while_training),
         pace.measured,
         measured,
+        (len(why), why[0] if why else ""),
     )
 
 
@@ -95,6 +98,11 @@ def describe(study: str, cells: Sequence[Cell], jobs: int) -> list[str]:
     lines += [f"  of these {others}"] if others else []
     lines += [f"  {line}" for line in listed(states, "unreadable")]
     if finished == len(cells):
+        return lines
+    blocked, why = need.unknown
+    if blocked:
+        lines.append(f"  {blocked} of them cannot run yet and are not counted below: {why}")
+    if blocked == len(cells) - finished:
         return lines
     source = "learnt from this study's cells" if need.measured else "by shipped measurements: none of this study yet"
     work = {"core hours": need.core_hours, "GPU hours": need.gpu_hours}
@@ -138,8 +146,9 @@ def leftovers(cells: Sequence[Cell]) -> list[Path]:
 
 def everything(study: str, cells: Sequence[Cell]) -> list[Path]:
     """List all folders of a study: results, logs, pages. Raises SintroError while one of its cells trains."""
-    going = [cell.path for cell, state in of_cells(cells).items() if state.name == "running"]
-    if going:
+    going = {cell.path for cell, state in of_cells(cells).items() if state.name == "running"}
+    beside = {str(path.parent) for path in Path(RESULTS, study).rglob(lock.NAME) if lock.beating(path.parent)}
+    if going := sorted(going | beside):  # a cell need not be in the study's grid
         raise SintroError(f"{len(going)} cells of study {study} are being trained, as {going[0]}; stop them first")
     folders = [Path(parent, study) for parent in (RESULTS, LOGS, REPORTS)]
     return [folder for folder in folders if folder.exists() or folder.is_symlink()]

@@ -162,7 +162,7 @@ def read_settings(folder: str | Path) -> Settings:
     """Read from cell.json the settings that a cell was trained with. Raises Unreadable."""
     record = read(folder, CellFile)
     if record is None:
-        raise Unreadable(f"{Path(folder, CellFile.file)} is missing")
+        raise Unreadable(f"{Path(folder, CellFile.file)} is missing; train it anew: sintro train {folder} --restart")
     try:
         return Settings.model_validate(record.settings)
     except ValidationError as error:

@@ -187,11 +187,15 @@ class Players:
                 f"objective {self.shared.objective!r}: an iteration must return the terms of the history, "
                 f"{' and '.join(sorted(LOSSES))} among them"
             )
+        shape = torch.Size([len(self.settings)] if self.fleet else [])
         for name, term in terms.items():
-            if not isinstance(term, torch.Tensor):
+            is_one_number = isinstance(term, torch.Tensor) and term.shape == shape
+            if not (is_one_number or name == "mean_responsibilities"):
+                is_tensor = isinstance(term, torch.Tensor)
+                given = f"tensor of the shape {tuple(term.shape)}" if is_tensor else type(term).__name__
                 raise SintroError(
-                    f"objective {self.shared.objective!r}: the term {name!r} is a {type(term).__name__}; legal is a "
-                    "tensor of one number"
+                    f"objective {self.shared.objective!r}: the term {name!r} is a {given}; legal is a tensor of one "
+                    "number for each cell"
                 )
         return terms
 

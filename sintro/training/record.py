@@ -59,10 +59,13 @@ class Record:
 
     def announce(self) -> None:
         """Write cell.json before the first step, and remove the outcome of an earlier training."""
-        content = cell_content(self.task.cell, self.settings, self.task.sources)
-        write_json(self.folder / CellFile.file, content | {"command": self.task.command, "version": __version__})
+        self._write_cell()
         for stale in (PROVENANCE, HANDED_OVER, *([] if self.state else [CHECKPOINT])):
             (self.folder / stale).unlink(missing_ok=True)
+
+    def _write_cell(self) -> None:
+        content = cell_content(self.task.cell, self.settings, self.task.sources)
+        write_json(self.folder / CellFile.file, content | {"command": self.task.command, "version": __version__})
 
     def take_up(self, checkpoint: dict[str, Any]) -> None:
         """Go on from a checkpoint of the same settings."""
@@ -137,6 +140,8 @@ class Record:
 
     def finish(self, players: Players, cell: int, seconds: float, diverged_at: int | None, last: str) -> None:
         """Write the final files, and provenance last, under the name ``last``."""
+        if not (self.folder / CellFile.file).exists():  # somebody deleted the folder during the training
+            self._write_cell()
         write_atomic(self.folder / "history.csv", to_csv(self.rows))
         outcome = self._outcome(players, cell, diverged_at)
         write_json(self.folder / last, self.provenance | self.data.recorded() | outcome | self._spent(seconds))

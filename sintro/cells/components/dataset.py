@@ -104,7 +104,14 @@ class Density(Dataset):
         for tensor, (what, shape, dtype) in zip(pair, expected, strict=True):
             _check_tensor(tensor, f"{asked}: {what}", shape, dtype)
         where = f"{self.source or 'the suite'}: locate of {TRIED} points of dataset {self.name!r}"
-        _check_tensor(self.locate(pair[0]), where, (TRIED,), torch.int64)
+        located = self.locate(pair[0])
+        _check_tensor(located, where, (TRIED,), torch.int64)
+        for what, numbers, least in (("labels of sample", pair[1], 0), ("labels of locate", located, -1)):
+            if not least <= int(numbers.min()) <= int(numbers.max()) < self.labels:
+                raise SintroError(
+                    f"{self.source or 'the suite'}: dataset {self.name!r} has {self.labels} labels, and {what} are "
+                    f"{int(numbers.min())} to {int(numbers.max())}; legal are {least} to {self.labels - 1}"
+                )
         self._is_tried = True
 
 
