@@ -247,11 +247,16 @@ def test_adams_state_is_told_of_the_cells_that_have_an_introspective_phase(repos
 
 def test_overview_pages(write_study, repository):
     write_study("small", STUDY.format(comparable="true", length=1))
+    write_study("begun", STUDY.format(comparable="true", length=1))
     for name in ("claims.yaml", "reported.csv"):
         Path("workflow", name).write_text((repository / "workflow" / name).read_text())
     made_cells.write_cells("results", studies.load("small").cells())
+    Path("results", "begun").mkdir()  # no claim can be judged on it yet
     build()
     index = Page(Path("reports/index.html"))
+    heads = Path("reports/index.html").read_text()
+    assert '<th scope="col">small</th>' in heads
+    assert '<th scope="col">begun</th>' not in heads
     assert "C1 Learning the prior" in index.words
     assert "supported" in index.words
     assert "not run" in index.words
@@ -294,6 +299,7 @@ def test_image_studies_have_tables_2_and_5(write_study, repository):
     assert "k = 4 for precision, 5 for recall" in audited
     assert "fid_published against fid_last_published" in audited
     assert "svc_many against linear_probe" in audited
+    assert "<code>soft-introvae-rec0.5-kl1-neg1024</code>" in Path("reports/audit.html").read_text()
     cell = Page(Path("reports", *Path(cells[1].path).parts[1:]).with_suffix(".html")).words
     assert "last checkpoint" in cell
     assert "normalised entropy of responsibilities (published)" in cell

@@ -48,7 +48,7 @@ def build(
         "idle": [name for name in studies.names() if name not in read],
         "overall": _overall([report for report in own if ready[report.name]], tables),
         "claims": judged,
-        "judged": [report.name for report in own],
+        "judged": [report.name for report in own if any(report.name in view["by"] for view in views)],
         "transcribed": len(entries),
         "games": games,
     }

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 import sintro
 from sintro.basics.files import write_atomic
@@ -49,8 +50,13 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals["version"] = sintro.__version__
-    made.filters |= {"plural": words.plural, "number": words.show_number}
+    made.filters |= {"plural": words.plural, "number": words.show_number, "with_code": _with_code}
     return made
+
+
+def _with_code(text: str) -> Markup:
+    """Escape the text, and mark up the names that stand between backticks in it."""
+    return Markup(re.sub("`(.+?)`", r"<code>\1</code>", str(escape(text))))
 
 
 @lru_cache(maxsize=2)
