@@ -63,7 +63,7 @@ def test_a_plan_says_what_cannot_run_yet(write_study, capsys):
     write_study("searched", STUDY.replace("cells:", "search: true\ncells:"))
     write_study("waits", f"title: Waits\ncomparable: false\nseeds: [0]\nhyperparameters: searched\n{grid}\n")
     printed = said(capsys, "plan", "waits")
-    assert "1 of them cannot run yet and are not counted below: " in printed
+    assert "cells that cannot run yet, and are not counted below: 1, since " in printed
     assert "results/searched/chosen.json" in printed
     assert "work left" not in printed
     assert "time with" not in printed
@@ -153,12 +153,12 @@ def test_all_of_a_study_is_deleted_only_when_nothing_of_it_trains(cells, capsys,
     Path("reports/tiny").symlink_to(outside)
     write_json(Path(cells[1].path, lock.NAME), processes.this_one() | {"done": 1, "total": 2})
     assert main(["clean", "tiny", "--everything", "--yes"]) == 2
-    assert "are being trained" in capsys.readouterr().err
+    assert "that are being trained: 1" in capsys.readouterr().err
     Path(cells[1].path, lock.NAME).unlink()
     beside = Path("results/tiny/spirals/vae/normal/none/seed0")  # a legal cell outside the study's grid
     write_json(beside / lock.NAME, processes.this_one() | {"done": 1, "total": 2})
     assert main(["clean", "tiny", "--everything", "--yes"]) == 2
-    assert f"1 cells of study tiny are being trained, as {beside}" in capsys.readouterr().err
+    assert f"cells of study tiny that are being trained: 1, as {beside}" in capsys.readouterr().err
     (beside / lock.NAME).unlink()
     assert "results/tiny" in said(capsys, "clean", "tiny", "--everything")
     assert Path(cells[0].path).exists()

@@ -101,7 +101,7 @@ def describe(study: str, cells: Sequence[Cell], jobs: int) -> list[str]:
         return lines
     blocked, why = need.unknown
     if blocked:
-        lines.append(f"  {blocked} of them cannot run yet and are not counted below: {why}")
+        lines.append(f"  cells that cannot run yet, and are not counted below: {blocked}, since {why}")
     if blocked == len(cells) - finished:
         return lines
     source = "learnt from this study's cells" if need.measured else "by shipped measurements: none of this study yet"
@@ -149,7 +149,9 @@ def everything(study: str, cells: Sequence[Cell]) -> list[Path]:
     going = {cell.path for cell, state in of_cells(cells).items() if state.name == "running"}
     beside = {str(path.parent) for path in Path(RESULTS, study).rglob(lock.NAME) if lock.beating(path.parent)}
     if going := sorted(going | beside):  # a cell need not be in the study's grid
-        raise SintroError(f"{len(going)} cells of study {study} are being trained, as {going[0]}; stop them first")
+        raise SintroError(
+            f"cells of study {study} that are being trained: {len(going)}, as {going[0]}; stop them first"
+        )
     folders = [Path(parent, study) for parent in (RESULTS, LOGS, REPORTS)]
     return [folder for folder in folders if folder.exists() or folder.is_symlink()]
 
