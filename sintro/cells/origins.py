@@ -4,22 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from sintro.cells import components
-from sintro.cells.components import SOFT
+from sintro.cells.components import OURS, SOFT
 from sintro.cells.presets import KL_WEIGHTS
 from sintro.cells.settings import REVISIONS, Protocol, Settings
-from sintro.cells.table import (
-    ADF,
-    CHOICE,
-    DT,
-    OURS,
-    SCHEDULE_ROWS,
-    SECTION_1,
-    SECTION_2,
-    SECTION_4,
-    TWO_CODES,
-    is_like,
-    rows,
-)
+from sintro.cells.table import ADF, CHOICE, DT, SCHEDULE_ROWS, SECTION_1, SECTION_2, SECTION_4, TWO_CODES, is_like, rows
 
 # The settings for which None is a convention of a released program: the convention's name and its source.
 NONE_MEANS = {

@@ -108,12 +108,14 @@ def load(name: str) -> Study:
     path = folder() / f"{name}.yaml"
     try:
         status = path.stat()
-    except OSError as error:
+    except FileNotFoundError:
         if path.is_symlink():
-            raise SintroError(f"{path} is a link that leads nowhere ({error.strerror})") from None
+            raise SintroError(f"{path} is a link that leads nowhere") from None
         known = names()
         listed = ", ".join(known) or "none"
         raise SintroError(f"study {name!r} is not one of {listed} (in {folder()}){suggestion(name, known)}") from None
+    except OSError as error:
+        raise SintroError(f"{path} cannot be read: {error.strerror or error}") from None
     return _load(path, status.st_mtime_ns, status.st_size)
 
 

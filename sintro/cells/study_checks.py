@@ -134,5 +134,6 @@ def _check_known(name: str, seen: Sequence[str], where: str, there: str) -> None
     """Refuse a study that leads back to itself, and one that is not there."""
     if name in seen:
         raise SintroError(f"{where}: {' -> '.join((*seen, name))} goes round in a circle")
-    if name not in names():
-        raise SintroError(f"{there}: study {name!r} is not one of {', '.join(names())}{suggestion(name, names())}")
+    known = names()
+    if name not in known:
+        raise SintroError(f"{there}: study {name!r} is not one of {', '.join(known)}{suggestion(name, known)}")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from sintro import SintroError
 from sintro.cells import components
-from sintro.cells.components import INTRO, SOFT, VAE, Dataset, Objective, Row, suggestion
+from sintro.cells.components import INTRO, OURS, SOFT, VAE, Dataset, Objective, Row, suggestion
 from sintro.cells.settings import Settings
 
 
@@ -42,7 +42,6 @@ SECTION_2 = "docs/science.md, section 2"
 SECTION_4 = "docs/science.md, section 4"
 DT = "Daniel & Tamar 2021"
 ADF = "Athanasiadis et al. 2025"
-OURS = "ours (no paper has this data set)"
 BORROWED = f"{OURS}; the published values of 8gaussians"
 CHOICE = "a choice of this suite"
 CHOSEN = f"{CHOICE}, not published: no paper gives IntroVAE's settings for this data set"

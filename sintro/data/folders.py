@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationEr
 from sintro import SintroError
 from sintro.basics.files import read_json
 from sintro.cells import yamlfiles
-from sintro.cells.components import SOFT, SPLITS, ImageDataset, Row, Splits, register, register_reader
+from sintro.cells.components import OURS, SOFT, SPLITS, ImageDataset, Row, Splits, register, register_reader
 from sintro.cells.components.component import LEGAL_NAME
 from sintro.cells.components.dataset import FEWEST_TEST_IMAGES
 from sintro.cells.presets import FEWEST_IMAGES
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 FOLDER, PREFIX, MANIFEST, LISTED = "folders", "folder-", "manifest.json", "images.csv"
-OURS = "ours (no paper has this data set)"
 RELEASED_CODE = "Daniel & Tamar 2021, released code"
 # Each number is a layer that halves the image; the smallest feature map has 4 x 4 pixels.
 CHANNELS = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from sintro.cells.components import SOFT, SPLITS, ImageDataset, Row, Splits, register
+from sintro.cells.components import OURS, SOFT, SPLITS, ImageDataset, Row, Splits, register
 from sintro.data.published import Source, SourceFile, idx_files
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     Arrays = tuple[np.ndarray, np.ndarray]  # images uint8 [N, C, H, W], labels int64 [N]
 
-OURS = "ours (no paper has this data set)"
 DIGITS_TRAIN = 1500  # the other 297 are the test split
 DIGITS_SHA256 = {  # by `sintro.data.images.content_hash`: the division into splits is part of the benchmark
     "train": "020c3e5d599d9c9cd696b43f67f769bfef30dd583b190095b3b57d358fea6a26",

@@ -19,7 +19,7 @@ from sintro.metrics import NotFinite
 RELIABLE_COUNT = 2048
 """Fewest images for which a distance in Inception features is reported without a warning: its feature dimension."""
 
-FLUSH_ROWS = 1024  # rows to collect for one update of the scatter matrix: small updates are bound by memory
+FLUSH_ROWS = 1024  # rows of one update of the scatter matrix: small updates are bound by memory
 ASYMMETRY = 1e-6  # relative asymmetry, and relative negative eigenvalue, above which a matrix is no covariance
 
 

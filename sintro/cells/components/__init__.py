@@ -29,3 +29,4 @@ from sintro.cells.components.spelling import spell, suggestion
 
 # The objectives whose published hyper-parameters differ: the first argument of a Row.
 VAE, SOFT, INTRO = ("vae",), ("soft-introvae",), ("introvae",)
+OURS = "ours (no paper has this data set)"  # how the source of a Row begins that has no paper behind it

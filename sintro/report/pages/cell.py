@@ -40,6 +40,7 @@ HEADINGS = {
     LAST: (),
     "Out-of-distribution detection": ("ood_",),
 }
+BEGINNINGS = {beginning: title for title, beginnings in HEADINGS.items() for beginning in beginnings}
 FOLDED = (LAST, "Out-of-distribution detection")
 
 
@@ -152,8 +153,7 @@ def heading_of(name: str) -> str:
     """Name the heading that a metric stands below."""
     if name.removesuffix("_published").endswith("_last"):
         return LAST
-    begins = {beginning: title for title, beginnings in HEADINGS.items() for beginning in beginnings}
-    return begins[max(filter(name.startswith, begins), key=len)]
+    return BEGINNINGS[max(filter(name.startswith, BEGINNINGS), key=len)]
 
 
 NOT_SHOWN = (
@@ -250,8 +250,9 @@ def provenance_views(result: Result) -> list[tuple[str, str]]:
     views = []
     for name in (*first, *rest):
         value = stored[name]
-        text = show_setting(value)
-        if name in IN_UNITS:
+        if name not in IN_UNITS:
+            text = show_setting(value)
+        else:
             text = IN_UNITS[name](value) if is_number(value) and math.isfinite(value) else ABSENT
         views.append((name.replace("_", " "), text))
     return views

@@ -90,14 +90,17 @@ def _is_shown(result: Result, metrics: Sequence[str]) -> bool:
     return result.state == "diverged" or any(is_known(result.value(metric)) for metric in metrics)
 
 
+SILENT = ("not run", "no number")  # verdicts, and states of contrasts, that say nothing of a claim
+
+
 def verdicts_of(reports: Sequence[StudyReport]) -> str:
     """Lay out the verdict on each claim in each study that has cells for it."""
     lines = [["claim", "study", "verdict", "seeds", "contrasts"], ["---"] * 5]
     for name, claim in claim_files.load().items():
         for report in reports:
             verdict = claims.judge(claim, report.results)
-            if verdict.verdict not in ("not run", "no number"):
-                ran = {state: count for state, count in verdict.counts.items() if state not in ("not run", "no number")}
+            if verdict.verdict not in SILENT:
+                ran = {state: count for state, count in verdict.counts.items() if state not in SILENT}
                 counts = ", ".join(f"{count} {state}" for state, count in ran.items())
                 lines.append([f"{name}: {claim.title}", report.name, verdict.verdict, extent(*verdict.seeds), counts])
     return _lines(lines)
