@@ -100,7 +100,7 @@ def test_results_that_lead_nowhere_are_named(tmp_path, monkeypatch, capsys):
     assert main(["train", "results/quick/rings/vae/normal/none/seed0", "--device", "cpu"]) == 2
     assert capsys.readouterr().err == "error: results leads to /nowhere/disk by a link, where nothing is\n"
     assert main(["status", "quick"]) == 0
-    assert "10 unreadable" in capsys.readouterr().out
+    assert f"{len(studies.load('quick').cells())} unreadable" in capsys.readouterr().out
 
 
 def test_cells_prints_one_path_a_line(capsys: pytest.CaptureFixture[str]) -> None:
